@@ -1,0 +1,62 @@
+"""The channel MLP: the second half of a MetaFormer block, and its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metaformer_nlp.core.registry import Registry
+
+ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry("activation")
+ACTIVATIONS.register("gelu")(nn.GELU)
+ACTIVATIONS.register("relu")(nn.ReLU)
+ACTIVATIONS.register("silu")(nn.SiLU)
+
+
+@ACTIVATIONS.register("squared_relu")
+class SquaredReLU(nn.Module):
+    """``relu(x)^2`` (So et al., Primer, 2021)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x).square()
+
+
+@ACTIVATIONS.register("star_relu")
+class StarReLU(nn.Module):
+    """``s * relu(x)^2 + b`` with learned scalars, starting at 1 and 0 (Yu et al., arXiv 2210.13452, as in their code)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.scale)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * F.relu(x).square() + self.bias
+
+
+def build_activation(name: str) -> nn.Module:
+    """The activation ``name``; an unknown name is a ``ValueError`` that lists the names."""
+    return ACTIVATIONS[name]()
+
+
+class ChannelMLP(nn.Module):
+    """Two linear layers applied to each token: (B, *S, C) -> (B, *S, C)."""
+
+    def __init__(
+        self, dim: int, hidden_dim: int, *, activation: str = "gelu", bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim, bias=bias)
+        self.act = build_activation(activation)
+        self.fc2 = nn.Linear(hidden_dim, dim, bias=bias)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.fc2(self.dropout(self.act(self.fc1(x)))))

@@ -1,0 +1,53 @@
+"""Multi-head self-attention (Vaswani et al., 2017), by torch's scaled_dot_product_attention."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.segments import same_segment
+
+
+@register_mixer("attention")
+class Attention(TokenMixer):
+    """Every token looks at every token of its sample or document.
+
+    ``num_heads`` heads, or as many as heads of ``head_dim`` channels make up ``dim`` (32 in both MetaFormer papers).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        token_shape: TokenShape,
+        *,
+        num_heads: int | None = None,
+        head_dim: int = 32,
+        qkv_bias: bool = False,
+        proj_bias: bool = True,
+    ) -> None:
+        super().__init__(dim, token_shape)
+        self.num_heads = num_heads if num_heads is not None else max(dim // head_dim, 1)
+        if self.num_heads < 1 or dim % self.num_heads:
+            raise ValueError(
+                f"attention cannot divide {dim} channels into {self.num_heads} heads: choose num_heads or head_dim so that "
+                "the heads are equal"
+            )
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+
+    def prepare(self, segment_ids: Tensor) -> tuple[Tensor]:
+        return (same_segment(segment_ids)[:, None],)
+
+    def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+        segments = self.prepared(segment_ids)
+        query, key, value = self.qkv(x.flatten(1, -2)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=segments[0] if segments else None)
+        return self.proj(mixed.transpose(1, 2).flatten(2)).view_as(x)
+
+    def macs(self, token_shape: TokenShape) -> int:
+        tokens = math.prod(token_shape)
+        return tokens * 4 * self.dim**2 + 2 * tokens**2 * self.dim

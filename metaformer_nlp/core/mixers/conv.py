@@ -1,0 +1,73 @@
+"""Convolutional mixers: a depthwise convolution (arXiv 2111.11418, Table 5) and ConvFormer's separable one (2210.13452)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer_nlp.core.channel_mlp import StarReLU
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.segments import neighbour, neighbour_masks
+
+
+@register_mixer("depthwise_conv")
+class DepthwiseConv(TokenMixer):
+    """Each channel is convolved along the tokens with a learned kernel of its own, zeros outside the map or document."""
+
+    def __init__(self, dim: int, token_shape: TokenShape, *, kernel_size: int = 3, bias: bool = True) -> None:
+        super().__init__(dim, token_shape)
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+        self.reach = kernel_size // 2
+        conv = nn.Conv1d if len(self.token_shape) == 1 else nn.Conv2d
+        self.conv = conv(dim, dim, kernel_size, padding=self.reach, groups=dim, bias=bias)
+
+    def prepare_key(self) -> tuple[str, int]:
+        return "depthwise_conv", self.reach
+
+    def prepare(self, segment_ids: Tensor) -> dict[int, Tensor]:
+        return neighbour_masks(segment_ids, (k for k in range(-self.reach, self.reach + 1) if k))
+
+    def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+        masks = self.prepared(segment_ids)
+        if masks is None:
+            return self.conv(x.movedim(-1, 1)).movedim(1, -1)
+        taps = self.conv.weight[:, 0].to(x.dtype)  # (C, K); a loop over the K taps, not over tokens
+        mixed = x * taps[:, self.reach]
+        for offset in masks:
+            mixed = torch.addcmul(mixed, neighbour(x, offset, masks), taps[:, self.reach + offset])
+        return mixed if self.conv.bias is None else mixed + self.conv.bias.to(x.dtype)
+
+    def macs(self, token_shape: TokenShape) -> int:
+        return math.prod(token_shape) * self.dim * (2 * self.reach + 1) ** len(token_shape)
+
+
+@register_mixer("separable_conv")
+class SeparableConv(TokenMixer):
+    """Expand, StarReLU, depthwise convolution, project: the inverted separable convolution of ConvFormer."""
+
+    def __init__(
+        self, dim: int, token_shape: TokenShape, *, kernel_size: int = 7, expansion: int = 2, bias: bool = False
+    ) -> None:
+        super().__init__(dim, token_shape)
+        hidden_dim = expansion * dim
+        self.expand = nn.Linear(dim, hidden_dim, bias=bias)
+        self.act = StarReLU()
+        self.depthwise = DepthwiseConv(hidden_dim, token_shape, kernel_size=kernel_size, bias=bias)
+        self.project = nn.Linear(hidden_dim, dim, bias=bias)
+
+    def prepare_key(self) -> tuple[str, int]:
+        return self.depthwise.prepare_key()
+
+    def prepare(self, segment_ids: Tensor) -> dict[int, Tensor]:
+        return self.depthwise.prepare(segment_ids)
+
+    def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+        return self.project(self.depthwise(self.act(self.expand(x)), segment_ids))
+
+    def macs(self, token_shape: TokenShape) -> int:
+        hidden_dim = self.expand.out_features
+        return 2 * math.prod(token_shape) * self.dim * hidden_dim + self.depthwise.macs(token_shape)

@@ -1,0 +1,91 @@
+"""What the segment ids of a batch of text decide.
+
+``segment_ids`` is an integer tensor ``(B, L)``: 0 is padding, k > 0 is the k-th document of a packed row; a 0/1 attention
+mask is already one. No token may receive anything from padding or from another document. The values computed here depend
+on the segments alone, so a model computes them once per forward pass and hands them to all its layers.
+
+Shapes: B batch, L tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class SegmentAware(nn.Module):
+    """A module called as ``module(x, segment_ids)`` that may derive something from the segments once per forward pass."""
+
+    def prepare(self, segment_ids: Tensor) -> Any:
+        """What ``forward`` takes as its second argument, computed from ``segment_ids (B, L)``; by default, these ids."""
+        return segment_ids
+
+    def prepare_key(self) -> Hashable:
+        """Modules with equal keys share one prepared value."""
+        return SegmentAware.prepare if type(self).prepare is SegmentAware.prepare else type(self)
+
+    def prepared(self, segments: Any) -> Any:
+        """``segments`` as ``forward`` needs them, whether they arrive as ids ``(B, L)`` or prepared by the model."""
+        return self.prepare(segments) if isinstance(segments, Tensor) else segments
+
+
+def prepare_once(module: SegmentAware, segment_ids: Tensor, shared: dict[Hashable, Any]) -> Any:
+    """``module.prepare(segment_ids)``, computed only if no module with an equal key has left it in ``shared``."""
+    key = module.prepare_key()
+    if key not in shared:
+        shared[key] = module.prepare(segment_ids)
+    return shared[key]
+
+
+def same_segment(segment_ids: Tensor) -> Tensor:
+    """(B, L) -> (B, L, L) bool: may token i see token j? Padding sees padding, so that no row is empty."""
+    return segment_ids[:, :, None] == segment_ids[:, None, :]
+
+
+def positions_in_segment(segment_ids: Tensor) -> Tensor:
+    """(B, L) -> (B, L) int: how many earlier tokens of its own document each token has."""
+    return same_segment(segment_ids).tril(-1).sum(-1)
+
+
+def neighbour_masks(segment_ids: Tensor, offsets: Iterable[int]) -> dict[int, Tensor]:
+    """For each offset k a mask (B, L, 1) bool: do slots i .. i+k lie in one unbroken run of a document?"""
+    length = segment_ids.shape[1]
+    breaks = segment_ids[:, 1:] != segment_ids[:, :-1]
+    runs = torch.cat([torch.zeros_like(segment_ids[:, :1]), breaks.cumsum(1).to(segment_ids.dtype)], dim=1)
+    slots = torch.arange(length, device=segment_ids.device)
+    masks = {}
+    for offset in sorted(set(offsets)):
+        inside = (slots + offset >= 0) & (slots + offset < length)
+        masks[offset] = (inside & (runs.roll(-offset, 1) == runs))[:, :, None]
+    return masks
+
+
+def neighbour(x: Tensor, offset: int, masks: dict[int, Tensor]) -> Tensor:
+    """(B, L, C) -> (B, L, C): the token ``offset`` slots to the right (left if negative), or 0 outside the document."""
+    return torch.where(masks[offset], x.roll(-offset, 1), 0.0)
+
+
+class SegmentMeans(NamedTuple):
+    """Everything needed to average over documents: of each token its document's row and one over its length."""
+
+    row: Tensor  # (B * L,) int: index of the first slot of the token's document
+    inverse_length: Tensor  # (B, L, 1) float
+
+
+def segment_means(segment_ids: Tensor) -> SegmentMeans:
+    """Prepares :func:`mean_over_segment` for ``segment_ids (B, L)``."""
+    batch, length = segment_ids.shape
+    same = same_segment(segment_ids)
+    first = same.to(torch.uint8).argmax(-1)
+    row = first + torch.arange(batch, device=segment_ids.device)[:, None] * length
+    return SegmentMeans(row.flatten(), same.sum(-1, keepdim=True).float().reciprocal())
+
+
+def mean_over_segment(x: Tensor, means: SegmentMeans) -> Tensor:
+    """(B, L, C) -> (B, L, C): every token gets the mean over the tokens of its document, summed in float32."""
+    tokens = x.flatten(0, 1).float()
+    sums = torch.zeros_like(tokens).index_add(0, means.row, tokens)
+    return (sums[means.row].view_as(x) * means.inverse_length).to(x.dtype)
