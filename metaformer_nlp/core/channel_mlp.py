@@ -26,7 +26,7 @@ class SquaredReLU(nn.Module):
 
 @ACTIVATIONS.register("star_relu")
 class StarReLU(nn.Module):
-    """``s * relu(x)^2 + b`` with learned scalars, starting at 1 and 0 (Yu et al., arXiv 2210.13452, as in their code)."""
+    """``s * relu(x)^2 + b`` with learned scalars that start at 1 and 0 (arXiv 2210.13452, as in its code)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
 """What a model costs: parameters and multiply-accumulates, analytic, the scales of every comparison.
 
 MACs count linear layers, convolutions and the mixers' own products for one sample; norms, activations, scales and the
-additions of average pooling count nothing (the convention of the paper's tables: PoolFormer-S12 has 1.8 G at 224 x 224).
+additions of average pooling count nothing (the convention of the paper's tables: PoolFormer-S12 has 1.8 G at 224).
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def drop_path_rates(peak: float, depth: int) -> list[float]:
 
 
 class Residual(nn.Module):
-    """``res_scale * x + drop_path(layer_scale * y)``, y being what a branch made of x; without residual only the branch.
+    """``res_scale * x + drop_path(layer_scale * y)``, y being what a branch made of x; or, without residual, y alone.
 
     Both scales are one learned number a channel, and absent when their initial value is None (LayerScale: Touvron et
     al., 2021; ResScale: Shleifer et al., 2021). Without the shortcut there is no path left to drop.

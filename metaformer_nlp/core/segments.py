@@ -1,8 +1,8 @@
 """What the segment ids of a batch of text decide.
 
-``segment_ids`` is an integer tensor ``(B, L)``: 0 is padding, k > 0 is the k-th document of a packed row; a 0/1 attention
-mask is already one. No token may receive anything from padding or from another document. The values computed here depend
-on the segments alone, so a model computes them once per forward pass and hands them to all its layers.
+``segment_ids`` is an integer tensor ``(B, L)``: 0 is padding, k > 0 is the k-th document of a packed row; a 0/1
+attention mask is already one. No token may receive anything from padding or from another document. The values computed
+here depend on the segments alone, so a model computes them once per forward pass and hands them to all its layers.
 
 Shapes: B batch, L tokens, C channels.
 """
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 
 class SegmentAware(nn.Module):
-    """A module called as ``module(x, segment_ids)`` that may derive something from the segments once per forward pass."""
+    """A module called as ``module(x, segment_ids)`` that may derive things from the segments once per forward pass."""
 
     def prepare(self, segment_ids: Tensor) -> Any:
-        """What ``forward`` takes as its second argument, computed from ``segment_ids (B, L)``; by default, these ids."""
+        """What ``forward`` takes as its second argument, made of ``segment_ids (B, L)``; by default, these ids."""
         return segment_ids
 
     def prepare_key(self) -> Hashable:
         """Modules with equal keys share one prepared value."""
-        return SegmentAware.prepare if type(self).prepare is SegmentAware.prepare else type(self)
+        return type(self).__qualname__
 
     def prepared(self, segments: Any) -> Any:
         """``segments`` as ``forward`` needs them, whether they arrive as ids ``(B, L)`` or prepared by the model."""

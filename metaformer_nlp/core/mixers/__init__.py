@@ -1,6 +1,6 @@
 """Token mixers, one file a family. Importing this package registers them."""
 
-from metaformer_nlp.core.mixers import attention, conv, fourier, identity, pooling, random, spatial_mlp
+from metaformer_nlp.core.mixers import attention, conv, fourier, identity, pooling, token_matrix
 from metaformer_nlp.core.mixers.base import MIXERS, TokenMixer, build_mixer, mixer_specs, register_mixer
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "identity",
     "mixer_specs",
     "pooling",
-    "random",
     "register_mixer",
-    "spatial_mlp",
+    "token_matrix",
 ]

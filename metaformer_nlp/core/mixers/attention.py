@@ -33,8 +33,8 @@ class Attention(TokenMixer):
         self.num_heads = num_heads if num_heads is not None else max(dim // head_dim, 1)
         if self.num_heads < 1 or dim % self.num_heads:
             raise ValueError(
-                f"attention cannot divide {dim} channels into {self.num_heads} heads: choose num_heads or head_dim so that "
-                "the heads are equal"
+                f"attention cannot divide {dim} channels into {self.num_heads} equal heads: "
+                "choose another num_heads or head_dim"
             )
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)

@@ -22,11 +22,11 @@ MixerSpec = str | Mapping[str, Any]
 class TokenMixer(SegmentAware):
     """``mixer(x, segment_ids) -> x'`` of the same shape (B, *S, C).
 
-    A mixer is constructed as ``Mixer(dim, token_shape, **options)``, ``token_shape`` being the largest grid it will see:
-    ``(L,)`` or ``(H, W)``. Options are keyword arguments by name, never ``**kwargs``, so that a misspelt one is an error.
-    ``segment_ids`` is None for images; for text an integer tensor (B, L), 0 being padding and k > 0 the k-th document:
-    no token may receive anything from padding or from another document. What can be derived from the segments alone
-    belongs into :meth:`prepare`, which the model calls once per forward pass; its value then takes the ids' place.
+    A mixer is constructed as ``Mixer(dim, token_shape, **options)``, ``token_shape`` being the largest grid it will
+    see: ``(L,)`` or ``(H, W)``. Options are keyword arguments by name, never ``**kwargs``, so that a misspelt one is an
+    error. ``segment_ids`` is None for images; for text an integer tensor (B, L), 0 being padding and k > 0 the k-th
+    document: no token may receive anything from padding or from another document. What can be derived from the segments
+    alone belongs into :meth:`prepare`, which the model calls once per forward pass; its value then takes the ids' place.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2)
@@ -47,20 +47,10 @@ class TokenMixer(SegmentAware):
         raise NotImplementedError
 
     def macs(self, token_shape: TokenShape) -> int:
-        """Multiply-accumulates for one sample of ``token_shape`` tokens; counted by torch unless the mixer knows better."""
+        """Multiply-accumulates for one sample of ``token_shape`` tokens; counted by torch unless a mixer knows better."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self(torch.zeros(1, *token_shape, self.dim, device=next(self.parameters(), torch.empty(0)).device))
         return counter.get_total_flops() // 2
-
-    def check_length(self, x: Tensor) -> None:
-        """For fixed-length mixers: a ``ValueError`` when x has more tokens (for images: other ones) than it was made for."""
-        shape = tuple(x.shape[1:-1])
-        fits = shape == self.token_shape if len(shape) == 2 else shape[0] <= self.token_shape[0]
-        if not fits:
-            raise ValueError(
-                f"{type(self).__name__} was built for {self.token_shape} tokens and got {shape}: it holds a weight for each "
-                "position; build the model for this size, or choose a mixer of any length"
-            )
 
 
 MIXERS: Registry[type[TokenMixer]] = Registry("token mixer")

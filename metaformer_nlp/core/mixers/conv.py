@@ -1,4 +1,4 @@
-"""Convolutional mixers: a depthwise convolution (arXiv 2111.11418, Table 5) and ConvFormer's separable one (2210.13452)."""
+"""Convolutional mixers: depthwise (arXiv 2111.11418, Table 5) and ConvFormer's separable one (arXiv 2210.13452)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from metaformer_nlp.core.segments import neighbour, neighbour_masks
 
 @register_mixer("depthwise_conv")
 class DepthwiseConv(TokenMixer):
-    """Each channel is convolved along the tokens with a learned kernel of its own, zeros outside the map or document."""
+    """Each channel is convolved along the tokens with a learned kernel of its own; zeros outside map or document."""
 
     def __init__(self, dim: int, token_shape: TokenShape, *, kernel_size: int = 3, bias: bool = True) -> None:
         super().__init__(dim, token_shape)

@@ -1,4 +1,4 @@
-"""FNet's mixer: the real part of a discrete Fourier transform over tokens and channels (Lee-Thorp et al., 2105.03824)."""
+"""FNet's mixer: the real part of a Fourier transform over tokens and channels (Lee-Thorp et al., arXiv 2105.03824)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from metaformer_nlp.core.segments import positions_in_segment, same_segment
 class Fourier(TokenMixer):
     """``Re(DFT_tokens(DFT_channels(x)))``, in float32, orthonormal so that it keeps the scale of a pre-norm stream.
 
-    FNet itself is not normalised (it has a norm after the sum) and treats padding as tokens. Here a document of n tokens
-    gets the DFT of length n over its own tokens, wherever it lies in a row: a block-diagonal matrix.
+    FNet itself is not normalised (it has a norm after the sum) and treats padding as tokens. Here a document of n
+    tokens gets the DFT of length n over its own tokens, wherever it lies in a row: a block-diagonal matrix.
     """
 
     def prepare(self, segment_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,9 +37,9 @@ class Window(NamedTuple):
 
 
 def parse_window(window: int | str, rank: int) -> Window | None:
-    """``3`` (odd, symmetric), ``"left:4"`` (the token and 4 before it; right, and for images up and down), ``"global"``.
+    """``3`` (odd, symmetric), ``"left:4"`` (the token and 4 before it; also right, up, down) or ``"global"``, given as None.
 
-    None stands for global. Anything else is a ``ValueError`` that says what is allowed.
+    Up and down are for images only. Anything else is a ``ValueError`` that says what is allowed.
     """
     allowed = "an odd number, 'global', 'left:n' or 'right:n'" + (", 'up:n' or 'down:n'" if rank == 2 else "")
     if window == "global":

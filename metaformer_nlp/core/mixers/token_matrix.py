@@ -1,0 +1,98 @@
+"""Mixers that are one matrix over the tokens: drawn at random and frozen, or learned.
+
+Shapes: B batch, N tokens in all, C channels. Both hold a weight for each pair of positions, so they see no more tokens
+than they were built for.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.segments import positions_in_segment, same_segment
+
+
+class TokenMatrix(TokenMixer):
+    """Token i of the result is a fixed combination of all tokens, the same for every channel.
+
+    A document shorter than the matrix uses its first rows and columns, wherever it lies in a packed row.
+    """
+
+    fixed_length = True
+
+    def matrix(self) -> Tensor:
+        """(N, N): row i holds the weights that make up token i."""
+        raise NotImplementedError
+
+    def normalise(self, weights: Tensor) -> Tensor:
+        """(..., N, N) -> the same: what a part of the matrix needs to be a whole one."""
+        return weights
+
+    def prepare_key(self) -> str:
+        return "token_matrix"
+
+    def prepare(self, segment_ids: Tensor) -> tuple[Tensor, Tensor]:
+        return positions_in_segment(segment_ids), same_segment(segment_ids)
+
+    def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+        self.check_length(tuple(x.shape[1:-1]))
+        segments, tokens = self.prepared(segment_ids), x.flatten(1, -2)
+        if segments is None:
+            weights = self.matrix()[: tokens.shape[1], : tokens.shape[1]]
+        else:
+            positions, same = segments
+            weights = self.matrix()[positions[:, :, None], positions[:, None, :]] * same
+        return self.normalise(weights).to(x.dtype).matmul(tokens).view_as(x)
+
+    def check_length(self, shape: TokenShape) -> None:
+        """A ``ValueError`` for more tokens (for images: for another grid) than the matrix was made for."""
+        if shape != self.token_shape and not (len(shape) == 1 and shape[0] <= self.token_shape[0]):
+            raise ValueError(
+                f"{type(self).__name__} was built for {self.token_shape} tokens and got {shape}: it holds a weight for "
+                "each position; build the model for this size, or choose a mixer of any length"
+            )
+
+    def macs(self, token_shape: TokenShape) -> int:
+        return math.prod(token_shape) ** 2 * self.dim
+
+
+@register_mixer("random")
+class RandomMixing(TokenMatrix):
+    """Averages with random weights: the softmax over each row of a matrix drawn once, uniform in [0, 1), never trained.
+
+    The matrix is a frozen parameter, saved with the model and counted as such (arXiv 2111.11418, Table 5; RandFormer of
+    arXiv 2210.13452). A part of it is normalised again, which makes it the softmax over the remaining columns.
+    """
+
+    def __init__(self, dim: int, token_shape: TokenShape) -> None:
+        super().__init__(dim, token_shape)
+        num_tokens = math.prod(self.token_shape)
+        self.random_matrix = nn.Parameter(torch.empty(num_tokens, num_tokens), requires_grad=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            self.random_matrix.copy_(torch.rand_like(self.random_matrix).softmax(-1))
+
+    def matrix(self) -> Tensor:
+        return self.random_matrix
+
+    def normalise(self, weights: Tensor) -> Tensor:
+        return weights / weights.sum(-1, keepdim=True)
+
+
+@register_mixer("spatial_mlp")
+class SpatialMLP(TokenMatrix):
+    """A learned linear layer over the token axis, without bias (SpatialFC of arXiv 2111.11418, Table 5)."""
+
+    def __init__(self, dim: int, token_shape: TokenShape) -> None:
+        super().__init__(dim, token_shape)
+        num_tokens = math.prod(self.token_shape)
+        self.fc = nn.Linear(num_tokens, num_tokens, bias=False)
+
+    def matrix(self) -> Tensor:
+        return self.fc.weight
