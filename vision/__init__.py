@@ -1,0 +1,39 @@
+"""MetaFormers for images. Importing this package registers them with the Auto classes of transformers."""
+
+from transformers import (
+    AutoBackbone,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+)
+
+from vision.configuration import MetaFormerVisionConfig
+from vision.modeling import (
+    MetaFormerVisionBackbone,
+    MetaFormerVisionForImageClassification,
+    MetaFormerVisionModel,
+)
+from vision.processing import IMAGE_PROCESSORS, image_processor
+from vision.variants import VARIANTS, create_config, create_model
+from vision.weights import convert_state_dict, load_weights, read_state_dict
+
+AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
+AutoModel.register(MetaFormerVisionConfig, MetaFormerVisionModel)
+AutoModelForImageClassification.register(MetaFormerVisionConfig, MetaFormerVisionForImageClassification)
+AutoBackbone.register(MetaFormerVisionConfig, MetaFormerVisionBackbone)
+AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
+
+__all__ = [
+    "VARIANTS",
+    "MetaFormerVisionBackbone",
+    "MetaFormerVisionConfig",
+    "MetaFormerVisionForImageClassification",
+    "MetaFormerVisionModel",
+    "convert_state_dict",
+    "create_config",
+    "create_model",
+    "image_processor",
+    "load_weights",
+    "read_state_dict",
+]

@@ -1,0 +1,215 @@
+"""The configuration of the four-stage image model, with the names Hugging Face uses for the same things.
+
+A stage halves the map with one strided convolution and then runs blocks on it; what mixes the tokens of a stage is
+said by `token_mixer`. A misspelt key is an error that names the nearest one: a mixer option that is silently ignored
+would make an experiment lie.
+"""
+
+from dataclasses import fields
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.backbone_utils import BackboneConfigMixin
+
+from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
+from metaformer_nlp.core.registry import nearest
+
+# Keys of no field that a saved or generic Hugging Face configuration may carry. They change nothing in this model.
+HUGGING_FACE_KEYS = frozenset(
+    {
+        "add_cross_attention",
+        "attn_implementation",
+        "auto_map",
+        "bos_token_id",
+        "cross_attention_hidden_size",
+        "custom_pipelines",
+        "decoder_start_token_id",
+        "eos_token_id",
+        "experts_implementation",
+        "finetuning_task",
+        "is_decoder",
+        "kwargs",
+        "model_type",
+        "name_or_path",
+        "num_labels",
+        "output_attentions",
+        "pad_token_id",
+        "per_layer_config",
+        "prefix",
+        "pruned_heads",
+        "quantization_config",
+        "sep_token_id",
+        "stage_names",
+        "task_specific_params",
+        "tf_legacy_loss",
+        "tie_encoder_decoder",
+        "tie_last_hidden_states",
+        "tie_word_embeddings",
+        "tokenizer_class",
+        "torch_dtype",
+        "torchscript",
+        "transformers_version",
+        "use_bfloat16",
+        "use_cache",
+    }
+)
+
+
+@strict
+class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
+    """Everything that defines a MetaFormer for images; the defaults are PoolFormer-S12.
+
+    A field with one entry a stage (`depths`, `hidden_sizes`, `patch_sizes`, `strides`, `padding`) has as many
+    entries as there are stages, and any number of stages is allowed.
+
+    Args:
+        num_channels: channels of the image.
+        image_size: pixels of the side, or [height, width]. Mixers of a fixed length are built for this size; all
+            others take images of any size.
+        depths: blocks of each stage.
+        hidden_sizes: channels of each stage.
+        patch_sizes, strides, padding: of the convolution that opens each stage, in pixels of the map before it.
+        mlp_ratio: hidden channels of the channel MLP over the channels of its stage.
+        token_mixer: a mixer's name, `{"name": ..., option: ...}`, or a list of these with one entry a stage.
+        pool_size: window of the mixer `pooling`: odd, or a list of windows, one a group of channels.
+        norm: `group_norm` (over the whole map, as the authors train), `layer_norm` (each token alone), ...
+        norm_eps, norm_bias: of all norms.
+        hidden_act, mlp_bias: of the channel MLP.
+        hidden_dropout_prob: dropout inside the channel MLP.
+        classifier_dropout: dropout before the classifier.
+        drop_path_rate: probability of dropping a branch in the last block; it rises linearly from 0 in the first.
+        use_residual, use_channel_mlp: False for the paper's ablations.
+        layer_scale_init_value: start of the scale on each branch, or None for no such scale.
+        res_scale_init_value: start of the scale on the shortcut: a number, None, or a list with one entry a stage.
+        initializer_range: standard deviation of the linear layers at the start.
+        crop_pct: share of the resized image that the centre crop of an evaluation keeps.
+        out_features, out_indices: maps that the backbone returns, of `stem`, `stage1`, `stage2`, ...
+
+    Raises:
+        ValueError: unknown key (the nearest is named), unknown mixer, norm or activation (the known ones are
+            listed), fields whose numbers of stages disagree, values out of range.
+    """
+
+    model_type = "metaformer_vision"
+
+    num_channels: int = 3
+    image_size: int | list[int] | tuple[int, ...] = 224
+    depths: list[int] | tuple[int, ...] = (2, 2, 6, 2)
+    hidden_sizes: list[int] | tuple[int, ...] = (64, 128, 320, 512)
+    patch_sizes: list[int] | tuple[int, ...] = (7, 3, 3, 3)
+    strides: list[int] | tuple[int, ...] = (4, 2, 2, 2)
+    padding: list[int] | tuple[int, ...] = (2, 1, 1, 1)
+    mlp_ratio: float | int = 4.0
+    token_mixer: str | dict[str, Any] | list[Any] | tuple[Any, ...] = "pooling"
+    pool_size: int | str | list[Any] | tuple[Any, ...] = 3
+    norm: str = "group_norm"
+    norm_eps: float | int = 1e-5
+    norm_bias: bool = True
+    hidden_act: str = "gelu"
+    mlp_bias: bool = True
+    hidden_dropout_prob: float | int = 0.0
+    classifier_dropout: float | int = 0.0
+    drop_path_rate: float | int = 0.0
+    use_residual: bool = True
+    use_channel_mlp: bool = True
+    layer_scale_init_value: float | int | None = 1e-5
+    res_scale_init_value: float | int | list[Any] | tuple[Any, ...] | None = None
+    initializer_range: float | int = 0.02
+    crop_pct: float | int = 0.9
+    _out_features: list[str] | None = None
+    _out_indices: list[int] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        out_features, out_indices = kwargs.pop("out_features", None), kwargs.pop("out_indices", None)
+        refuse_unknown_keys(type(self), kwargs)
+        self.check()
+        self.stage_names = ["stem"] + [f"stage{number}" for number in range(1, len(self.depths) + 1)]
+        self.set_output_features_output_indices(out_features=out_features, out_indices=out_indices)
+        super().__post_init__(**kwargs)
+
+    def check(self) -> None:
+        """Raise ValueError for values that fit no model. Models call it again: fields can be set after the start."""
+        num_stages = len(self.depths)
+        per_stage = ("depths", "hidden_sizes", "patch_sizes", "strides", "padding")
+        lengths = {name: len(getattr(self, name)) for name in per_stage}
+        if num_stages == 0 or len(set(lengths.values())) != 1:
+            raise ValueError(
+                f"each of {', '.join(per_stage)} needs one entry a stage; got "
+                + ", ".join(f"{name} with {length}" for name, length in lengths.items())
+                + ". Give all five the same length, at least one."
+            )
+        for name in per_stage:
+            least = 0 if name in ("depths", "padding") else 1
+            if any(value < least for value in getattr(self, name)):
+                raise ValueError(f"{name} has entries below {least}: {list(getattr(self, name))}")
+        for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is a probability from 0 to below 1, not {getattr(self, name)}")
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"crop_pct is the share of the image that is kept, above 0 up to 1, not {self.crop_pct}")
+        if self.mlp_ratio <= 0:
+            raise ValueError(f"mlp_ratio must be positive, not {self.mlp_ratio}")
+        NORMS[self.norm]
+        ACTIVATIONS[self.hidden_act]
+        mixer_specs(self.token_mixer, num_stages, unit="stage")
+        self.res_scales()
+        self.grids()
+
+    @property
+    def image_height_width(self) -> tuple[int, int]:
+        """(height, width) in pixels of the images the model is built for."""
+        size = [self.image_size, self.image_size] if isinstance(self.image_size, int) else list(self.image_size)
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f"image_size is a number of pixels or [height, width], not {self.image_size!r}")
+        return size[0], size[1]
+
+    def res_scales(self) -> list[float | None]:
+        """The start of the scale on the shortcut, one a stage."""
+        value, num_stages = self.res_scale_init_value, len(self.depths)
+        if isinstance(value, int | float) or value is None:
+            return [value] * num_stages
+        if len(value) != num_stages:
+            raise ValueError(f"res_scale_init_value has {len(value)} entries for {num_stages} stages: {list(value)}")
+        return list(value)
+
+    def grids(self, image_size: tuple[int, int] | None = None) -> list[tuple[int, int]]:
+        """The maps' (height, width) of all stages for images of `image_size` (default: the configuration's own).
+
+        Raises:
+            ValueError: the image is smaller than the convolutions can take; the least size is named.
+        """
+        size = image_size or self.image_height_width
+        grids, grid = [], size
+        for patch, stride, pad in zip(self.patch_sizes, self.strides, self.padding, strict=True):
+            if min(grid) + 2 * pad < patch:
+                least = self.least_image_size()
+                raise ValueError(
+                    f"images of {size[0]}x{size[1]} pixels (height x width) are too small for this model: its "
+                    f"{len(self.depths)} stages need at least {least}x{least}. Enlarge the images, or choose a model "
+                    f"with smaller patch_sizes {list(self.patch_sizes)} and strides {list(self.strides)}."
+                )
+            height, width = ((side + 2 * pad - patch) // stride + 1 for side in grid)
+            grid = (height, width)
+            grids.append(grid)
+        return grids
+
+    def least_image_size(self) -> int:
+        """The smallest side in pixels from which every stage still gets one token."""
+        need = 1
+        for patch, stride, pad in reversed(list(zip(self.patch_sizes, self.strides, self.padding, strict=True))):
+            need = max(1, (need - 1) * stride + patch - 2 * pad)
+        return need
+
+
+def refuse_unknown_keys(config_class: type[PreTrainedConfig], given: dict[str, Any]) -> None:
+    """Raise ValueError for keys that are neither fields of the class nor known to Hugging Face.
+
+    Keys with a leading underscore are Hugging Face's private ones and pass.
+    """
+    own = [field.name for field in fields(config_class) if not field.name.startswith("_")]
+    known = sorted([*own, "num_labels", "out_features", "out_indices"])
+    for key in sorted(given):
+        if not key.startswith("_") and key not in HUGGING_FACE_KEYS:
+            hint = nearest(key, known)
+            raise ValueError(f"{config_class.__name__}: unknown key {key!r}.{hint} Known keys: {', '.join(known)}")

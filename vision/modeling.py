@@ -1,0 +1,326 @@
+"""The four-stage MetaFormer for images: trunk, image classifier and backbone, as Hugging Face classes.
+
+B batch, H x W pixels, h x w tokens of a stage, C channels. Inside a stage tokens are channels-last (B, h, w, C), which
+linear layers, norms and attention take as they are; at the border of a stage and of the model maps are (B, C, h, w),
+as Hugging Face has them. The change between the two is a `permute` of channels-last memory and copies nothing.
+"""
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, initialization
+from transformers.backbone_utils import BackboneMixin
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import (
+    BackboneOutput,
+    BaseModelOutputWithNoAttention,
+    ImageClassifierOutputWithNoAttention,
+)
+from transformers.utils.generic import can_return_tuple
+
+from metaformer_nlp.core import (
+    MetaFormerBlock,
+    build_mixer,
+    build_norm,
+    drop_path_rates,
+    mixer_specs,
+)
+from metaformer_nlp.core.cost import block_macs, conv_macs, linear_macs
+from vision.configuration import MetaFormerVisionConfig
+
+
+class PatchEmbedding(nn.Module):
+    """(B, C_in, H, W) -> (B, h, w, C): an overlapping strided convolution, the only place where tokens get fewer.
+
+    The convolution keeps PyTorch's initialization, as the authors' does (timm and transformers narrow it).
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch_size: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.projection = nn.Conv2d(in_channels, dim, kernel_size=patch_size, stride=stride, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, h, w, C)"""
+        return self.projection(x).permute(0, 2, 3, 1).contiguous()
+
+
+class MetaFormerVisionLayer(GradientCheckpointingLayer, MetaFormerBlock):
+    """The core's block, with Hugging Face's switch for gradient checkpointing."""
+
+
+class MetaFormerVisionStage(nn.Module):
+    """(B, C_in, H, W) -> (B, C, h, w): one patch embedding and the blocks on its tokens."""
+
+    def __init__(self, config: MetaFormerVisionConfig, index: int, token_mixer: Any, rates: list[float]) -> None:
+        super().__init__()
+        self.index = index
+        self.grid = config.grids()[index]
+        dim = config.hidden_sizes[index]
+        self.embedding = PatchEmbedding(
+            in_channels=config.hidden_sizes[index - 1] if index else config.num_channels,
+            dim=dim,
+            patch_size=config.patch_sizes[index],
+            stride=config.strides[index],
+            padding=config.padding[index],
+        )
+        defaults = {"pooling": {"pool_size": config.pool_size}}
+        mixers = [build_mixer(token_mixer, dim, self.grid, defaults) for _ in rates]
+        self.fixed_mixers = sorted({type(mixer).__name__ for mixer in mixers if mixer.fixed_length})
+        self.blocks = nn.ModuleList(
+            MetaFormerVisionLayer(
+                dim,
+                mixer,
+                hidden_dim=int(dim * config.mlp_ratio),
+                norm=config.norm,
+                norm_eps=config.norm_eps,
+                norm_bias=config.norm_bias,
+                activation=config.hidden_act,
+                mlp_bias=config.mlp_bias,
+                dropout=config.hidden_dropout_prob,
+                drop_path=rate,
+                layer_scale_init=config.layer_scale_init_value,
+                res_scale_init=config.res_scales()[index],
+                use_residual=config.use_residual,
+                use_channel_mlp=config.use_channel_mlp,
+            )
+            for mixer, rate in zip(mixers, rates, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C, h, w)"""
+        return self.mix(self.embedding(x))
+
+    def macs(self, grid: tuple[int, int]) -> int:
+        """Multiply-accumulates of one image whose map in this stage is `grid` tokens."""
+        return conv_macs(self.embedding.projection, grid) + sum(
+            block_macs(cast(MetaFormerBlock, block), grid) for block in self.blocks
+        )
+
+    def mix(self, x: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, C, h, w): the blocks alone, on tokens that the embedding has made."""
+        grid = tuple(x.shape[1:3])
+        if self.fixed_mixers and grid != self.grid:
+            raise ValueError(
+                f"stage {self.index + 1} got a map of {grid[0]}x{grid[1]} tokens, but its mixer "
+                f"({', '.join(self.fixed_mixers)}) is built for {self.grid[0]}x{self.grid[1]}. Give images of the "
+                "configuration's image_size, or build the model with the image_size that you want."
+            )
+        for block in self.blocks:
+            x = block(x)
+        return x.permute(0, 3, 1, 2)
+
+
+class MetaFormerVisionPreTrainedModel(PreTrainedModel):
+    """What all three models share: configuration, names, and the weights' start as the authors have it."""
+
+    config: MetaFormerVisionConfig
+    base_model_prefix = "metaformer"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)  # type: ignore[assignment]
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["MetaFormerVisionLayer", "PatchEmbedding"]  # noqa: RUF012
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        # Called for each module of a new model, and for what a checkpoint lacks after its model was built without
+        # memory. So every parameter and buffer has its branch, and only functions that skip loaded tensors are used.
+        if isinstance(module, nn.Linear):
+            initialization.trunc_normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                initialization.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            fan_in = math.prod(module.weight.shape[1:])
+            initialization.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                initialization.uniform_(module.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        elif callable(reset_parameters := getattr(module, "reset_parameters", None)):
+            own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+            loaded = [(tensor, tensor.clone()) for tensor in own if getattr(tensor, "_is_hf_initialized", False)]
+            reset_parameters()
+            for tensor, value in loaded:
+                tensor.copy_(value)
+        else:
+            super()._init_weights(module)
+
+
+class MetaFormerVisionModel(MetaFormerVisionPreTrainedModel):
+    """The trunk: (B, num_channels, H, W) -> the last stage's map (B, C, h, w), before any norm."""
+
+    def __init__(self, config: MetaFormerVisionConfig) -> None:
+        super().__init__(config)
+        config.check()
+        specs = mixer_specs(config.token_mixer, len(config.depths), unit="stage")
+        rates = drop_path_rates(config.drop_path_rate, sum(config.depths))
+        self.stages = nn.ModuleList()
+        for index, (spec, depth) in enumerate(zip(specs, config.depths, strict=True)):
+            first = sum(config.depths[:index])
+            self.stages.append(MetaFormerVisionStage(config, index, spec, rates[first : first + depth]))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.stage_list()[0].embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.stage_list()[0].embedding = cast(PatchEmbedding, value)
+
+    def stage_list(self) -> list[MetaFormerVisionStage]:
+        return cast(list[MetaFormerVisionStage], list(self.stages))
+
+    def macs(self, image_size: tuple[int, int] | None = None) -> int:
+        """Multiply-accumulates of one image of (height, width) pixels, by default those of the configuration."""
+        grids = self.config.grids(image_size)
+        return sum(stage.macs(grid) for stage, grid in zip(self.stage_list(), grids, strict=True))
+
+    def feature_maps(self, pixel_values: Tensor) -> list[Tensor]:
+        """(B, num_channels, H, W) -> the maps (B, C, h, w) of the stem and of each stage, none of them normalised.
+
+        Raises:
+            ValueError: pixel values of another shape, of another number of channels, or of too small a size.
+        """
+        if pixel_values is None or pixel_values.ndim != 4 or pixel_values.shape[1] != self.config.num_channels:
+            shape = None if pixel_values is None else tuple(pixel_values.shape)
+            raise ValueError(
+                f"pixel_values must be (batch, {self.config.num_channels} channels, height, width), not {shape}"
+            )
+        self.config.grids((pixel_values.shape[2], pixel_values.shape[3]))
+        first, *others = self.stage_list()
+        tokens = first.embedding(pixel_values.contiguous(memory_format=torch.channels_last))
+        maps = [tokens.permute(0, 3, 1, 2), first.mix(tokens)]
+        for stage in others:
+            maps.append(stage(maps[-1]))
+        return maps
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: Tensor, output_hidden_states: bool | int | list[int] | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithNoAttention:
+        """Run the trunk; `hidden_states` are the stages' maps (B, C, h, w), as transformers' PoolFormer gives them.
+
+        Args:
+            pixel_values: (B, num_channels, H, W), normalised pixels.
+            output_hidden_states: True for all stages, or the indices of those wanted (the others are None).
+            **kwargs: what the Auto classes and trainers pass to every model; it changes nothing here.
+        """
+        maps = self.feature_maps(pixel_values)[1:]
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return BaseModelOutputWithNoAttention(
+            last_hidden_state=maps[-1], hidden_states=selected_maps(maps, output_hidden_states)
+        )
+
+
+class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
+    """Trunk and head. The head is the authors': norm of the whole map, then mean over tokens, then linear.
+
+    timm takes the mean first and normalises afterwards, which is another function of the same weights.
+    """
+
+    def __init__(self, config: MetaFormerVisionConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        dim = config.hidden_sizes[-1]
+        self.metaformer = MetaFormerVisionModel(config)
+        self.norm = build_norm(config.norm, dim, eps=config.norm_eps, bias=config.norm_bias)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(dim, config.num_labels) if config.num_labels else nn.Identity()
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.metaformer.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.metaformer.set_input_embeddings(value)
+
+    def macs(self, image_size: tuple[int, int] | None = None) -> int:
+        """Multiply-accumulates of one image of (height, width) pixels, by default those of the configuration."""
+        head = linear_macs(self.classifier, 1) if isinstance(self.classifier, nn.Linear) else 0
+        return self.metaformer.macs(image_size) + head
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
+        **kwargs: Any,
+    ) -> ImageClassifierOutputWithNoAttention:
+        """(B, num_channels, H, W) -> logits (B, num_labels), and the loss where labels are given.
+
+        Args:
+            pixel_values: (B, num_channels, H, W), normalised pixels.
+            labels: (B,) class indices for cross entropy, (B, num_labels) zeros and ones for several labels an image,
+                or (B,) numbers where num_labels is 1; the configuration's `problem_type` says which if it is set.
+            output_hidden_states: as for the trunk.
+            **kwargs: passed on to the loss.
+        """
+        outputs = self.metaformer(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
+        tokens = outputs.last_hidden_state.permute(0, 2, 3, 1)  # (B, h, w, C)
+        pooled = self.norm(tokens).mean(dim=(1, 2))  # (B, C)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None if labels is None else self.loss_function(labels, logits, self.config, **kwargs)
+        return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+
+
+class MetaFormerVisionBackbone(BackboneMixin, MetaFormerVisionPreTrainedModel):
+    """Feature maps for detection and segmentation, each normalised by a norm of its own, as the authors have it.
+
+    `out_features` of the configuration names the maps: `stem`, `stage1`, `stage2`, ...
+    """
+
+    has_attentions = False
+    _keys_to_ignore_on_load_unexpected = [r"^norm\.", r"^classifier\."]  # noqa: RUF012
+
+    def __init__(self, config: MetaFormerVisionConfig) -> None:
+        super().__init__(config)
+        self.num_features = [config.hidden_sizes[0], *config.hidden_sizes]
+        self.metaformer = MetaFormerVisionModel(config)
+        self.hidden_states_norms = nn.ModuleDict(
+            {
+                name: build_norm(config.norm, dim, eps=config.norm_eps, bias=config.norm_bias)
+                for name, dim in zip(self.out_features, self.channels, strict=True)
+            }
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.metaformer.get_input_embeddings()
+
+    @can_return_tuple
+    def forward(
+        self, pixel_values: Tensor, output_hidden_states: bool | int | list[int] | None = None, **kwargs: Any
+    ) -> BackboneOutput:
+        """(B, num_channels, H, W) -> `feature_maps`, one (B, C, h, w) for each of the configuration's out_features.
+
+        `hidden_states`, where asked for, are the maps of the stem and of every stage before their norms.
+        """
+        maps = self.metaformer.feature_maps(pixel_values)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        feature_maps = tuple(
+            self.hidden_states_norms[name](x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            for name, x in zip(self.stage_names, maps, strict=True)
+            if name in self.out_features
+        )
+        return BackboneOutput(feature_maps=feature_maps, hidden_states=selected_maps(maps, output_hidden_states))
+
+
+def selected_maps(maps: list[Tensor], wanted: bool | int | list[int] | None) -> Any:
+    """All maps, none, or those at the wanted indices with None in the others' places."""
+    if wanted is None or wanted is False:
+        return None
+    if wanted is True:
+        return tuple(maps)
+    indices = [wanted] if isinstance(wanted, int) else wanted
+    chosen = {index % len(maps) for index in indices if -len(maps) <= index < len(maps)}
+    return tuple(x if index in chosen else None for index, x in enumerate(maps))
+
+
+__all__ = [
+    "MetaFormerVisionBackbone",
+    "MetaFormerVisionForImageClassification",
+    "MetaFormerVisionModel",
+    "MetaFormerVisionPreTrainedModel",
+    "PatchEmbedding",
+]
