@@ -83,7 +83,7 @@ class MetaFormerBlock(nn.Module):
         return x
 
     def prepare(self, segment_ids: Tensor | BlockSegments | None, shared: dict[Hashable, Any]) -> BlockSegments:
-        """What norms and mixer derive from ``segment_ids``; blocks given the same ``shared`` derive equal things once."""
+        """What norms and mixer derive from ``segment_ids``; blocks with the same ``shared`` derive things once."""
         if isinstance(segment_ids, BlockSegments):
             return segment_ids
         if segment_ids is None:

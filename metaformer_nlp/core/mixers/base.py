@@ -25,8 +25,8 @@ class TokenMixer(SegmentAware):
     A mixer is constructed as ``Mixer(dim, token_shape, **options)``, ``token_shape`` being the largest grid it will
     see: ``(L,)`` or ``(H, W)``. Options are keyword arguments by name, never ``**kwargs``, so that a misspelt one is an
     error. ``segment_ids`` is None for images; for text an integer tensor (B, L), 0 being padding and k > 0 the k-th
-    document: no token may receive anything from padding or from another document. What can be derived from the segments
-    alone belongs into :meth:`prepare`, which the model calls once per forward pass; its value then takes the ids' place.
+    document: no token may receive anything from padding or from another document. What can be derived from the
+    segments alone belongs into :meth:`prepare`, called once per forward pass; its value then takes the ids' place.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2)
@@ -47,7 +47,7 @@ class TokenMixer(SegmentAware):
         raise NotImplementedError
 
     def macs(self, token_shape: TokenShape) -> int:
-        """Multiply-accumulates for one sample of ``token_shape`` tokens; counted by torch unless a mixer knows better."""
+        """Multiply-accumulates for one sample of ``token_shape`` tokens; counted by torch unless overridden."""
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self(torch.zeros(1, *token_shape, self.dim, device=next(self.parameters(), torch.empty(0)).device))
         return counter.get_total_flops() // 2

@@ -37,7 +37,7 @@ class Window(NamedTuple):
 
 
 def parse_window(window: int | str, rank: int) -> Window | None:
-    """``3`` (odd, symmetric), ``"left:4"`` (the token and 4 before it; also right, up, down) or ``"global"``, given as None.
+    """``3`` (odd, symmetric), ``"left:4"`` (itself and 4 before; also right, up, down) or ``"global"``, which is None.
 
     Up and down are for images only. Anything else is a ``ValueError`` that says what is allowed.
     """

@@ -1,0 +1,262 @@
+"""The mixer contract, held over every registered mixer: a new one is tested by being registered.
+
+Fresh weights hide faults (a standard deviation of 0.02 makes mixing invisible), so all weights are redrawn first, and a
+test that mixing is visible at all stands before those of what must not leak.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from metaformer_nlp.core import MIXERS, MetaFormerBlock, TokenMixer, build_mixer, mixer_specs, register_mixer
+from metaformer_nlp.core.mixers.base import TokenMixer as Base
+from metaformer_nlp.core.mixers.pooling import Window, parse_window, window_sum
+from metaformer_nlp.core.segments import neighbour_masks, positions_in_segment
+
+DIM, LENGTH = 12, 20
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "attention": [{"num_heads": 3}],
+    "pooling": [{}, {"pool_size": 7}, {"pool_size": [3, 15, "global", "left:5", "right:2"]}, {"subtract_input": False}],
+}
+SHAPES = {1: (LENGTH,), 2: (4, 5)}
+
+
+def redraw(module: nn.Module) -> nn.Module:
+    """All trained weights standard normal / sqrt(fan in): every path is open."""
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=1 / math.sqrt(parameter[0].numel() or 1))
+    return module
+
+
+def cases(rank: int | None = None) -> list[Any]:
+    return [
+        pytest.param({"name": name, **options}, SHAPES[r], id=f"{name}-{r}d-{index}")
+        for name in MIXERS
+        for index, options in enumerate(OPTIONS.get(name, [{}]))
+        for r in MIXERS[name].ranks
+        if rank in (None, r)
+    ]
+
+
+def make(spec: dict[str, Any], shape: tuple[int, ...]) -> TokenMixer:
+    mixer = build_mixer(spec, DIM, shape)
+    redraw(mixer)
+    return mixer.eval()
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases())
+def test_shape_gradients_and_dtype(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    mixer, x = make(spec, shape), torch.randn(2, *shape, DIM, requires_grad=True)
+    mixed = mixer(x)
+    assert mixed.shape == x.shape
+    mixed.square().sum().backward()
+    trained = [p for p in mixer.parameters() if p.requires_grad]
+    for gradient in [x.grad, *(p.grad for p in trained)]:
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+        assert gradient.abs().sum() > 0
+    half = mixer.to(torch.bfloat16)(x.detach().bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), mixed.detach(), rtol=0.1, atol=0.15)
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases())
+def test_mixes_tokens_unless_it_is_identity(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    mixer, x = make(spec, shape), torch.randn(1, *shape, DIM)
+    changed = x.clone()
+    changed.view(1, -1, DIM)[:, 7] += 1.0
+    moved = (mixer(x) - mixer(changed)).abs().amax(-1).flatten() > 1e-4
+    moved[7] = False
+    assert bool(moved.any()) == (spec["name"] != "identity")
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases())
+def test_saves_and_reloads(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    mixer, x = make(spec, shape), torch.randn(2, *shape, DIM)
+    other = build_mixer(spec, DIM, shape).eval()
+    other.load_state_dict(mixer.state_dict())
+    assert torch.equal(mixer(x), other(x))
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases())
+def test_macs_agree_with_the_public_counter(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    if spec["name"] == "fourier":
+        pytest.skip("torch's counter leaves Fourier transforms out")
+    mixer = build_mixer(spec, DIM, shape)
+    assert mixer.macs(shape) == Base.macs(mixer, shape)
+
+
+def documents(*lengths: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Documents of these lengths (negative: padding of that many slots), packed into one row with its segment ids."""
+    rows = [torch.randn(1, abs(n), DIM) for n in lengths]
+    ids = [torch.full((1, abs(n)), 0 if n < 0 else k + 1) for k, n in enumerate(lengths)]
+    return rows, torch.cat(rows, 1), torch.cat(ids, 1)
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases(rank=1))
+@pytest.mark.parametrize("lengths", [(7, -13), (-6, 14), (5, 9, 6), (1, 3, -2, 11, -3), (20,)])
+def test_padding_and_neighbours_change_nothing(
+    spec: dict[str, Any], shape: tuple[int, ...], lengths: tuple[int, ...]
+) -> None:
+    mixer = make(spec, shape)
+    rows, packed, segment_ids = documents(*lengths)
+    together = mixer(packed, segment_ids).split([abs(n) for n in lengths], dim=1)
+    for row, result, length in zip(rows, together, lengths, strict=True):
+        if length > 0:
+            torch.testing.assert_close(result, mixer(row), atol=1e-5, rtol=0)
+            torch.testing.assert_close(result, mixer(row, torch.ones(1, length, dtype=torch.long)), atol=1e-5, rtol=0)
+    prepared = mixer(packed, mixer.prepare(segment_ids))
+    assert torch.equal(prepared, mixer(packed, segment_ids))
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases(rank=1))
+def test_no_gradient_reaches_padding_and_empty_rows_are_finite(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    mixer = make(spec, shape)
+    segment_ids = torch.tensor([[1] * 8 + [0] * 12, [0] * 20])
+    x = torch.randn(2, LENGTH, DIM, requires_grad=True)
+    mixed = mixer(x, segment_ids)
+    assert torch.isfinite(mixed).all()
+    (mixed * (segment_ids > 0)[..., None]).square().sum().backward()
+    assert x.grad is not None
+    assert x.grad[segment_ids == 0].abs().max() == 0
+    assert x.grad[segment_ids > 0].abs().sum() > 0
+
+
+@pytest.mark.parametrize("norm", ["group_norm", "layer_norm", "batch_norm", "rms_norm", "none"])
+@pytest.mark.parametrize("name", [n for n in MIXERS if 1 in MIXERS[n].ranks])
+def test_blocks_leak_nothing_with_any_norm(name: str, norm: str) -> None:
+    options = OPTIONS.get(name, [{}])[-1]
+    block = MetaFormerBlock(DIM, build_mixer({"name": name, **options}, DIM, (LENGTH,)), hidden_dim=24, norm=norm)
+    redraw(block).eval()
+    rows, packed, segment_ids = documents(6, 9, -5)
+    together = block(packed, segment_ids)
+    for row, start in ((rows[0], 0), (rows[1], 6)):
+        torch.testing.assert_close(together[:, start : start + row.shape[1]], block(row), atol=1e-5, rtol=1e-5)
+    shared: dict[Any, Any] = {}
+    assert torch.equal(block(packed, block.prepare(segment_ids, shared)), together)
+    count = len(shared)
+    assert block.prepare(segment_ids, shared) is not None
+    assert len(shared) == count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(MIXERS))
+def test_compiles_and_exports(name: str) -> None:
+    """One graph, no breaks; the exported program gives the same numbers."""
+    options = OPTIONS.get(name, [{}])[-1]
+    block = MetaFormerBlock(
+        DIM, build_mixer({"name": name, **options}, DIM, (LENGTH,)), hidden_dim=24, norm="group_norm"
+    )
+    redraw(block).eval()
+    _, packed, segment_ids = documents(6, 9, -5)
+    expected = block(packed, segment_ids)
+    torch._dynamo.reset()
+    compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(packed, segment_ids), expected, atol=1e-5, rtol=1e-5)
+    exported = torch.export.export(block, (packed, segment_ids)).module()
+    torch.testing.assert_close(exported(packed, segment_ids), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("window", [3, 5, 31, "left:1", "left:4", "right:6"])
+def test_windows_average_what_they_say(window: int | str) -> None:
+    """Against the definition, written with loops."""
+    parsed = parse_window(window, 1)
+    assert parsed is not None
+    _, x, segment_ids = documents(6, -3, 1, 10)
+    offsets = {sign * (1 << bit) for sign in (1, -1) for bit in range(6)}
+    summed = window_sum(x, parsed, neighbour_masks(segment_ids, offsets))
+    for i in range(LENGTH):
+        reach = [j for j in range(i - parsed.before, i + parsed.after + 1) if 0 <= j < LENGTH]
+        inside = [j for j in reach if segment_ids[0, j] == segment_ids[0, i]]
+        torch.testing.assert_close(summed[0, i], x[0, inside].sum(0))
+
+
+def test_images_have_one_sided_windows_too() -> None:
+    x = torch.randn(1, 4, 5, 1)
+    up = build_mixer({"name": "pooling", "pool_size": "up:1", "subtract_input": False}, 1, (4, 5))(x)
+    torch.testing.assert_close(up[:, 0], x[:, 0])
+    torch.testing.assert_close(up[:, 1:], (x[:, 1:] + x[:, :-1]) / 2)
+    right = build_mixer({"name": "pooling", "pool_size": "right:2", "subtract_input": False}, 1, (4, 5))(x)
+    torch.testing.assert_close(right[:, :, 0], x[:, :, :3].mean(2))
+    torch.testing.assert_close(right[:, :, -1], x[:, :, -1])
+
+
+@pytest.mark.parametrize("pool_size", [2, 0, -3, "left", "left:0", "up:2", "sideways:3", True, 3.0, []])
+def test_impossible_windows_are_refused(pool_size: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match=r"pool_size|iterable"):
+        build_mixer({"name": "pooling", "pool_size": pool_size}, DIM, (LENGTH,))
+
+
+def test_wide_windows_reach_past_the_edge() -> None:
+    assert parse_window(31, 1) == Window(15, 15)
+    x = torch.randn(1, 4, DIM)
+    wide = build_mixer({"name": "pooling", "pool_size": 31, "subtract_input": False}, DIM, (LENGTH,))
+    torch.testing.assert_close(wide(x), x.mean(1, keepdim=True).expand_as(x))
+    torch.testing.assert_close(wide(x, torch.ones(1, 4, dtype=torch.long)), x.mean(1, keepdim=True).expand_as(x))
+
+
+def test_positions_count_inside_the_own_document() -> None:
+    ids = torch.tensor([[0, 0, 1, 1, 1, 2, 2], [1, 1, 0, 1, 0, 0, 0]])
+    positions = positions_in_segment(ids)
+    assert positions[0].tolist()[2:] == [0, 1, 2, 0, 1]
+    assert [positions[1, i].item() for i in (0, 1, 3)] == [0, 1, 2]
+
+
+class TestErrors:
+    def test_unknown_name_lists_the_names(self) -> None:
+        with pytest.raises(ValueError, match=r"unknown token mixer 'poling'.*'pooling'.*identity"):
+            build_mixer("poling", DIM, (LENGTH,))
+
+    def test_duplicate(self) -> None:
+        with pytest.raises(ValueError, match="already registered"):
+            register_mixer("pooling")(TokenMixer)
+
+    def test_misspelt_option(self) -> None:
+        with pytest.raises(TypeError, match="pool_sise"):
+            build_mixer({"name": "pooling", "pool_sise": 5}, DIM, (LENGTH,))
+
+    def test_wrong_number_of_mixers(self) -> None:
+        with pytest.raises(ValueError, match=r"2 mixers for 4 stages"):
+            mixer_specs(["pooling", "attention"], 4)
+
+    def test_no_name(self) -> None:
+        with pytest.raises(ValueError, match="'name'"):
+            mixer_specs([{"pool_size": 3}], 1)
+
+    def test_too_long_for_fixed_length(self) -> None:
+        with pytest.raises(ValueError, match=r"\(20,\) tokens and got \(21,\)"):
+            build_mixer("spatial_mlp", DIM, (20,))(torch.randn(1, 21, DIM))
+        with pytest.raises(ValueError, match=r"\(4, 5\) tokens and got \(5, 4\)"):
+            build_mixer("random", DIM, (4, 5))(torch.randn(1, 5, 4, DIM))
+
+    def test_heads_must_divide(self) -> None:
+        with pytest.raises(ValueError, match="equal heads"):
+            build_mixer({"name": "attention", "num_heads": 5}, DIM, (LENGTH,))
+
+
+@pytest.fixture
+def swap() -> Iterator[type[TokenMixer]]:
+    """The documentation's promise: a mixer of one's own is one short class."""
+
+    @register_mixer("swap_neighbours")
+    class SwapNeighbours(TokenMixer):
+        ranks = (1,)
+
+        def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+            return x if segment_ids is None else x * (segment_ids > 0)[..., None]
+
+    yield SwapNeighbours
+    MIXERS._entries.pop("swap_neighbours")
+
+
+def test_a_mixer_of_ones_own_gets_the_ids(swap: type[TokenMixer]) -> None:
+    block = MetaFormerBlock(DIM, build_mixer("swap_neighbours", DIM, (LENGTH,)), hidden_dim=24, norm="layer_norm")
+    assert torch.isfinite(block(torch.randn(1, 4, DIM), torch.tensor([[1, 1, 0, 0]]))).all()
+    assert block.token_mixer.macs((4,)) == 0
