@@ -1,0 +1,15 @@
+"""Train and evaluate an image classifier: any model of vision/variants.py on digits, folders, parquet or a hub data set.
+
+    python scripts/train_vision.py --config scripts/recipes/digits.yaml
+    python scripts/train_vision.py --config scripts/recipes/digits.yaml --model.token_mixer attention --run.folder runs/a
+    python scripts/train_vision.py --config scripts/recipes/cifar10.yaml --data.root path/to/parquet
+    accelerate launch scripts/train_vision.py --config scripts/recipes/digits.yaml --data.name folder --data.root images
+
+A run that was interrupted goes on when the same command is given again.
+"""
+
+from tasks.cli import parse
+from tasks.image_classification import Config, run
+
+if __name__ == "__main__":
+    run(parse(Config, description=__doc__))

@@ -1,0 +1,168 @@
+"""Image classification: one model of :mod:`vision`, one labelled data set, top-1 and top-5 accuracy.
+
+Shapes: B batch, S pixels of a side, K classes. A sample is ``(pixels (3, S, S) float32, label)``, a batch
+``{"pixel_values": (B, 3, S, S), "labels": (B,)}``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
+from tasks.cli import to_dict
+from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
+from vision import create_config, create_model, image_processor
+from vision.transforms import EvalTransform, Transform, train_transform
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network. An option left at null is what the model's row in vision/variants.py says."""
+
+    name: str = "poolformer_xxs"
+    """Row of the table in vision/variants.py."""
+    token_mixer: str | dict[str, Any] | list[Any] | None = None
+    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
+    separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each stage."""
+    pool_size: int | str | list[Any] | None = None
+    """Window of pooling: odd, or a list of windows, one for each group of channels."""
+    norm: str | None = None
+    """group_norm, layer_norm, batch_norm, rms_norm or none."""
+    hidden_act: str | None = None
+    """Activation of the channel MLP: gelu, relu, silu, star_relu, squared_relu."""
+    use_residual: bool | None = None
+    """false: blocks without their shortcuts (an ablation)."""
+    use_channel_mlp: bool | None = None
+    """false: blocks without their channel MLP (an ablation)."""
+    layer_scale_init_value: float | Literal["none"] | None = None
+    """Start of the scale on each branch; none: no such scale."""
+    res_scale_init_value: float | list[Any] | Literal["none"] | None = None
+    """Start of the scale on the shortcuts; none: no such scale."""
+    drop_path_rate: float | None = None
+    """Probability of dropping a branch in the last block; it grows linearly from 0."""
+    depths: list[int] | None = None
+    """Blocks of each stage."""
+    hidden_sizes: list[int] | None = None
+    """Channels of each stage."""
+
+    def overrides(self) -> dict[str, Any]:
+        """The options that were set, as keywords of ``vision.create_model``."""
+        given = {key: value for key, value in dataclasses.asdict(self).items() if value is not None and key != "name"}
+        return {key: None if key.endswith("_init_value") and value == "none" else value for key, value in given.items()}
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is minimised."""
+
+    label_smoothing: float = 0.0
+    """Share of the target that is spread evenly over all classes."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train and evaluate an image classifier."""
+
+    run: RunConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    tracker: str | None = None
+    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+
+
+class TransformedImages:
+    """A source seen through a transform: the engine's map-style data."""
+
+    def __init__(self, source: ImageSource, transform: Transform) -> None:
+        self.source, self.transform = source, transform
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, int]:
+        """(3, S, S) float32 and the label; a function of the index and, in training, of ``rng``."""
+        picture = self.source.load(index, rng)
+        return self.transform(picture, rng), int(self.source.labels[index])
+
+
+class ImageClassification:
+    """The engine's Task for one :class:`Config`."""
+
+    def __init__(self, config: Config) -> None:
+        if not 0 <= config.loss.label_smoothing < 1:
+            raise ValueError(f"loss.label_smoothing {config.loss.label_smoothing}: must be at least 0 and below 1")
+        self.config = config
+        sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
+        overrides = config.model.overrides() | {key: value for key, value in sizes.items() if value is not None}
+        row = create_config(config.model.name, **overrides)  # checks the options before any data is read
+        height, width = row.image_height_width
+        if height != width:
+            raise ValueError(f"data.image_size: images are square here, not {height} x {width}")
+        train, validation = load_sources(config.data, height)
+        names = dict(enumerate(train.classes))
+        self.num_classes = len(names)
+        self._overrides = overrides | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+        self.train_data = TransformedImages(train, train_transform(height, config.data.augment, row.crop_pct))
+        self.eval_data = {"validation": TransformedImages(validation, EvalTransform(height, row.crop_pct))}
+
+    def collate(self, samples: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
+        """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``."""
+        pixels, labels = zip(*samples, strict=True)
+        return {"pixel_values": torch.stack(pixels), "labels": torch.tensor(labels)}
+
+    def build_model(self) -> nn.Module:
+        return create_model(self.config.model.name, **self._overrides)
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of the batch's cross entropies and their number."""
+        logits = model(pixel_values=batch["pixel_values"]).logits.float()
+        labels = batch["labels"]
+        total = F.cross_entropy(logits, labels, label_smoothing=self.config.loss.label_smoothing, reduction="sum")
+        return total, torch.tensor(len(labels), device=total.device)
+
+    def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the batch: ``loss`` (without smoothing), ``correct``, ``correct_top5`` and ``count``."""
+        logits, labels = model(pixel_values=batch["pixel_values"]).logits.float(), batch["labels"]
+        ranked = logits.topk(min(5, self.num_classes), dim=1).indices == labels[:, None]
+        return {
+            "loss": F.cross_entropy(logits, labels, reduction="sum").double(),
+            "correct": ranked[:, 0].sum(),
+            "correct_top5": ranked.any(dim=1).sum(),
+            "count": torch.tensor(len(labels), device=labels.device),
+        }
+
+    def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """``loss``, ``accuracy`` and, where there are more than five classes, ``accuracy_top5``; shares of one."""
+        sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
+        metrics = {"loss": sums["loss"] / sums["count"], "accuracy": sums["correct"] / sums["count"]}
+        if self.num_classes > 5:
+            metrics["accuracy_top5"] = sums["correct_top5"] / sums["count"]
+        return metrics
+
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """The model and its image processor, as the Auto classes and ``pipeline`` read them."""
+        model.save_pretrained(folder)  # type: ignore[operator]
+        image_processor(model.config).save_pretrained(folder)  # type: ignore[arg-type]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of the data, part by part."""
+        parts = {"train": self.train_data, **self.eval_data}
+        return {part: fingerprint(data.source) for part, data in parts.items()}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, evaluate and save; returns what the run folder's result.json holds."""
+    settings = config.run if config.tracker is None else dataclasses.replace(config.run, tracker=config.tracker)
+    return run_training(ImageClassification(config), config.optim, config.schedule, settings, to_dict(config))

@@ -1,0 +1,130 @@
+"""Labelled images from four kinds of places, all looking the same: an :class:`ImageSource` of (picture, label, name).
+
+- ``digits``: :mod:`tasks.digits`, embedded, nothing to download.
+- ``folder``: ``root/train/<class>/*`` and ``root/val/<class>/*`` as ImageNet is laid out, or ``root/<class>/*``, of
+  which a fixed share is then kept for validation.
+- ``parquet``: ``root/train-*.parquet`` and ``root/validation-*`` (or ``test-*``), the layout of the Hugging Face hub.
+- any other name: a data set of the Hugging Face hub.
+
+Labels are checked once, at the start: a wrong one is an error that names its file or row. Pictures are decoded when
+they are asked for; a broken one is a :class:`vision.images.BadImage`, in training as in evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from tasks.digits import CanvasConfig, DigitsOnCanvas
+from tasks.image_folder import read_folder
+from tasks.image_table import Columns, read_hub, read_parquet
+from vision.transforms import AugmentConfig, Picture
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the images come from and how they are shown to the model."""
+
+    name: str = "digits"
+    """digits (embedded), folder, parquet, or the name of a data set of the Hugging Face hub."""
+    root: str | None = None
+    """Folder that holds the data; for folder and parquet."""
+    image_size: int | None = None
+    """Pixels of the side that the model sees; null: what the model's row says."""
+    crop_pct: float | None = None
+    """Evaluation: share of the resized image that the central crop keeps; null: what the model's row says."""
+    validation_fraction: float = 0.1
+    """Share kept for validation where the data has no such part; chosen by file name, so always the same."""
+    max_train_samples: int | None = None
+    """Train on a fixed random subset of this many images; null: all."""
+    max_eval_samples: int | None = None
+    """Evaluate on a fixed random subset of this many images; null: all."""
+    image_column: str | None = None
+    """parquet and hub: column of the images; null: found by its type or name."""
+    label_column: str | None = None
+    """parquet and hub: column of the classes; null: found by its type or name."""
+    apply_exif: bool = False
+    """Turn images as their EXIF entry says. ImageNet's published accuracies are measured without."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    canvas: CanvasConfig = field(default_factory=CanvasConfig)
+
+
+class ImageSource(Protocol):
+    """One part (training or validation) of a data set."""
+
+    classes: Sequence[str]
+    labels: np.ndarray
+    """(N,) int64, indices into ``classes``."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """What an error calls the sample."""
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        """The picture, RGB in 8 bits."""
+
+
+def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, ImageSource]:
+    """The training and the validation part of the data that ``config`` names.
+
+    Raises:
+        ValueError: missing folder, part or column, empty class, classes that differ between the parts, wrong label.
+    """
+    sources: tuple[ImageSource, ...]
+    columns = Columns(config.image_column, config.label_column)
+    if config.name == "digits":
+        sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
+    elif config.name in ("folder", "parquet"):
+        if config.root is None:
+            raise ValueError(f"data.name {config.name} needs --data.root, the folder that holds the images")
+        root = Path(config.root).expanduser()
+        if not root.is_dir():
+            raise ValueError(f"data.root {root}: no such folder (looked in {Path.cwd()})")
+        if config.name == "folder":
+            sources = read_folder(root, config.validation_fraction, config.apply_exif)
+        else:
+            sources = read_parquet(root, columns, config.apply_exif)
+    else:
+        sources = read_hub(config.name, columns, config.apply_exif)
+    limits = config.max_train_samples, config.max_eval_samples
+    for source, limit, part in zip(sources, limits, ("train", "eval"), strict=True):
+        if limit is not None and not 1 <= limit <= len(source):
+            raise ValueError(f"data.max_{part}_samples {limit}: must lie in 1..{len(source)}, the number of images")
+    first, second = (
+        source if limit is None else Subset(source, limit) for source, limit in zip(sources, limits, strict=True)
+    )
+    return first, second
+
+
+def fingerprint(source: ImageSource) -> dict[str, Any]:
+    """What tells one state of a data set from another: size, and a hash over classes, names and labels."""
+    digest = hashlib.sha256(json.dumps(list(source.classes)).encode())
+    digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
+    for index in range(len(source)):
+        digest.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+    return {"size": len(source), "classes": len(source.classes), "sha256": digest.hexdigest()}
+
+
+class Subset:
+    """``size`` samples of ``source``, a fixed random choice, in the source's order."""
+
+    def __init__(self, source: ImageSource, size: int) -> None:
+        self.source, self.classes = source, source.classes
+        self.indices = np.sort(np.random.default_rng(len(source)).permutation(len(source))[:size])
+        self.labels = source.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, index: int) -> str:
+        return self.source.name(int(self.indices[index]))
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        return self.source.load(int(self.indices[index]), rng)

@@ -1,0 +1,104 @@
+"""Every kind of image file becomes 8-bit RGB, or a :class:`BadImage` that says which file and why.
+
+What is decided here, since Pillow's plain ``convert("RGB")`` decides it silently:
+
+- Transparency (RGBA, LA, palette or grey with a transparent entry) is laid over **white**. ``convert`` would drop the
+  alpha channel and show whatever colour is stored under fully transparent pixels. Opaque images are not touched.
+- 16-bit grey (``I;16``, and ``I``, which Pillow uses for the same files) is **scaled** to 8 bits. ``convert`` clips,
+  so that nearly every pixel becomes white.
+- Floating-point grey (``F``) must lie in 0..1 and is scaled by 255.
+- CMYK, YCbCr, LAB, HSV, palettes and 1-bit images go through ``convert``; colour profiles are ignored.
+- EXIF orientation is **ignored** unless asked for: the ImageNet recipes ignore it, in training and in evaluation, and
+  published accuracies are measured that way.
+- An image of more than :data:`MAX_PIXELS` is refused before it is decoded, a truncated one after.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+MAX_PIXELS = 178_956_970
+"""Pillow's own limit for a "decompression bomb": 512 MiB of RGB."""
+
+
+class BadImage(ValueError):  # noqa: N818 (a thing that is bad, not an error of the program)
+    """An image that cannot be used; ``path`` names it (a file, or the file and row of a table), ``why`` the reason."""
+
+    def __init__(self, path: str, why: str = "") -> None:
+        # One argument is what a data loader's worker passes when it raises the error again in the main process.
+        super().__init__(f"bad image {path}: {why}" if why else path)
+        self.path = path
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[BadImage], tuple[str, str]]:
+        return type(self), (self.path, self.why)
+
+
+def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_exif: bool = False) -> Image.Image:
+    """Decode ``source``, a path or the bytes of a file, to an image of mode RGB, (H, W, 3) in 8 bits.
+
+    ``name`` is what an error calls the image (default: its path).
+
+    Raises:
+        BadImage: missing, empty, truncated, too large, or not an image.
+    """
+    if isinstance(source, bytes):
+        name, data = name or "<bytes>", source
+    else:
+        name = name or os.fspath(source)
+        try:
+            with open(source, "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise BadImage(name, "the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns at half of its limit; large photographs are legitimate.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image: Image.Image = Image.open(io.BytesIO(data))
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage(name, f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} are refused")
+        image.load()
+        if apply_exif:
+            image = ImageOps.exif_transpose(image)
+        return to_rgb(image, name)
+    except BadImage:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadImage(name, "not an image, or in a format that Pillow cannot read") from error
+    except Image.DecompressionBombError as error:
+        raise BadImage(name, f"more than {MAX_PIXELS} pixels are refused") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, IndexError, ... on damaged files
+        raise BadImage(name, f"damaged: {error}") from error
+
+
+def to_rgb(image: Image.Image, name: str = "") -> Image.Image:
+    """``image`` of any mode as mode RGB, by the rules at the top of this file.
+
+    Raises:
+        BadImage: a floating-point image with values outside 0..1.
+    """
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or image.mode == "I":
+        values = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        floats = np.asarray(image)
+        if not np.isfinite(floats).all() or floats.min() < 0 or floats.max() > 1:
+            raise BadImage(name or "<image>", "floating-point pixels must lie in 0..1")
+        return Image.fromarray(np.rint(floats * 255).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,165 @@
+"""From a decoded image to the model's input: pure functions of ``(image, rng)``.
+
+The augmentation of a sample depends on the generator that is handed in and on nothing else, so that a run that was
+interrupted sees the same pictures again, whatever the number of workers and processes.
+
+Shapes: an image is a Pillow image or an (H, W, 3) array of uint8; the result is a float32 tensor (3, S, S) with
+ImageNet's mean taken away and divided by its standard deviation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+
+Picture = Image.Image | np.ndarray
+Transform = Callable[[Picture, np.random.Generator | None], torch.Tensor]
+
+_SCALE = np.float32(1 / 255) / np.array(IMAGENET_STD, dtype=np.float32)
+_SHIFT = np.array(IMAGENET_MEAN, dtype=np.float32) / np.array(IMAGENET_STD, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How training images are varied."""
+
+    recipe: Literal["none", "small", "imagenet"] = "small"
+    """none: as in evaluation; small: shifted by a few pixels and mirrored (images of about 32 x 32);
+    imagenet: random resized crop, mirroring, auto_augment, random_erasing (timm's)."""
+    crop_padding: int = 4
+    """small: how many pixels an image may be shifted; what comes in at the border is black."""
+    flip: float = 0.5
+    """Probability of mirroring left and right; 0 where it changes the meaning, as for digits."""
+    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
+    """imagenet: policy in timm's notation, or null."""
+    random_erasing: float = 0.25
+    """imagenet: probability of erasing a rectangle."""
+
+
+def to_tensor(image: Picture) -> torch.Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32, normalised with ImageNet's statistics."""
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
+        raise ValueError(f"an image must be (height, width, 3) of uint8, got {array.shape} of {array.dtype}")
+    return torch.from_numpy(np.ascontiguousarray((array * _SCALE - _SHIFT).transpose(2, 0, 1)))
+
+
+def resize_and_crop(image: Picture, size: int, crop_pct: float = 1.0) -> Picture:
+    """Shorter side to ``floor(size / crop_pct)``, bicubic, then the central ``size x size``, as timm evaluates."""
+    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+    short = math.floor(size / crop_pct)
+    if min(height, width) != short:
+        scale = short / min(height, width)
+        # max(): a picture of 1 x 5000 must not lose its short side to rounding
+        new = (max(short, int(width * scale)), max(short, int(height * scale)))
+        if isinstance(image, np.ndarray):
+            image = Image.fromarray(image)
+        image, (width, height) = image.resize(new, Image.Resampling.BICUBIC), new
+    if (height, width) == (size, size):
+        return image
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    if isinstance(image, np.ndarray):
+        return image[top : top + size, left : left + size]
+    return image.crop((left, top, left + size, top + size))
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """Resize, central crop, normalise; the generator is not used."""
+
+    size: int
+    crop_pct: float = 1.0
+
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> torch.Tensor:
+        return to_tensor(resize_and_crop(image, self.size, self.crop_pct))
+
+
+@dataclass(frozen=True)
+class SmallTransform:
+    """A random shift by up to ``padding`` pixels and a random mirror image: the usual recipe for 32 x 32."""
+
+    size: int
+    padding: int = 4
+    flip: float = 0.5
+
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> torch.Tensor:
+        if rng is None:
+            raise ValueError("a training transform needs the sample's random generator")
+        array = np.asarray(resize_and_crop(image, self.size))
+        if self.padding:
+            top, left = rng.integers(0, 2 * self.padding + 1, size=2)
+            padded = np.zeros((self.size + 2 * self.padding, self.size + 2 * self.padding, 3), dtype=np.uint8)
+            padded[self.padding : self.padding + self.size, self.padding : self.padding + self.size] = array
+            array = padded[top : top + self.size, left : left + self.size]
+        if self.flip and rng.random() < self.flip:
+            array = array[:, ::-1]
+        return to_tensor(array)
+
+
+class ImageNetTransform:
+    """timm's training transform: random resized crop, mirroring, RandAugment, random erasing.
+
+    timm draws from the global generators of ``random``, numpy and torch; they are seeded from the sample's generator
+    for the length of the call and put back afterwards.
+    """
+
+    def __init__(self, size: int, config: AugmentConfig) -> None:
+        from timm.data import create_transform  # imported here: it costs seconds that small runs should not pay
+
+        self._transform = create_transform(
+            input_size=size,
+            is_training=True,
+            hflip=config.flip,
+            color_jitter=0.4,  # inert beside auto_augment, as in the published recipe
+            auto_augment=config.auto_augment,
+            interpolation="random",
+            re_prob=config.random_erasing,
+            re_mode="pixel",
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        )
+
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> torch.Tensor:
+        if rng is None:
+            raise ValueError("a training transform needs the sample's random generator")
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        with global_generators(int(rng.integers(2**63))):
+            tensor: torch.Tensor = self._transform(picture)
+        return tensor
+
+
+@contextlib.contextmanager
+def global_generators(seed: int) -> Iterator[None]:
+    """Seed the generators of ``random``, numpy and torch's CPU; restore them on leaving.
+
+    Not ``torch.manual_seed``: it would seed the accelerators too, and those could not be put back cheaply.
+    """
+    saved = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(saved[0])
+        np.random.set_state(saved[1])
+        torch.default_generator.set_state(saved[2])
+
+
+def train_transform(size: int, config: AugmentConfig, crop_pct: float = 1.0) -> Transform:
+    """The training transform that ``config`` names; ``crop_pct`` serves the recipe "none" only."""
+    if config.recipe == "imagenet":
+        return ImageNetTransform(size, config)
+    if config.recipe == "small":
+        return SmallTransform(size, config.crop_padding, config.flip)
+    return EvalTransform(size, crop_pct)
