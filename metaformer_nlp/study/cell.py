@@ -1,0 +1,243 @@
+"""One cell: its folder, its lock, and running it in this process, whoever started the process.
+
+A cell's folder is the run folder of its experiment. The study adds to it: ``cell.json`` (what was asked for),
+``outcome.json`` (what came of it: the result, or why there is none) and ``error.txt`` (the traceback of a failed cell).
+What it prints (``<study>/logs``) and its lock (``<study>/locks``) lie outside, so that the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import importlib.util
+import json
+import math
+import os
+import platform
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from metaformer_nlp.study.plan import Cell
+from metaformer_nlp.study.study_file import nearest
+
+# Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
+Build = Callable[[type, Mapping[str, Any]], Any]
+
+
+class CellTaken(Exception):  # noqa: N818 - it is no error, the other runner does the work
+    """Another process is running this cell."""
+
+
+def cell_folder(study_folder: Path, cell: Cell) -> Path:
+    return study_folder / "cells" / cell.domain / cell.arm / f"seed-{cell.seed}"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if there is no such file or it is damaged."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> None:
+    """Writes whole or not at all, whenever the process is killed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(data, file, indent=1, default=str)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_outcome(study_folder: Path, cell: Cell) -> dict[str, Any] | None:
+    """What came of the cell as it is asked for now; None if it has not ended, or was another cell when it did."""
+    outcome = read_json(cell_folder(study_folder, cell) / "outcome.json")
+    return outcome if outcome and outcome.get("digest") == cell.digest else None
+
+
+def is_finished(study_folder: Path, cell: Cell) -> bool:
+    """Whether the cell's outcome holds every score the study needs."""
+    outcome = read_outcome(study_folder, cell)
+    return bool(outcome and outcome.get("status") == "finished" and not result_problem(outcome.get("result"), cell))
+
+
+def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
+    """Where a finished cell differs from what the study asks for now: "model.norm: 'group_norm' -> 'layer_norm'"."""
+    folder = cell_folder(study_folder, cell)
+    asked, outcome = read_json(folder / "cell.json"), read_json(folder / "outcome.json")
+    if not asked or not outcome or outcome.get("status") != "finished" or asked.get("digest") == cell.digest:
+        return []
+    then, now = dict(_flatten(asked.get("spec", {}))), dict(_flatten(cell.spec))
+    keys = dict.fromkeys([*then, *now])
+    short = {key: key.removeprefix("config.") for key in keys}
+    return [
+        f"{short[key]}: {_show(then, key)} -> {_show(now, key)}"
+        for key in keys
+        if then.get(key, ...) != now.get(key, ...)
+    ]
+
+
+def result_problem(result: Any, cell: Cell) -> str | None:
+    """Why the study cannot use this result; None if it can."""
+    metrics = result.get("metrics") if isinstance(result, Mapping) else None
+    if not isinstance(metrics, Mapping):
+        return "the experiment's run() must return a mapping with 'metrics'"
+    for key in cell.needs:
+        if key not in metrics:
+            return f"the result has no metric {key!r}; {nearest(key, map(str, metrics))}"
+        value = metrics[key]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"metric {key!r} is {value!r} and not a finite number"
+    return None
+
+
+@contextmanager
+def cell_lock(study_folder: Path, cell: Cell) -> Iterator[None]:
+    """Holds the cell for this process; the kernel lets go of it however the process ends. CellTaken if it is held."""
+    path = study_folder / "locks" / f"{cell.domain}--{cell.arm}--seed-{cell.seed}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CellTaken(cell.key) from None
+        yield
+
+
+def load_experiment(name: str) -> ModuleType:
+    """The module a study names, dotted or as a path to a .py file; ValueError if it is no experiment."""
+    if name.endswith(".py"):
+        # Registered by its path: dataclasses and pickles look their module up in sys.modules.
+        title = f"study_experiment_{Path(name).stem}"
+        module = sys.modules.get(title)
+        if module is None or module.__file__ != name:
+            spec = importlib.util.spec_from_file_location(title, name)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[title] = module
+            spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not name.startswith(error.name):
+                raise  # the module is there, but something it imports is not
+            raise ValueError(f"There is no module {name!r}; 'experiment' names one, such as tasks.glue.") from error
+    if not isinstance(getattr(module, "Config", None), type) or not callable(getattr(module, "run", None)):
+        raise ValueError(f"{name} is no experiment: it must define the dataclass Config and run(config) -> dict.")
+    return module
+
+
+def configure(cell: Cell, build: Build, folder: Path) -> tuple[ModuleType, Any]:
+    """The cell's experiment and its configuration; ValueError if the configuration has a key it does not know."""
+    module = load_experiment(cell.experiment)
+    config = dict(cell.config)
+    config["run"] = {**config["run"], "folder": str(folder)}
+    return module, build(module.Config, config)
+
+
+def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[], bool] = lambda: False) -> bool:
+    """Runs a cell in this process and writes its outcome. True if it is finished.
+
+    `stopping` tells whether the study is being interrupted: what ends then has not failed, and leaves no outcome.
+    Raises CellTaken if another process runs the cell.
+    """
+    with cell_lock(study_folder, cell):
+        if is_finished(study_folder, cell):  # another runner was faster
+            return True
+        folder = cell_folder(study_folder, cell)
+        _make_room(study_folder, folder, cell)
+        write_json(folder / "cell.json", {"digest": cell.digest, "spec": cell.spec})
+        (folder / "outcome.json").unlink(missing_ok=True)
+        (folder / "error.txt").unlink(missing_ok=True)
+        started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
+        result: Any = None
+        try:
+            module, config = configure(cell, build, folder)
+            result = module.run(config)
+            problem = result_problem(result, cell)
+            trace = ""
+        except BaseException as error:  # a cell may end in SystemExit, too
+            problem = f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+        if problem and stopping():
+            return False
+        write_outcome(study_folder, cell, problem, trace, result, started, time.perf_counter() - clock)
+        return problem is None
+
+
+def write_outcome(
+    study_folder: Path,
+    cell: Cell,
+    problem: str | None,
+    trace: str = "",
+    result: Any = None,
+    started: str = "",
+    seconds: float | None = None,
+) -> None:
+    """Records that a cell is finished, or failed of `problem`."""
+    folder = cell_folder(study_folder, cell)
+    if problem:
+        (folder / "error.txt").write_text(f"{problem}\n\n{trace}", encoding="utf-8")
+    write_json(
+        folder / "outcome.json",
+        {
+            "status": "failed" if problem else "finished",
+            "digest": cell.digest,
+            "problem": problem,
+            "result": None if problem else result,
+            "started": started,
+            "seconds": seconds,
+            "environment": environment(),
+        },
+    )
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, as far as they can bear on a result."""
+    versions = {"python": platform.python_version()}
+    for name in ("metaformer-nlp", "torch", "transformers", "accelerate", "numpy", "scipy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**versions, "system": f"{platform.system()} {platform.machine()}"}
+
+
+def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
+    """Moves the rests of an unfinished cell that was asked for differently out of the way: a run never mixes two."""
+    asked = read_json(folder / "cell.json")
+    if asked and asked.get("digest") != cell.digest:
+        target = study_folder / "replaced" / f"{cell.domain}--{cell.arm}--seed-{cell.seed}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while target.with_name(f"{target.name}--{number}").exists():
+            number += 1
+        folder.rename(target.with_name(f"{target.name}--{number}"))
+        print(f"The cell's settings have changed; its unfinished run was moved to {target}--{number}.", flush=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _show(data: Mapping[str, Any], key: str) -> str:
+    return repr(data[key]) if key in data else "(not set)"
