@@ -1,0 +1,169 @@
+"""Configuration of the text model: what a `config.json` says, checked when it is read."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.generation import GenerationConfig
+
+from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
+
+logger = logging.getLogger(__name__)
+
+# Not fields of a configuration class, but written into `config.json` or passed along by transformers itself.
+_LIBRARY_KEYS = frozenset(
+    {
+        "model_type",
+        "transformers_version",
+        "auto_map",
+        "name_or_path",
+        "num_labels",
+        "torch_dtype",
+        "output_attentions",
+        "attn_implementation",
+        "experts_implementation",
+        "per_layer_config",
+        "quantization_config",
+        "compression_config",
+        "custom_pipelines",
+        "task_specific_params",
+        "pruned_heads",
+        "tokenizer_class",
+        "finetuning_task",
+        "is_decoder",
+        "add_cross_attention",
+        "use_bidirectional_attention",
+        "is_causal",
+        "sep_token_id",
+        "cls_token_id",
+        "mask_token_id",
+        "unk_token_id",
+        "bos_token_id",
+        "eos_token_id",
+        "decoder_start_token_id",
+        "prefix",
+    }
+)
+
+
+@strict
+class MetaFormerTextConfig(PreTrainedConfig):
+    r"""Configuration of `MetaFormerTextModel` and its heads.
+
+    The names are those of Hugging Face's encoders; a key that is not known is an error that names the nearest one.
+
+    Args:
+        vocab_size: Number of tokens of the vocabulary.
+        hidden_size: Channels C of a token.
+        num_hidden_layers: Number of MetaFormer blocks.
+        num_attention_heads: Heads of layers whose mixer is `attention`; other mixers do not read it.
+        intermediate_size: Hidden width of a block's channel MLP.
+        hidden_act: Activation of the channel MLP and of the masked-LM head; a name of `core.channel_mlp.ACTIVATIONS`.
+        max_position_embeddings: Longest row, and longest document of a packed row, in tokens.
+        type_vocab_size: Number of token types (first and second sentence of a pair).
+        pad_token_id: Token whose embedding is zero and gets no gradient; padding itself is told by the mask.
+        tie_word_embeddings: Whether the masked-LM decoder shares the embedding's weight.
+        hidden_dropout_prob: Dropout after the embedding and on the branches of every block.
+        classifier_dropout: Dropout before a classification head; None takes `hidden_dropout_prob`.
+        layer_norm_eps: Epsilon of every norm.
+        initializer_range: Standard deviation of fresh weights.
+        token_mixer: A mixer's name, a mapping of its name and options (`{"name": "pooling", "pool_size": 7}`), or a
+            list with one of these for each layer.
+        pool_size: Window of `pooling` layers that do not name their own: an odd number, or a list with a window for
+            each channel group (odd number, `"global"`, `"left:n"`, `"right:n"`).
+        norm: Norm inside the blocks; `layer_norm` looks at one token at a time. Norms with statistics over tokens
+            take them within a document.
+        layer_scale_init_value: Start of a learned scale per channel on each branch; None leaves it out.
+        res_scale_init_value: Start of a learned scale per channel on each residual; None leaves it out.
+        drop_path_rate: Peak of stochastic depth, growing linearly from 0 over the layers.
+        use_residual: Whether the branches are added to the residual stream; off is an ablation.
+        use_channel_mlp: Whether blocks have a channel MLP; off is an ablation.
+
+    Raises:
+        ValueError: For an unknown key or mixer, and for numbers that do not fit together.
+    """
+
+    model_type = "metaformer_text"
+
+    vocab_size: int = 32000
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    pad_token_id: int | None = 0
+    tie_word_embeddings: bool = True
+    hidden_dropout_prob: float | int = 0.1
+    classifier_dropout: float | int | None = None
+    layer_norm_eps: float | int = 1e-6
+    initializer_range: float | int = 0.02
+    token_mixer: str | dict[str, Any] | list[str | dict[str, Any]] | tuple[str | dict[str, Any], ...] = "pooling"
+    pool_size: int | list[int | str] | tuple[int | str, ...] = 3
+    norm: str = "layer_norm"
+    layer_scale_init_value: float | int | None = None
+    res_scale_init_value: float | int | None = None
+    drop_path_rate: float | int = 0.0
+    use_residual: bool = True
+    use_channel_mlp: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        # transformers keeps unknown keys without a word, so a typo would silently train another model.
+        known = [field.name for field in fields(self)]
+        _reject_unknown_keys(kwargs, known, from_file=self.transformers_version is not None)
+        self._check_values()
+        super().__post_init__(**kwargs)
+
+    def layer_mixers(self) -> list[dict[str, Any]]:
+        """The mixer of each layer, as specifications for `core.build_mixer`; `num_hidden_layers` of them."""
+        return mixer_specs(self.token_mixer, self.num_hidden_layers, unit="layer")
+
+    def mixer_defaults(self) -> dict[str, dict[str, Any]]:
+        """Options that a layer's mixer takes from the configuration unless its own specification has them."""
+        return {"pooling": {"pool_size": self.pool_size}, "attention": {"num_heads": self.num_attention_heads}}
+
+    def _check_values(self) -> None:
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "intermediate_size",
+            "max_position_embeddings",
+            "type_vocab_size",
+            "num_attention_heads",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} in the text configuration; it must be at least 1")
+        if self.num_hidden_layers < 0:
+            raise ValueError(f"num_hidden_layers={self.num_hidden_layers} in the text configuration; it must be >= 0")
+        for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name}={value} in the text configuration; it must be in [0, 1)")
+        # Looking a name up is checking it: a miss is an error that lists the names.
+        self.layer_mixers(), ACTIVATIONS[self.hidden_act], NORMS[self.norm]
+
+
+def _reject_unknown_keys(keys: dict[str, Any], known: Sequence[str], from_file: bool) -> None:
+    """Raise ValueError for a key that neither the configuration nor transformers knows.
+
+    A saved file may hold a key of another transformers release, so that there only a name close to one of ours is
+    taken for a misspelling; others are kept with a warning.
+    """
+    library = _LIBRARY_KEYS | set(GenerationConfig._get_default_generation_params())
+    for key in keys:
+        if key in library or key.startswith("_"):
+            continue
+        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75 if from_file else 0.0)
+        if nearest:
+            raise ValueError(
+                f"unknown key {key!r} in the text configuration; the nearest known one is {nearest[0]!r}. "
+                f"Known keys: {', '.join(sorted(known))}"
+            )
+        logger.warning("the text configuration does not know the key %r; it is kept but has no effect", key)
