@@ -178,7 +178,7 @@ def read_state_dict(path: str | Path) -> StateDict:
             f"{file} is refused: it is no checkpoint of tensors alone, and anything else in a pickle could run code. "
             f"Store the bare state dict, best as .safetensors, where the file comes from. ({first_line(error)})"
         ) from error
-    except (SafetensorError, EOFError, RuntimeError) as error:
+    except (SafetensorError, EOFError, OSError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is no weight file or is damaged: {first_line(error)}") from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
