@@ -1,0 +1,26 @@
+"""The training engine: one loop for every task. It knows no model and no data set.
+
+`run_training` is the whole life of a run folder; `Task` and `Dataset` are what it asks of an experiment.
+"""
+
+from metaformer_nlp.engine.checkpoint import CheckpointError
+from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine.loop import run_training
+from metaformer_nlp.engine.record import RunFolderBusyError
+from metaformer_nlp.engine.signals import EXIT_CODE
+from metaformer_nlp.engine.step import NonFiniteLossError
+from metaformer_nlp.engine.task import Batch, Dataset, Task
+
+__all__ = [
+    "EXIT_CODE",
+    "Batch",
+    "CheckpointError",
+    "Dataset",
+    "NonFiniteLossError",
+    "OptimConfig",
+    "RunConfig",
+    "RunFolderBusyError",
+    "ScheduleConfig",
+    "Task",
+    "run_training",
+]

@@ -1,0 +1,71 @@
+"""Evaluation whose numbers do not depend on the number of processes.
+
+The batches are a function of the data set alone and are dealt to the processes whole; the results are put back into
+batch order before the task summarises them. So every sample counts once, and the same floating-point operations run
+in the same order.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed
+from metaformer_nlp.engine.processes import any_process, gather_on_first, on_first, read_batches
+from metaformer_nlp.engine.task import Task
+
+
+def evaluate(
+    task: Task,
+    model: nn.Module,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    num_workers: int = 0,
+    reader_start: Any = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Metrics of all splits, named "<split>/<metric>", on every process. None: a process was asked to stop meanwhile."""
+    metrics: dict[str, float] = {}
+    training = model.training
+    model.eval()
+    try:
+        for split, data in task.eval_data.items():
+            size = len(data)
+            if size == 0:
+                raise ValueError(f"evaluation split {split!r} has no samples; remove the split or give it data")
+            batches = EvaluationBatches(size, batch_size, accelerator.process_index, accelerator.num_processes)
+            results: list[tuple[int, dict[str, Tensor]]] = []
+            reader = read_batches(
+                KeyedSamples(data, None), batches, task.collate, accelerator, num_workers, reader_start
+            )
+            for number, batch in zip(batches.numbers, reader, strict=True):
+                if any_process(accelerator, stop()):
+                    return None
+                torch.manual_seed(evaluation_seed(seed, number or 0))
+                with torch.no_grad():
+                    result = task.evaluate_batch(model, batch)
+                if number is not None:
+                    results.append((number, {name: value.detach().cpu() for name, value in result.items()}))
+            summary = _summarize(task, split, results, accelerator)
+            metrics.update({f"{split}/{name}": value for name, value in summary.items()})
+    finally:
+        model.train(training)
+    return metrics
+
+
+def _summarize(
+    task: Task, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator
+) -> dict[str, float]:
+    everywhere = gather_on_first(accelerator, results)
+
+    def summarize() -> dict[str, float]:
+        assert everywhere is not None
+        in_order = sorted((item for part in everywhere for item in part), key=lambda item: item[0])
+        assert [number for number, _ in in_order] == list(range(len(in_order))), "a batch is missing or there twice"
+        return {name: float(value) for name, value in task.summarize(split, [result for _, result in in_order]).items()}
+
+    return on_first(accelerator, summarize)

@@ -1,0 +1,35 @@
+"""Writing files that survive a kill or a power cut."""
+
+import os
+from pathlib import Path
+
+TEMPORARY = ".tmp-"
+"""How the name of everything begins that is not finished yet."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and flush it to the disk."""
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves either the old contents or the new ones."""
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
+    write_text(temporary, text)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

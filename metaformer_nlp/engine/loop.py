@@ -1,0 +1,83 @@
+"""The training loop: the only one there is. It owns the steps; the task owns everything that is learned and measured."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, replace
+from typing import Any
+
+from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine.processes import on_first, start_processes
+from metaformer_nlp.engine.record import RunFolder
+from metaformer_nlp.engine.run import Run
+from metaformer_nlp.engine.schedule import learning_rate, total_steps
+from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
+from metaformer_nlp.engine.task import Batch, Task
+
+
+def run_training(
+    task: Task,
+    *,
+    optim: OptimConfig,
+    schedule: ScheduleConfig,
+    run: RunConfig,
+    config: dict[str, Any],
+    tracker: str | None = None,
+) -> dict[str, Any]:
+    """Train in `run.folder` until done, going on from its newest whole checkpoint; every process returns the result.
+
+    `config` is the resolved configuration of the whole experiment: it is stored, and a folder with another one is
+    refused. A finished run returns its stored result at once. `tracker` is a name that accelerate knows
+    ("tensorboard", "wandb", ...).
+
+    Errors: SystemExit(75) after a stop request (SIGTERM, SIGINT, SIGUSR1), everything being saved; ValueError if
+    configuration, data or checkpoints do not fit each other; RunFolderBusyError; NonFiniteLossError; OSError naming
+    what cannot be written.
+    """
+    folder = RunFolder(run.folder)
+    with start_processes(run, tracker) as accelerator, StopRequest() as stop, folder.locked():
+        run = replace(run, mixed_precision=accelerator.mixed_precision)
+        resolved = {
+            **config,
+            "optim": asdict(optim),
+            "schedule": asdict(schedule),
+            "run": asdict(run),
+            "tracker": tracker,
+        }
+        finished = on_first(accelerator, lambda: folder.open(resolved))
+        if finished is not None:
+            return finished
+        if len(task.train_data) == 0:
+            raise ValueError("the training data has no samples; check the data options of the configuration")
+        total = total_steps(schedule, len(task.train_data), run.batch_size)
+        work = Run(task, accelerator, folder, optim, run, total, resolved)
+        work.resume()
+        with closing(work.batches()) as batches:
+            _train(work, batches, optim.lr, schedule, stop)
+        return work.finish()
+
+
+def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleConfig, stop: StopRequest) -> None:
+    """From where the run stands to its last step, evaluated and saved."""
+    progress, config, total = work.progress, work.config, work.total
+
+    def due(every: int | None) -> bool:
+        return progress.step == total or bool(every and progress.step and progress.step % every == 0)
+
+    stopping = False
+    with work.bar() as bar:
+        while True:
+            # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
+            if not stopping and due(config.eval_every) and progress.evaluated != progress.step:
+                stopping = work.evaluate(stop)
+            if stopping or due(config.save_every):
+                work.save()
+            if stopping:
+                raise SystemExit(EXIT_CODE)
+            if progress.step == total:
+                return
+            rate = learning_rate(progress.step, total, peak, schedule)
+            done = work.update(rate, batches, stop())
+            if due(config.log_every):
+                work.log_window(rate, done.gradient_norm)
+            stopping = done.stop
+            bar.update()

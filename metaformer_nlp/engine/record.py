@@ -1,0 +1,253 @@
+"""The run folder, which explains itself.
+
+    run.lock           held by the process that works here
+    config.json        the resolved configuration
+    environment.json   one entry for each start of the run: command, versions, machine, number of processes
+    metrics.jsonl      one JSON object a line, see `RunFolder.log`
+    checkpoints/       see checkpoint.py
+    model/             the trained model, as the task saves it
+    result.json        written last: a folder with it is a finished run
+
+Only the first process touches it.
+"""
+
+import fcntl
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
+
+# These decide how a run is computed and kept, not what comes out of it; they may differ when it is resumed.
+FREE_KEYS = frozenset(
+    {"run.folder", "run.num_workers", "run.micro_batch_size", "run.save_every", "run.keep_checkpoints", "tracker"}
+)
+
+_PACKAGES = (
+    "metaformer-nlp",
+    "torch",
+    "accelerate",
+    "transformers",
+    "timm",
+    "safetensors",
+    "numpy",
+    "datasets",
+    "tokenizers",
+)
+
+
+class RunFolderBusyError(RuntimeError):
+    """Another run is working in the folder."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands. Stored in checkpoints, as JSON; floats survive that exactly."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    position: int = 0
+    """The cursor: samples taken from the global stream."""
+    window_loss: float = 0.0
+    """Sum of the losses since the last line of metrics.jsonl."""
+    window_count: float = 0.0
+    """What that sum counts."""
+    skipped_updates: int = 0
+    """Updates left out because fp16 gradients overflowed."""
+    train_loss: float | None = None
+    """Mean loss of the last line."""
+    evaluated: int = -1
+    """The step that was evaluated last."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Its metrics."""
+    seconds: float = 0.0
+    """Working time over all starts of the run."""
+    log_bytes: int = 0
+    """Length of metrics.jsonl."""
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON gives it back: tuples are lists, paths and enumerations are text."""
+    return json.loads(json.dumps(value, default=str))
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """A line for each dotted key that differs and is not free to."""
+    old, new = flatten(plain(stored)), flatten(plain(given))
+
+    def show(values: dict[str, Any], key: str) -> str:
+        return json.dumps(values[key]) if key in values else "absent"
+
+    return [
+        f"{key}: {show(old, key)} -> {show(new, key)}"
+        for key in sorted(old.keys() | new.keys())
+        if key not in FREE_KEYS and old.get(key, ...) != new.get(key, ...)
+    ]
+
+
+def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what: str) -> None:
+    """ValueError that lists the differing keys."""
+    if lines := differences(stored, given):
+        raise ValueError(
+            f"{where} belongs to a run with {what} (stored -> given):\n  "
+            + "\n  ".join(lines)
+            + "\nGive this run another run.folder, or the stored values, or remove the folder to start over"
+        )
+
+
+class RunFolder:
+    """The files of one run."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.lock_path = self.path / "run.lock"
+        self.lock_file: int | None = None
+        self._metrics = self.path / "metrics.jsonl"
+        self._result = self.path / "result.json"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, creating it if need be; RunFolderBusyError if another run does. Every process may enter,
+        one locks.
+        """
+        try:
+            yield
+        finally:
+            if self.lock_file is not None:
+                os.close(self.lock_file)
+                self.lock_file = None
+
+    def open(self, config: dict[str, Any]) -> dict[str, Any] | None:
+        """Lock the folder and compare its configuration; the result if the run has finished.
+
+        Errors: RunFolderBusyError; ValueError listing the keys in which the configuration differs; OSError naming the
+        path.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: the run folder cannot be written", str(self.path)) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 200).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise RunFolderBusyError(
+                f"another run is working in {self.path} ({holder}); wait for it, stop it, "
+                "or give this one another run.folder"
+            ) from None
+        self.lock_file = descriptor
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+        stored = self.path / "config.json"
+        if stored.exists():
+            check_same(json.loads(stored.read_text(encoding="utf-8")), config, self.path, "another configuration")
+        else:
+            replace_text(stored, json.dumps(plain(config), indent=2) + "\n")
+        if self._result.exists():
+            result: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
+            return result
+        return None
+
+    def start(self, progress: Progress, description: str, resumed_from: str | None) -> None:
+        """Note this start and cut metrics.jsonl back to the checkpoint, so that it ends the same as without an
+        interruption.
+        """
+        kept = b""
+        if self._metrics.exists():
+            kept = self._metrics.read_bytes()[: progress.log_bytes]
+            kept = kept[: kept.rfind(b"\n") + 1]
+        self._metrics.write_bytes(kept)
+        file = self.path / "environment.json"
+        starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.exists() else []
+        starts.append(environment(description, resumed_from))
+        replace_text(file, json.dumps({"starts": starts}, indent=2) + "\n")
+
+    def log(self, line: dict[str, Any], progress: Progress) -> None:
+        """Append a line to metrics.jsonl.
+
+        Every line has "step". Training lines have "loss" (mean over all samples since the previous training line),
+        "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>". All of these are reproduced exactly by
+        a resumed run; "seconds" (since the previous training line, or of the evaluation) and "samples_per_second" are
+        clock times, and are not.
+        """
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        progress.log_bytes = self._metrics.stat().st_size
+
+    def sync_log(self) -> None:
+        """Flush metrics.jsonl to the disk: a checkpoint remembers its length."""
+        if self._metrics.exists():
+            sync(self._metrics)
+
+    def report_failure(self, contents: dict[str, Any]) -> Path:
+        """Write down what is known about a non-finite loss."""
+        file = self.path / "nonfinite.json"
+        file.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+        return file
+
+    def finish(self, save_model: Callable[[Path], None], result: dict[str, Any], keep_checkpoints: int) -> None:
+        """Save the model, then the result; both appear whole."""
+        model, temporary = self.path / "model", self.path / f"{TEMPORARY}model"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        save_model(temporary)
+        shutil.rmtree(model, ignore_errors=True)
+        temporary.rename(model)
+        replace_text(self._result, json.dumps(result, indent=2) + "\n")
+        if keep_checkpoints == 0:
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def environment(description: str, resumed_from: str | None) -> dict[str, Any]:
+    """What a result may depend on beside its configuration."""
+    versions = {}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": sys.argv,
+        "processes": description,
+        "resumed_from": resumed_from,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": versions,
+        "machine": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None

@@ -1,0 +1,225 @@
+"""The parts of one run on one of its processes: model, optimizer, folder and progress, and what is done with them
+together.
+"""
+
+import logging
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from metaformer_nlp.engine import checkpoint
+from metaformer_nlp.engine.config import OptimConfig, RunConfig
+from metaformer_nlp.engine.evaluate import evaluate
+from metaformer_nlp.engine.optimizer import build_optimizer
+from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed
+from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
+from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
+from metaformer_nlp.engine.signals import ReaderStart, StopRequest
+from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
+from metaformer_nlp.engine.task import Batch, Task
+
+logger = logging.getLogger(__name__)
+
+
+class Run:
+    """Everything here is done by all processes together; only the first writes."""
+
+    def __init__(
+        self, task: Task, accelerator: Accelerator, folder: RunFolder, optim: OptimConfig, run: RunConfig, total: int,
+        config: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Build model and optimizer; the weights are a function of the seed. `total`: optimizer steps of the whole
+        run.
+        """
+        self.task, self.accelerator, self.folder, self.config, self.total = task, accelerator, folder, run, total
+        self.identity = plain({**config, "fingerprint": task.fingerprint()})
+        self.layout = BatchLayout.of(run.batch_size, run.micro_batch_size, accelerator.num_processes)
+        self.samples = MicroBatches(len(task.train_data), run.seed, self.layout, accelerator.process_index)
+        self.readers = (run.num_workers, ReaderStart(str(folder.lock_path), folder.lock_file))
+        model = self._new_model()
+        self.parameters = {
+            "total": sum(parameter.numel() for parameter in model.parameters()),
+            "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+        }
+        fused = accelerator.device.type == "cuda" and accelerator.scaler is None
+        self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, optim, fused))
+        if run.compile:
+            compile_model(accelerator, self.model)
+        self.step = TrainingStep(task, self.model, self.optimizer, accelerator, self.samples, optim.clip_grad_norm)
+        self.progress = Progress()
+        self._started = time.monotonic()
+        self._saved = self._logged = 0
+        self._window_seconds = 0.0
+
+    def resume(self) -> None:
+        """Go on from the newest whole checkpoint, if there is any, and begin to record."""
+        found = on_first(self.accelerator, self._find_checkpoint)
+        if found is not None:
+            path, state = found
+            loaded: list[checkpoint.Snapshot] = []
+            on_first(self.accelerator, lambda: loaded.append(checkpoint.read_snapshot(Path(path))))
+            snapshot = loaded[0] if loaded else None
+            checkpoint.restore_snapshot(self.model, self.optimizer.optimizer, snapshot, self.layout.world_size)
+            if self.accelerator.scaler is not None:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"])
+            self._saved = self._logged = self.progress.step
+        cut, progress = self.layout, self.progress
+        description = (
+            f"{describe(self.accelerator)} | global batch {cut.batch_size} = {cut.micro_batch_size} samples x "
+            f"{cut.accumulation} accumulated x {cut.world_size} processes | from step {progress.step} to {self.total} | {self.folder.path}"
+        )
+        on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
+        self.accelerator.print(description, flush=True)
+        track(self.accelerator, self.config, flatten(self.identity))
+
+    def batches(self) -> Generator[Batch, None, None]:
+        """This process's micro-batches from here to the end of the run."""
+        keys = self.samples.between(self.progress.position, self.total * self.layout.batch_size)
+        data = KeyedSamples(self.task.train_data, self.config.seed)
+        return read_batches(data, keys, self.task.collate, self.accelerator, *self.readers)
+
+    def bar(self) -> "tqdm[Any]":
+        """A progress bar on the first process; none where there is no terminal."""
+        # disable=None: tqdm itself looks whether its stream is a terminal.
+        disable = None if self.accelerator.is_main_process else True
+        return tqdm(total=self.total, initial=self.progress.step, unit="step", disable=disable, dynamic_ncols=True)
+
+    def update(self, rate: float, batches: Iterator[Batch], stop: bool) -> StepResult:
+        """One optimizer step."""
+        began, progress = time.monotonic(), self.progress
+        try:
+            done = self.step(progress.step, progress.position, rate, batches, stop)
+        except NonFiniteLossError as error:
+            report = error.report
+            on_first(self.accelerator, lambda: self.folder.report_failure(report))
+            raise
+        progress.step += 1
+        progress.position += self.layout.batch_size
+        progress.window_loss += done.loss_sum
+        progress.window_count += done.count
+        progress.skipped_updates += done.skipped
+        self._window_seconds += time.monotonic() - began
+        return done
+
+    def log_window(self, rate: float, gradient_norm: float) -> None:
+        """A training line about the steps since the last one."""
+        progress, seconds = self.progress, self._window_seconds
+        progress.train_loss = progress.window_loss / max(progress.window_count, 1.0)
+        self._log(
+            {
+                "loss": progress.train_loss,
+                "lr": rate,
+                "gradient_norm": gradient_norm,
+                "epoch": progress.position / self.samples.num_samples,
+                "seconds": seconds,
+                "samples_per_second": (progress.step - self._logged) * self.layout.batch_size / max(seconds, 1e-9),
+            }
+        )
+        progress.window_loss = progress.window_count = 0.0
+        self._window_seconds, self._logged = 0.0, progress.step
+
+    def evaluate(self, stop: StopRequest) -> bool:
+        """Evaluate all splits; whether a process was asked to stop, in which case the evaluation is left for the next
+        start.
+        """
+        began = time.monotonic()
+        metrics = evaluate(
+            self.task,
+            self.model,
+            self.accelerator,
+            batch_size=self.config.eval_batch_size,
+            seed=self.config.seed,
+            num_workers=self.readers[0],
+            reader_start=self.readers[1],
+            stop=stop,
+        )
+        if metrics is None:
+            return True
+        self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
+        self._log({**metrics, "seconds": time.monotonic() - began})
+        return False
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, unless it is there already."""
+        progress = self.progress
+        if progress.step == self._saved:
+            return
+        snapshot = checkpoint.take_snapshot(self.model, self.optimizer.optimizer)
+        scaler = self.accelerator.scaler
+        state = {
+            "identity": self.identity,
+            "world_size": self.layout.world_size,
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "progress": {**vars(progress), "seconds": self._seconds()},
+        }
+
+        def write() -> None:
+            self.folder.sync_log()
+            checkpoint.write_checkpoint(
+                self.folder.checkpoints, progress.step, snapshot, state, max(1, self.config.keep_checkpoints)
+            )
+
+        on_first(self.accelerator, write)
+        self._saved = progress.step
+
+    def finish(self) -> dict[str, Any]:
+        """Save the model and the result; the result, the same on all processes."""
+        progress = self.progress
+        macs = getattr(self.task, "macs", None)
+        result: dict[str, Any] = {
+            "metrics": progress.metrics,
+            "train": {
+                "loss": progress.train_loss,
+                "steps": progress.step,
+                "samples": progress.position,
+                "epochs": progress.position / self.samples.num_samples,
+                "skipped_updates": progress.skipped_updates,
+            },
+            "parameters": self.parameters,
+            **({"macs": macs()} if callable(macs) else {}),
+            "seconds": self._seconds(),
+            "world_size": self.layout.world_size,
+        }
+        weights = checkpoint.take_model(self.model)
+
+        def save_model(folder: Path) -> None:
+            # Into a fresh model: no wrapper, hook or shard of the training gets into what is saved.
+            model = self._new_model()
+            model.load_state_dict(weights)
+            self.task.save_model(model.eval(), folder)
+
+        def write() -> dict[str, Any]:
+            self.folder.finish(save_model, plain(result), self.config.keep_checkpoints)
+            return plain(result)
+
+        return on_first(self.accelerator, write)
+
+    def _new_model(self) -> torch.nn.Module:
+        torch.manual_seed(model_seed(self.config.seed))
+        return self.task.build_model()
+
+    def _seconds(self) -> float:
+        return self.progress.seconds + time.monotonic() - self._started
+
+    def _log(self, values: dict[str, Any]) -> None:
+        step = self.progress.step
+        on_first(self.accelerator, lambda: self.folder.log({"step": step, **values}, self.progress))
+        self.accelerator.log(values, step=step)
+
+    def _find_checkpoint(self) -> tuple[str, dict[str, Any]] | None:
+        root = self.folder.checkpoints
+        checkpoint.remove_leftovers(root)
+        path, problems = checkpoint.newest_whole(root)
+        for problem in problems:
+            logger.warning("passed over a damaged checkpoint: %s", problem)
+        if path is None:
+            return None
+        state = checkpoint.read_state(path)
+        check_same(state["identity"], self.identity, path, "another configuration or other data")
+        return str(path), state

@@ -1,0 +1,120 @@
+"""One optimizer step over one global batch: accumulate, agree, update."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+
+from metaformer_nlp.engine.optimizer import set_learning_rate
+from metaformer_nlp.engine.order import MicroBatches, step_seed
+from metaformer_nlp.engine.processes import gather, reduce_sums
+from metaformer_nlp.engine.task import Batch, Task
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or the gradient is not a finite number. Raised on all processes, before the update."""
+
+    def __init__(self, message: str, report: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gives, the same on every process."""
+
+    loss_sum: float
+    count: float
+    gradient_norm: float
+    stop: bool
+    """Some process was asked to stop."""
+    skipped: bool
+    """The update was left out since fp16 gradients overflowed; the loss scale has been lowered."""
+
+
+@dataclass
+class TrainingStep:
+    """Does optimizer steps on all processes together."""
+
+    task: Task
+    model: nn.Module
+    optimizer: AcceleratedOptimizer
+    accelerator: Accelerator
+    samples: MicroBatches
+    max_norm: float | None
+
+    def __call__(self, step: int, position: int, rate: float, batches: Iterator[Batch], stop: bool) -> StepResult:
+        """Step number `step` with learning rate `rate`, on the global batch that begins at `position`, whose
+        micro-batches come next in `batches`.
+
+        The gradient is that of the sum of all losses divided by the count of them over micro-batches and processes:
+        any cut of the global batch into micro-batches and processes gives the same.
+        """
+        layout = self.samples.layout
+        torch.manual_seed(step_seed(self.samples.seed, step, self.accelerator.process_index))
+        sums: list[Tensor] = []
+        counts: list[Tensor] = []
+        for micro in range(layout.accumulation):
+            batch = next(batches)
+            if micro + 1 < layout.accumulation:
+                with self.accelerator.no_sync(self.model):
+                    loss, count = self._accumulate(batch)
+            else:
+                loss, count = self._accumulate(batch)
+            sums.append(loss)
+            counts.append(count)
+        loss_sum, total_count, asked = reduce_sums(self.accelerator, sums, counts, [torch.tensor(float(stop))])
+        # Undo the constant of `_accumulate` and the averaging over processes, and divide by the true count.
+        factor = layout.world_size * layout.batch_size / max(total_count, 1.0)
+        torch._foreach_mul_(
+            [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None], factor
+        )
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_norm or math.inf)
+        gradient_norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+        overflow = self._overflows(gradient_norm)
+        if not math.isfinite(loss_sum) or (not math.isfinite(gradient_norm) and not overflow):
+            raise self._failure(step, position, sums, loss_sum, gradient_norm)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return StepResult(loss_sum, total_count, gradient_norm, asked > 0, overflow)
+
+    def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        loss, count = self.task.loss(self.model, batch)
+        # Sums of losses can be large; the constant keeps fp16 gradients in range and is undone before the update.
+        self.accelerator.backward(loss / self.samples.layout.batch_size)
+        return loss.detach(), count.detach()
+
+    def _overflows(self, gradient_norm: float) -> bool:
+        """Whether a gradient that is not finite is fp16's ordinary overflow, which the scaler answers by skipping the
+        update.
+        """
+        scaler = self.accelerator.scaler
+        return scaler is not None and not math.isfinite(gradient_norm) and scaler.get_scale() >= 1
+
+    def _failure(
+        self, step: int, position: int, sums: list[Tensor], loss_sum: float, gradient_norm: float
+    ) -> NonFiniteLossError:
+        mine: list[int] = []
+        for micro, loss in enumerate(sums):
+            if math.isfinite(loss_sum) or not math.isfinite(
+                loss.item()
+            ):  # a finite loss: the gradient's fault, all are suspect
+                mine += [index for _, index in self.samples.keys(position, micro)]
+        suspects = {rank: indices for rank, indices in enumerate(gather(self.accelerator, mine)) if indices}
+        listed = "; ".join(
+            f"process {rank}: samples {', '.join(map(str, indices[:16]))}{' ...' if len(indices) > 16 else ''}"
+            for rank, indices in suspects.items()
+        )
+        what = f"gradient (norm {gradient_norm})" if math.isfinite(loss_sum) else f"loss ({loss_sum})"
+        return NonFiniteLossError(
+            f"the {what} of optimizer step {step + 1} is not finite ({listed}). The update was not made and "
+            "nothing was saved over the last checkpoint. Look at these samples, lower optim.lr, set "
+            "optim.clip_grad_norm, or use another run.mixed_precision",
+            {"step": step + 1, "loss_sum": str(loss_sum), "gradient_norm": str(gradient_norm), "samples": suspects},
+        )

@@ -1,0 +1,80 @@
+"""What the engine asks of an experiment: a data set, a task, nothing else.
+
+The engine knows no model and no metric. A task owns the batches, the loss as (sum, count) and the metrics as sums,
+counts and per-sample records; the loop owns the steps; the script owns the choices.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, nn
+
+Batch = dict[str, Any]
+"""What `Task.collate` gives: tensors (first axis: samples), possibly nested in dicts, lists and tuples."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples by number. Must hold no random state of its own: reader processes get copies of it."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        ...
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> Any:
+        """Sample `index` (0 <= index < len).
+
+        Everything random (augmentation, masking) must come from `rng`, which is a function of (seed, epoch, index),
+        so that a sample is the same in whatever process and after whatever interruption it is read. `rng` is None in
+        evaluation, where nothing may be random.
+        """
+        ...
+
+
+class Task(Protocol):
+    """One experiment. An optional method `macs() -> int` (multiply-adds of one sample) is put into result.json."""
+
+    train_data: Dataset
+    eval_data: Mapping[str, Dataset]
+    """Name of a split ("validation", "validation_mismatched", ...) -> its data."""
+
+    def collate(self, samples: list[Any]) -> Batch:
+        """A batch from samples: a pure function of them (it runs in reader processes)."""
+        ...
+
+    def build_model(self) -> nn.Module:
+        """The model on the CPU. Called right after seeding, so that the weights are a function of the seed."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(sum of the losses, count of what was summed), both 0-d and on the batch's device; the sum is differentiable.
+
+        Never a mean: the loop divides by the count over all processes and accumulated micro-batches. A batch without
+        anything to learn from gives a sum that is 0 but still depends on the model's output, and the count 0. `model`
+        may be wrapped (DDP, FSDP, compiled): call it, and touch nothing else of it.
+        """
+        ...
+
+    def evaluate_batch(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Sums, counts and per-sample records of one evaluation batch. The model is in eval mode, gradients are off."""
+        ...
+
+    def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """The metrics of a split from the results of all its batches (on the CPU, in batch order, none twice, none
+        missing).
+        """
+        ...
+
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """Write the trained model (on the CPU, not wrapped) and what is needed to use it into the existing empty
+        `folder`.
+        """
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the data (names, sizes, hashes; JSON values). Stored in checkpoints; another one refuses to
+        resume.
+        """
+        ...
