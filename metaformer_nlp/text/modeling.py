@@ -8,12 +8,13 @@ that a token gets depends on padding, on other rows or on other documents, whate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, initialization
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import merge_with_config_defaults
@@ -73,13 +74,16 @@ class MetaFormerTextPreTrainedModel(PreTrainedModel):
         `from_pretrained` builds the model without memory, so that what is neither loaded nor set here would be
         arbitrary; a module with tensors of its own therefore needs a `reset_parameters`.
         """
+        if isinstance(module, nn.Conv1d):
+            # torch's own: with the few weights of a depthwise kernel, `initializer_range` would all but switch it off.
+            initialization.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                reach = module.weight[0].numel() ** -0.5
+                initialization.uniform_(module.bias, -reach, reach)
+            return
         if type(module).__module__.startswith("torch.nn."):
             super()._init_weights(module)
             return
-        if isinstance(module, MetaFormerTextModel):
-            # Loading makes new parameters, all trainable; those that a mixer has frozen stay frozen.
-            for name in module.frozen_parameters:
-                module.get_parameter(name).requires_grad_(False)
         own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
         if not own:
             return
@@ -126,7 +130,6 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
         )
         # Per token whatever the norm of the blocks: the identity mixer must be able to mix nothing.
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.frozen_parameters = [name for name, value in self.named_parameters() if not value.requires_grad]
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Embedding:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from metaformer_nlp.core.registry import Registry
@@ -41,6 +41,13 @@ class TokenMixer(SegmentAware):
                 f"{type(self).__name__} mixes tokens on {self.ranks} axes, not on a grid {tuple(token_shape)}"
             )
         self.dim, self.token_shape = dim, tuple(token_shape)
+
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Sets a parameter; one that was frozen stays frozen, since transformers loads into new, trainable ones."""
+        before = self._parameters.get(name)
+        if param is not None and before is not None and not before.requires_grad:
+            param.requires_grad_(False)
+        super().register_parameter(name, param)
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         """(B, *S, C) -> (B, *S, C)."""

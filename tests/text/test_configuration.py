@@ -1,0 +1,97 @@
+"""A configuration that cannot work is an error at once; one that transformers wrote is read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoConfig
+
+from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hiden_size": 32}, "unknown key 'hiden_size'.*nearest known one is 'hidden_size'"),
+        ({"token_mixr": "pooling"}, "nearest known one is 'token_mixer'"),
+        ({"poolsize": 5}, "nearest known one is 'pool_size'"),
+        ({"token_mixer": "poling"}, "unknown token mixer 'poling'.*pooling.*attention.*identity"),
+        ({"token_mixer": ["pooling"] * 3, "num_hidden_layers": 2}, "3 mixers for 2 layers"),
+        ({"norm": "layernorm"}, "layer_norm"),
+        ({"hidden_act": "gelu_new"}, "gelu"),
+        ({"hidden_dropout_prob": 1.5}, r"hidden_dropout_prob=1.5.*\[0, 1\)"),
+        ({"vocab_size": 0}, "vocab_size=0"),
+    ],
+)
+def test_what_cannot_work_is_an_error(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        MetaFormerTextConfig(**fields)
+
+
+def test_misspelt_mixer_option_is_an_error(text_config: Any) -> None:
+    with pytest.raises(TypeError, match="pool_sizes"):
+        MetaFormerTextModel(text_config(token_mixer={"name": "pooling", "pool_sizes": 3}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"num_labels": 5, "problem_type": "single_label_classification"},
+        {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}},
+        {"token_mixer": [{"name": "pooling", "pool_size": [3, "global"]}, "attention"], "dtype": "bfloat16"},
+        {"token_mixer": ("pooling", "identity"), "pool_size": (3, 7)},
+    ],
+)
+def test_saved_configuration_is_read_back(fields: dict[str, Any], text_config: Any, tmp_path: Path) -> None:
+    config = text_config(**fields)
+    config.save_pretrained(tmp_path)
+    again = AutoConfig.from_pretrained(tmp_path)
+    assert isinstance(again, MetaFormerTextConfig)
+    assert json.loads(again.to_json_string()) == json.loads(config.to_json_string())
+    assert again.layer_mixers() == config.layer_mixers()
+
+
+def test_keys_in_a_file(text_config: Any, tmp_path: Path) -> None:
+    """A misspelling in a `config.json` is an error too; what another release of transformers wrote is not."""
+    text_config().save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    path.write_text(json.dumps({**fields, "some_key_of_another_release": 1}))
+    AutoConfig.from_pretrained(tmp_path)
+    path.write_text(json.dumps({**fields, "layer_scale_init": 1e-5}))
+    with pytest.raises(ValueError, match="layer_scale_init_value"):
+        AutoConfig.from_pretrained(tmp_path)
+
+
+def test_options_reach_the_layers(text_config: Any) -> None:
+    config = text_config(
+        num_hidden_layers=4,
+        token_mixer=["pooling", {"name": "pooling", "pool_size": 7}, "attention", "identity"],
+        pool_size=5,
+        drop_path_rate=0.3,
+    )
+    model = MetaFormerTextModel(config)
+    assert [type(layer.token_mixer).__name__ for layer in model.layers] == [
+        "Pooling",
+        "Pooling",
+        "Attention",
+        "Identity",
+    ]
+    assert [layer.token_mixer.pool_size for layer in model.layers[:2]] == [[5], [7]]
+    assert model.layers[2].token_mixer.num_heads == config.num_attention_heads
+    assert [layer.residual1.drop_path.rate for layer in model.layers] == pytest.approx([0, 0.1, 0.2, 0.3])
+
+
+def test_ablations_take_parameters_away(text_config: Any) -> None:
+    def size(**fields: Any) -> int:
+        return MetaFormerTextModel(text_config(**fields)).num_parameters()
+
+    full = size()
+    assert size(use_channel_mlp=False) == full - 2 * (2 * 32 * 48 + 48 + 32 + 2 * 32)
+    assert size(norm="none") == full - 2 * 2 * 2 * 32
+    assert size(layer_scale_init_value=0.1, res_scale_init_value=1.0) == full + 2 * 4 * 32
+    assert size(use_residual=False) == full
