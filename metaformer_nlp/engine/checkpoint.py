@@ -215,7 +215,10 @@ def read_state(folder: Path) -> dict[str, Any]:
 def read_snapshot(folder: Path) -> Snapshot:
     """The tensors of a verified checkpoint."""
     groups = read_state(folder)["optimizer_groups"]
-    return Snapshot(load_file(folder / MODEL), load_file(folder / OPTIMIZER), groups)
+    try:
+        return Snapshot(load_file(folder / MODEL), load_file(folder / OPTIMIZER), groups)
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder}: not a safetensors file ({error})") from error
 
 
 def _step(folder: Path) -> int:

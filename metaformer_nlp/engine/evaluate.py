@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed
+from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed, seed_torch
 from metaformer_nlp.engine.processes import any_process, gather_on_first, on_first, read_batches
 from metaformer_nlp.engine.task import Task
 
@@ -28,7 +28,7 @@ def evaluate(
     reader_start: Any = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, float] | None:
-    """Metrics of all splits, named "<split>/<metric>", on every process. None: a process was asked to stop meanwhile."""
+    """Metrics of all splits, named "<split>/<metric>", on every process. None: some process was asked to stop."""
     metrics: dict[str, float] = {}
     training = model.training
     model.eval()
@@ -45,7 +45,7 @@ def evaluate(
             for number, batch in zip(batches.numbers, reader, strict=True):
                 if any_process(accelerator, stop()):
                     return None
-                torch.manual_seed(evaluation_seed(seed, number or 0))
+                seed_torch(evaluation_seed(seed, number or 0), accelerator.device)
                 with torch.no_grad():
                     result = task.evaluate_batch(model, batch)
                 if number is not None:

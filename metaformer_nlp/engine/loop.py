@@ -1,4 +1,4 @@
-"""The training loop: the only one there is. It owns the steps; the task owns everything that is learned and measured."""
+"""The training loop, the only one there is: it owns the steps; the task owns what is learned and measured."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -76,7 +76,7 @@ def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleC
             if progress.step == total:
                 return
             rate = learning_rate(progress.step, total, peak, schedule)
-            done = work.update(rate, batches, stop())
+            done = work.update(rate, batches, stop)
             if due(config.log_every):
                 work.log_window(rate, done.gradient_norm)
             stopping = done.stop

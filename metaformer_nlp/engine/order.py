@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from metaformer_nlp.engine.task import Dataset
@@ -61,6 +62,13 @@ def evaluation_seed(seed: int, batch: int) -> int:
 def model_seed(seed: int) -> int:
     """Seed of the initial weights."""
     return _seed(_MODEL, seed)
+
+
+def seed_torch(seed: int, device: torch.device) -> None:
+    """Seed torch's generators of CPU and device. `torch.manual_seed` takes milliseconds where no GPU is used."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,8 @@ def start_processes(run: RunConfig, tracker: str | None) -> Iterator[Accelerator
     finally:
         for running in accelerator.trackers:
             running.finish()
-        accelerator.free_memory()
+        if accelerator.device.type != "cpu":
+            accelerator.free_memory()  # slow: it collects the garbage of the whole program
         _forget()
 
 

@@ -196,8 +196,11 @@ class RunFolder:
         a resumed run; "seconds" (since the previous training line, or of the evaluation) and "samples_per_second" are
         clock times, and are not.
         """
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        try:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._metrics)) from error
         progress.log_bytes = self._metrics.stat().st_size
 
     def sync_log(self) -> None:

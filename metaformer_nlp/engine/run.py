@@ -16,7 +16,7 @@ from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.config import OptimConfig, RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.optimizer import build_optimizer
-from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed
+from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
 from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
@@ -72,7 +72,8 @@ class Run:
         cut, progress = self.layout, self.progress
         description = (
             f"{describe(self.accelerator)} | global batch {cut.batch_size} = {cut.micro_batch_size} samples x "
-            f"{cut.accumulation} accumulated x {cut.world_size} processes | from step {progress.step} to {self.total} | {self.folder.path}"
+            f"{cut.accumulation} accumulated x {cut.world_size} processes | "
+            f"from step {progress.step} to {self.total} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
         self.accelerator.print(description, flush=True)
@@ -90,7 +91,7 @@ class Run:
         disable = None if self.accelerator.is_main_process else True
         return tqdm(total=self.total, initial=self.progress.step, unit="step", disable=disable, dynamic_ncols=True)
 
-    def update(self, rate: float, batches: Iterator[Batch], stop: bool) -> StepResult:
+    def update(self, rate: float, batches: Iterator[Batch], stop: StopRequest) -> StepResult:
         """One optimizer step."""
         began, progress = time.monotonic(), self.progress
         try:
@@ -201,7 +202,7 @@ class Run:
         return on_first(self.accelerator, write)
 
     def _new_model(self) -> torch.nn.Module:
-        torch.manual_seed(model_seed(self.config.seed))
+        seed_torch(model_seed(self.config.seed), self.accelerator.device)
         return self.task.build_model()
 
     def _seconds(self) -> float:

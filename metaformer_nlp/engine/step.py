@@ -1,7 +1,7 @@
 """One optimizer step over one global batch: accumulate, agree, update."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from metaformer_nlp.engine.optimizer import set_learning_rate
-from metaformer_nlp.engine.order import MicroBatches, step_seed
+from metaformer_nlp.engine.order import MicroBatches, seed_torch, step_seed
 from metaformer_nlp.engine.processes import gather, reduce_sums
 from metaformer_nlp.engine.task import Batch, Task
 
@@ -48,7 +48,9 @@ class TrainingStep:
     samples: MicroBatches
     max_norm: float | None
 
-    def __call__(self, step: int, position: int, rate: float, batches: Iterator[Batch], stop: bool) -> StepResult:
+    def __call__(
+        self, step: int, position: int, rate: float, batches: Iterator[Batch], stop: Callable[[], bool]
+    ) -> StepResult:
         """Step number `step` with learning rate `rate`, on the global batch that begins at `position`, whose
         micro-batches come next in `batches`.
 
@@ -56,7 +58,7 @@ class TrainingStep:
         any cut of the global batch into micro-batches and processes gives the same.
         """
         layout = self.samples.layout
-        torch.manual_seed(step_seed(self.samples.seed, step, self.accelerator.process_index))
+        seed_torch(step_seed(self.samples.seed, step, self.accelerator.process_index), self.accelerator.device)
         sums: list[Tensor] = []
         counts: list[Tensor] = []
         for micro in range(layout.accumulation):
@@ -68,7 +70,7 @@ class TrainingStep:
                 loss, count = self._accumulate(batch)
             sums.append(loss)
             counts.append(count)
-        loss_sum, total_count, asked = reduce_sums(self.accelerator, sums, counts, [torch.tensor(float(stop))])
+        loss_sum, total_count, asked = reduce_sums(self.accelerator, sums, counts, [torch.tensor(float(stop()))])
         # Undo the constant of `_accumulate` and the averaging over processes, and divide by the true count.
         factor = layout.world_size * layout.batch_size / max(total_count, 1.0)
         torch._foreach_mul_(

@@ -18,7 +18,7 @@ from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_tr
 
 
 class Ragged:
-    """`size` samples: up to 5 rows of 4 numbers with a target each. Training samples are augmented with noise from the rng."""
+    """`size` samples of 1 to 5 rows of 4 numbers with a target each; training samples get noise from their rng."""
 
     def __init__(self, size: int, salt: int = 0, seen: list[int] | None = None, delay: float = 0.0) -> None:
         self.size, self.salt, self.seen, self.delay = size, salt, seen, delay
