@@ -81,7 +81,7 @@ class MetaFormerTextPreTrainedModel(PreTrainedModel):
                 reach = module.weight[0].numel() ** -0.5
                 initialization.uniform_(module.bias, -reach, reach)
             return
-        if type(module).__module__.startswith("torch.nn."):
+        if isinstance(module, nn.Linear | nn.Embedding | nn.MultiheadAttention):
             super()._init_weights(module)
             return
         own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}

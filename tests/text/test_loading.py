@@ -145,6 +145,28 @@ def test_mixer_whose_tensors_nobody_can_set_is_an_error(text_config: Any, monkey
     MetaFormerTextModel(text_config(token_mixer="gain"))
 
 
+def test_mixer_made_of_torch_modules_needs_nothing(
+    text_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Recurrent(TokenMixer):
+        def __init__(self, dim: int, token_shape: tuple[int, ...]) -> None:
+            super().__init__(dim, token_shape)
+            self.gru, self.norm = torch.nn.GRU(dim, dim, batch_first=True), torch.nn.BatchNorm1d(dim)
+
+        def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+            return self.norm(self.gru(x)[0].mT).mT
+
+    monkeypatch.setitem(MIXERS._entries, "recurrent", Recurrent)
+    model = MetaFormerTextModel(text_config(token_mixer="recurrent"))
+    model.save_pretrained(tmp_path, state_dict={"norm.weight": torch.full((32,), 5.0)})
+    again = MetaFormerTextModel.from_pretrained(tmp_path).state_dict()
+    for name, value in model.state_dict().items():
+        if name != "norm.weight":
+            spreads = [each.float().std(unbiased=False) + 1e-6 for each in (again[name], value)]
+            assert 0.5 < spreads[0] / spreads[1] < 2, name
+            assert (again[name] - value).abs().max() < 1, name
+
+
 def test_encoder_of_a_model_with_a_head_loads_silently(
     text_config: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
