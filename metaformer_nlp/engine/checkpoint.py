@@ -249,7 +249,10 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         seen.add(tensor.untyped_storage().data_ptr())
         separate[name] = tensor.detach().clone() if shared else tensor.detach().contiguous()
     try:
+        path.touch()
+        mode = path.stat().st_mode
         save_file(separate, path)
+        path.chmod(mode)  # safetensors lets nobody but the owner read it
     except SafetensorError as error:
         raise OSError(errno.EIO, str(error), str(path)) from error
     sync(path)

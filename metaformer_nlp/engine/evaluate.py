@@ -34,10 +34,7 @@ def evaluate(
     model.eval()
     try:
         for split, data in task.eval_data.items():
-            size = len(data)
-            if size == 0:
-                raise ValueError(f"evaluation split {split!r} has no samples; remove the split or give it data")
-            batches = EvaluationBatches(size, batch_size, accelerator.process_index, accelerator.num_processes)
+            batches = EvaluationBatches(len(data), batch_size, accelerator.process_index, accelerator.num_processes)
             results: list[tuple[int, dict[str, Tensor]]] = []
             reader = read_batches(
                 KeyedSamples(data, None), batches, task.collate, accelerator, num_workers, reader_start

@@ -46,8 +46,9 @@ def run_training(
         finished = on_first(accelerator, lambda: folder.open(resolved))
         if finished is not None:
             return finished
-        if len(task.train_data) == 0:
-            raise ValueError("the training data has no samples; check the data options of the configuration")
+        for split, data in {"train": task.train_data, **task.eval_data}.items():
+            if len(data) == 0:
+                raise ValueError(f"the data of split {split!r} has no samples; check the configuration's data options")
         total = total_steps(schedule, len(task.train_data), run.batch_size)
         work = Run(task, accelerator, folder, optim, run, total, resolved)
         work.resume()

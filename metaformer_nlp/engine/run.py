@@ -2,7 +2,7 @@
 together.
 """
 
-import logging
+import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -22,8 +22,6 @@ from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatte
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
-
-logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -218,7 +216,7 @@ class Run:
         checkpoint.remove_leftovers(root)
         path, problems = checkpoint.newest_whole(root)
         for problem in problems:
-            logger.warning("passed over a damaged checkpoint: %s", problem)
+            print(f"passed over a damaged checkpoint: {problem}", file=sys.stderr, flush=True)
         if path is None:
             return None
         state = checkpoint.read_state(path)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
@@ -72,8 +73,7 @@ def _child(folder: Path, rank: int, world: int, port: int, prepare: Any, note: P
     try:
         torch.set_num_threads(1)  # before any operation: a forked pool of OpenMP threads would hang
         log = os.open(note.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        sys.stdout = sys.stderr = open(log, "w", buffering=1)  # noqa: SIM115  (pytest's own would swallow it)
         if world > 1:
             os.environ.update(
                 RANK=str(rank),
@@ -92,8 +92,12 @@ def _child(folder: Path, rank: int, world: int, port: int, prepare: Any, note: P
         code = int(stop.code or 0)
     except BaseException:
         said = traceback.format_exc()
-    note.write_text(json.dumps({"result": result, "said": said}))
-    os._exit(code)
+    try:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        note.write_text(json.dumps({"result": result, "said": said}))
+    finally:
+        os._exit(code)
 
 
 def _wait(pids: list[int], timeout: float) -> list[int]:
