@@ -13,18 +13,17 @@ import importlib.util
 import json
 import math
 import os
-import platform
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.study.plan import Cell
 from metaformer_nlp.study.study_file import nearest
 
@@ -74,19 +73,16 @@ def is_finished(study_folder: Path, cell: Cell) -> bool:
 
 
 def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
-    """Where a finished cell differs from what the study asks for now: "model.norm: 'group_norm' -> 'layer_norm'"."""
+    """Where a finished cell differs from what the study asks for now: 'model.norm: "group_norm" -> "layer_norm"'."""
     folder = cell_folder(study_folder, cell)
     asked, outcome = read_json(folder / "cell.json"), read_json(folder / "outcome.json")
     if not asked or not outcome or outcome.get("status") != "finished" or asked.get("digest") == cell.digest:
         return []
-    then, now = dict(_flatten(asked.get("spec", {}))), dict(_flatten(cell.spec))
-    keys = dict.fromkeys([*then, *now])
-    short = {key: key.removeprefix("config.") for key in keys}
-    return [
-        f"{short[key]}: {_show(then, key)} -> {_show(now, key)}"
-        for key in keys
-        if then.get(key, ...) != now.get(key, ...)
-    ]
+    then, now = asked.get("spec") or {}, cell.spec
+    return differences(
+        {"experiment": then.get("experiment"), **then.get("config", {})},
+        {"experiment": now["experiment"], **now["config"]},
+    )
 
 
 def result_problem(result: Any, cell: Cell) -> str | None:
@@ -175,7 +171,8 @@ def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[]
             trace = traceback.format_exc()
         if problem and stopping():
             return False
-        write_outcome(study_folder, cell, problem, trace, result, started, time.perf_counter() - clock)
+        seconds = time.perf_counter() - clock
+        write_outcome(study_folder, cell, problem, trace, result, started, seconds, environment("study cell", None))
         return problem is None
 
 
@@ -187,6 +184,7 @@ def write_outcome(
     result: Any = None,
     started: str = "",
     seconds: float | None = None,
+    where: Mapping[str, Any] | None = None,
 ) -> None:
     """Records that a cell is finished, or failed of `problem`."""
     folder = cell_folder(study_folder, cell)
@@ -201,20 +199,9 @@ def write_outcome(
             "result": None if problem else result,
             "started": started,
             "seconds": seconds,
-            "environment": environment(),
+            "environment": where,
         },
     )
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine, as far as they can bear on a result."""
-    versions = {"python": platform.python_version()}
-    for name in ("metaformer-nlp", "torch", "transformers", "accelerate", "numpy", "scipy"):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return {**versions, "system": f"{platform.system()} {platform.machine()}"}
 
 
 def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
@@ -229,15 +216,3 @@ def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
         folder.rename(target.with_name(f"{target.name}--{number}"))
         print(f"The cell's settings have changed; its unfinished run was moved to {target}--{number}.", flush=True)
     folder.mkdir(parents=True, exist_ok=True)
-
-
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in data.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _show(data: Mapping[str, Any], key: str) -> str:
-    return repr(data[key]) if key in data else "(not set)"

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.engine.record import FREE_KEYS, flatten
+
 KINDS = ("mixer", "architecture")
 
 
@@ -115,14 +117,16 @@ class Cell:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What decides the outcome; two cells with equal specs are the same run."""
+        """What the cell asks for, as plain data that does not depend on where things lie."""
         name = self.experiment
         return {"experiment": Path(name).name if name.endswith(".py") else name, "config": dict(self.config)}
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical JSON of `spec`."""
-        return hashlib.sha256(json.dumps(self.spec, sort_keys=True).encode()).hexdigest()
+        """sha256 over `spec`, less what may differ between two starts of the same run (data workers and the like)."""
+        decisive = {key: value for key, value in flatten(dict(self.config)).items() if key not in FREE_KEYS}
+        text = json.dumps([self.spec["experiment"], decisive], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 def make_cell(domain: Domain, arm: Arm, seed: int) -> Cell:

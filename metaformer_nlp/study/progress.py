@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from metaformer_nlp.study.cell import read_outcome
+from metaformer_nlp.study.cell import is_finished, read_outcome
 from metaformer_nlp.study.plan import Cell, Study
 
 
@@ -82,6 +82,26 @@ class Progress:
         if outcome and outcome.get("status") == "finished":
             self._left.pop(cell.key, None)
             self._seconds[cell.domain].append(outcome.get("seconds") or 0.0)
+
+
+def describe(study: Study, folder: Path, parallel: int | None = None) -> str:
+    """The plan of a study as text: domains, arms, cells, and how long they will take as far as that is known."""
+    cells, parallel = study.cells(), parallel or study.parallel
+    finished = [cell for cell in cells if is_finished(folder, cell)]
+    time_left = Progress(study, folder, cells, parallel).time_left() or "time not known before a cell has run"
+    lines = [f"{study.name}: {study.question}", ""]
+    lines += [f"domain {d.name}: {d.experiment}, {d.metric}, chance {d.chance}" for d in study.domains]
+    for arm in study.arms:
+        against = f"{arm.kind}, compared with {arm.of or study.baseline}"
+        settings = {**arm.set, **{f"{domain}:{key}": v for domain, its in arm.set_in.items() for key, v in its.items()}}
+        text = "baseline" if arm.name == study.baseline else against
+        lines.append(f"arm {arm.name} ({text}): {', '.join(f'{key}={value}' for key, value in settings.items())}")
+    lines += ["", *(f"{cell.key}{'  finished' if cell in finished else ''}" for cell in cells), ""]
+    lines.append(
+        f"{len(cells)} cells ({len(study.domains)} domains, {len(study.arms)} arms, {len(study.seeds)} seeds), "
+        f"{len(finished)} finished in {folder}, {parallel} at once; {time_left}"
+    )
+    return "\n".join(lines)
 
 
 def duration(seconds: float) -> str:

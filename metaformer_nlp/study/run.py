@@ -46,7 +46,7 @@ from metaformer_nlp.study.progress import Progress
 from metaformer_nlp.study.study_file import study_to_mapping
 
 STOP_GRACE = 60.0  # seconds a cell has between SIGTERM and SIGKILL to save its state
-_TAKEN = 75  # exit status of a cell that another runner holds
+_TAKEN = 77  # exit status of a cell that another runner holds
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
 )
