@@ -33,10 +33,7 @@ from tasks.cache import build_once, cache_folder, short_hash
 
 __all__ = ["Document", "clean_paragraphs", "english_documents", "english_key", "split_sentences"]
 
-# Raise it whenever the texts change: it is part of the cache's key.
-TEXT_VERSION = 1
-
-_SKIPPED_FOLDERS = frozenset("site-packages dist-packages __pycache__ test tests idle_test _bundled pydoc_data".split())
+_SKIPPED_FOLDERS = {"site-packages", "dist-packages", "test", "tests", "idle_test", "_bundled", "pydoc_data"}
 # Compiled modules that are there on every system and safe to import (the parsed modules are never imported).
 _COMPILED = """
     array atexit binascii cmath errno faulthandler gc itertools marshal math operator select signal sys time unicodedata
@@ -60,8 +57,10 @@ class Document:
 
 
 def english_key() -> str:
-    """Names the texts of this interpreter: another Python version or installation has another key."""
-    return short_hash(TEXT_VERSION, platform.python_implementation(), platform.python_version(), _library())
+    """Names the texts of this interpreter: another Python, or another version of this file, has another key."""
+    return short_hash(
+        Path(__file__).read_bytes(), platform.python_implementation(), platform.python_version(), _library()
+    )
 
 
 def english_documents() -> list[Document]:

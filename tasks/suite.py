@@ -30,27 +30,25 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.cache import build_once, cache_folder
+from tasks.cache import build_once, cache_folder, short_hash
 from tasks.english import Document, english_documents, english_key
 
 __all__ = ["FAMILIES", "SUITE_TASKS", "build_suite", "suite_rows"]
 
-# Raise it whenever the rows change: it is part of the cache's key.
-SUITE_VERSION = 1
 SUITE_TASKS = ("topic", "order", "pairs")
 
-# The topics, and the top-level modules whose documentation belongs to them; a module of no family is left out of `topic`.
+# The topics, and the top-level modules whose documentation belongs to them; `topic` leaves out what belongs to none.
 FAMILIES: dict[str, str] = {
     "concurrency": "asyncio _asyncio concurrent threading _threading_local _thread multiprocessing queue _queue sched"
     " selectors select signal subprocess contextvars _contextvars",
-    "data": "collections _collections heapq _heapq bisect _bisect array pickle _pickle pickletools copyreg copy shelve dbm"
-    " sqlite3 _sqlite3 json _json csv _csv plistlib struct _struct dataclasses enum weakref _weakref graphlib marshal"
-    " configparser tomllib",
+    "data": "collections _collections heapq _heapq bisect _bisect array pickle _pickle pickletools copyreg copy"
+    " shelve dbm sqlite3 _sqlite3 json _json csv _csv plistlib struct _struct dataclasses enum weakref _weakref"
+    " graphlib marshal configparser tomllib",
     "files": "io _io _pyio os pathlib posixpath ntpath genericpath shutil tarfile zipfile gzip bz2 _bz2 lzma _lzma zlib"
     " tempfile fileinput glob fnmatch filecmp stat _compression zipapp",
     "interface": "tkinter turtle turtledemo idlelib curses _pyrepl rlcompleter cmd code codeop pydoc",
-    "language": "topics builtins ast _ast inspect typing importlib tokenize symtable dis types abc _collections_abc keyword"
-    " opcode runpy zipimport pkgutil lib2to3 modulefinder",
+    "language": "topics builtins ast _ast inspect typing importlib tokenize symtable dis types abc _collections_abc"
+    " keyword opcode runpy zipimport pkgutil lib2to3 modulefinder",
     "network": "http urllib smtplib ftplib imaplib poplib nntplib socket _socket socketserver ssl _ssl xmlrpc wsgiref"
     " telnetlib cgi cgitb email mailbox mimetypes ipaddress webbrowser smtpd asyncore asynchat",
     "numbers": "decimal _decimal _pydecimal fractions statistics _statistics random _random numbers datetime _datetime"
@@ -71,7 +69,7 @@ _COMMON_WORDS = 100
 
 def build_suite() -> Path:
     """The folder with ``<task>/{train,dev}.tsv`` of the three tasks; made in the cache on first use."""
-    return build_once(cache_folder() / f"suite-{SUITE_VERSION}-{english_key()}", _write)
+    return build_once(cache_folder() / f"suite-{short_hash(Path(__file__).read_bytes(), english_key())}", _write)
 
 
 def _write(folder: Path) -> None:

@@ -1,0 +1,140 @@
+"""Rows of text as token ids: encoded once, cut to length, kept as flat arrays, padded a batch at a time.
+
+Shapes: B rows of a batch, L tokens of its longest row, rounded up to a multiple of 8.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from metaformer_nlp.text.tokenizer import train_tokenizer
+from tasks.cache import build_once, cache_folder, fingerprint_texts, short_hash
+from tasks.text_model import load_tokenizer
+
+__all__ = ["EncodedTexts", "encode_texts", "pad_rows", "tokenizer_key", "trained_tokenizer"]
+
+_PAD_MULTIPLE = 8  # what tensor cores like; and fewer different shapes
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """n rows ``[CLS] a [SEP]`` or ``[CLS] a [SEP] b [SEP]``, one after the other in one array."""
+
+    ids: NDArray[np.int32]  # all tokens of all rows
+    offsets: NDArray[np.int64]  # (n + 1,) row i is ids[offsets[i] : offsets[i + 1]]
+    second: NDArray[np.int32]  # (n,) where in its row the second text begins (its length, if there is none)
+    truncated: int  # rows that were cut
+
+    def __len__(self) -> int:
+        return len(self.second)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        return np.diff(self.offsets)
+
+    def row(self, index: int) -> tuple[NDArray[np.int32], int]:
+        """Token ids of a row, and where its second text begins."""
+        return self.ids[self.offsets[index] : self.offsets[index + 1]], int(self.second[index])
+
+
+def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
+    """Encode rows of one or two texts, kept in the cache for the next run with the same texts and tokenizer.
+
+    A row longer than ``max_length`` is cut at the ends of its texts: one text to what there is room for; of two the
+    longer one, until both are equally long, then both, so that both remain.
+    """
+    parts = len(texts[0]) if texts else 1
+    if max_length < 4 * parts:
+        raise ValueError(f"data.max_length={max_length} leaves no room for {parts} texts; use at least {4 * parts}")
+    key = short_hash(
+        Path(__file__).read_bytes(),
+        tokenizer_key(tokenizer),
+        max_length,
+        fingerprint_texts("\0".join(t) for t in texts),
+    )
+
+    def write(path: Path) -> None:
+        fresh = _encode(texts, tokenizer, max_length)
+        with path.open("wb") as file:
+            np.savez(file, ids=fresh.ids, offsets=fresh.offsets, second=fresh.second, truncated=fresh.truncated)
+
+    with np.load(build_once(cache_folder() / "encoded" / f"{key}.npz", write)) as stored:
+        return EncodedTexts(stored["ids"], stored["offsets"], stored["second"], int(stored["truncated"]))
+
+
+def _encode(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
+    columns = [_tokens([row[part] for row in texts], tokenizer) for part in range(len(texts[0]))] if texts else []
+    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+    room = max_length - 1 - len(columns)
+    ids: list[int] = []
+    offsets, second, truncated = [0], [], 0
+    for row in zip(*columns, strict=True):
+        kept = _fit([len(tokens) for tokens in row], room)
+        truncated += any(keep < len(tokens) for keep, tokens in zip(kept, row, strict=True))
+        ids.append(cls)
+        for part, (keep, tokens) in enumerate(zip(kept, row, strict=True)):
+            ids.extend(tokens[:keep])
+            ids.append(sep)
+            if part == 0:
+                second.append(len(ids) - offsets[-1])
+        offsets.append(len(ids))
+    return EncodedTexts(np.array(ids, np.int32), np.array(offsets, np.int64), np.array(second, np.int32), truncated)
+
+
+def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    # verbose=False: a text longer than the model is no surprise here, it is cut below.
+    encoded: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return encoded
+
+
+def _fit(lengths: list[int], room: int) -> list[int]:
+    """How many tokens of each of one or two texts are kept where ``room`` is all there is."""
+    if sum(lengths) <= room:
+        return lengths
+    if len(lengths) == 1:
+        return [room]
+    shorter = min(min(lengths), room // 2)
+    return [shorter, room - shorter] if lengths[0] <= lengths[1] else [room - shorter, shorter]
+
+
+def pad_rows(rows: Sequence[tuple[NDArray[np.int32], int]], pad_token_id: int, max_length: int) -> dict[str, Tensor]:
+    """``input_ids``, ``attention_mask`` and ``token_type_ids`` (B, L), padded on the right."""
+    longest = max(len(ids) for ids, _ in rows)
+    length = min(-(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE, max_length)
+    input_ids = np.full((len(rows), length), pad_token_id, np.int64)
+    mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
+    for i, (ids, second) in enumerate(rows):
+        input_ids[i, : len(ids)] = ids
+        mask[i, : len(ids)] = 1
+        types[i, second : len(ids)] = 1
+    return {
+        "input_ids": torch.from_numpy(input_ids),
+        "attention_mask": torch.from_numpy(mask),
+        "token_type_ids": torch.from_numpy(types),
+    }
+
+
+def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
+    """16 hexadecimal digits that name what a tokenizer does."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return short_hash(backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()))
+
+
+def trained_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A tokenizer trained on ``texts``, or the one that was trained on them before."""
+    code = Path(inspect.getfile(train_tokenizer)).read_bytes()
+    key = short_hash(code, fingerprint_texts(texts), vocab_size)
+
+    def write(path: Path) -> None:
+        train_tokenizer(texts, vocab_size).save_pretrained(path)
+
+    return load_tokenizer(str(build_once(cache_folder() / "tokenizers" / key, write)), "the cached tokenizer")

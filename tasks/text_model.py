@@ -1,0 +1,169 @@
+"""The text encoder as an option group: a fresh one from its fields, or one from a saved folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from metaformer_nlp.core import MetaFormerBlock
+from metaformer_nlp.core.cost import block_macs, linear_macs
+from metaformer_nlp.text import MetaFormerTextConfig
+
+__all__ = ["TextModelConfig", "encoder_macs", "load_tokenizer"]
+
+_FRESH = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "token_mixer": "pooling",
+    "pool_size": 3,
+    "norm": "layer_norm",
+    "hidden_act": "gelu",
+    "use_residual": True,
+    "use_channel_mlp": True,
+    "layer_scale_init_value": None,
+    "res_scale_init_value": None,
+    "drop_path_rate": 0.0,
+    "hidden_dropout_prob": 0.1,
+    "initializer_range": 0.02,
+}
+# These may differ from those of a checkpoint: they hold no weights.
+_FREE = frozenset({"drop_path_rate", "hidden_dropout_prob", "initializer_range"})
+
+
+@dataclass(frozen=True)
+class TextModelConfig:
+    """The encoder. An option left at null has the value named here, or the checkpoint's."""
+
+    checkpoint: str | None = None
+    """Folder of a saved model, such as runs/pretrain/model; its encoder is taken over. null: fresh weights."""
+    token_mixer: str | dict[str, Any] | list[Any] | None = None
+    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
+    separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each layer. null: pooling."""
+    pool_size: int | list[Any] | None = None
+    """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
+    hidden_size: int | None = None
+    """Channels of a token. null: 256."""
+    num_hidden_layers: int | None = None
+    """Blocks. null: 4."""
+    num_attention_heads: int | None = None
+    """Heads of attention layers. null: one for every 32 channels."""
+    intermediate_size: int | None = None
+    """Hidden width of the channel MLP. null: 4 x hidden_size."""
+    norm: str | None = None
+    """layer_norm (one token at a time), group_norm, batch_norm, rms_norm or none. null: layer_norm."""
+    hidden_act: str | None = None
+    """Activation of the channel MLP: gelu, relu, silu, star_relu, squared_relu. null: gelu."""
+    use_residual: bool | None = None
+    """false: blocks without their shortcuts (an ablation). null: true."""
+    use_channel_mlp: bool | None = None
+    """false: blocks without their channel MLP (an ablation). null: true."""
+    layer_scale_init_value: float | None = None
+    """Start of a learned scale on each branch. null: no such scale."""
+    res_scale_init_value: float | None = None
+    """Start of a learned scale on each shortcut. null: no such scale."""
+    drop_path_rate: float | None = None
+    """Probability of dropping a branch in the last block; it grows linearly from 0. null: 0."""
+    hidden_dropout_prob: float | None = None
+    """Dropout. null: 0.1."""
+    initializer_range: float | None = None
+    """Standard deviation of fresh weights. null: 0.02, which suits hundreds of channels; narrow models learn faster
+    from 0.1."""
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not null, without the checkpoint."""
+        options = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
+        options.pop("checkpoint", None)
+        return options
+
+    def build_config(self, tokenizer: PreTrainedTokenizerBase, max_length: int, **extra: Any) -> PreTrainedConfig:
+        """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.
+
+        Raises:
+            ValueError: for options that do not fit each other, the checkpoint or the tokenizer.
+        """
+        if self.checkpoint is None:
+            fields = {**_FRESH, **self.given()}
+            fields.setdefault("intermediate_size", 4 * fields["hidden_size"])
+            fields.setdefault("num_attention_heads", max(1, fields["hidden_size"] // 32))
+            return MetaFormerTextConfig(
+                vocab_size=len(tokenizer),
+                max_position_embeddings=max_length,
+                pad_token_id=tokenizer.pad_token_id,
+                **fields,
+                **extra,
+            )
+        return self._from_checkpoint(self.checkpoint, tokenizer, max_length, extra)
+
+    def _from_checkpoint(
+        self, folder: str, tokenizer: PreTrainedTokenizerBase, max_length: int, extra: dict[str, Any]
+    ) -> PreTrainedConfig:
+        _check_folder(folder, "model.checkpoint")
+        config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+        differing = [
+            f"{key}: {getattr(config, key, 'absent')!r} in the checkpoint, {value!r} given"
+            for key, value in self.given().items()
+            if key not in _FREE and getattr(config, key, None) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"model.checkpoint={folder} is another model than the options say:\n  "
+                + "\n  ".join(differing)
+                + "\nLeave these options out (null): the checkpoint's own are taken"
+            )
+        if len(tokenizer) > config.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {len(tokenizer)} tokens, model.checkpoint={folder} knows {config.vocab_size}; "
+                "leave data.tokenizer out, so that the one saved with the checkpoint is taken"
+            )
+        longest = getattr(config, "max_position_embeddings", max_length)
+        if max_length > longest:
+            raise ValueError(
+                f"data.max_length={max_length}, but model.checkpoint={folder} has positions for {longest} tokens; "
+                f"set data.max_length to at most {longest}"
+            )
+        free = {key: value for key, value in self.given().items() if key in _FREE and hasattr(config, key)}
+        for key, value in {**free, **extra}.items():
+            setattr(config, key, value)
+        return config
+
+    def build_model(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
+        """A float32 model of ``auto_class`` (an Auto class), fresh or with the checkpoint's weights."""
+        if self.checkpoint is None:
+            model: PreTrainedModel = auto_class.from_config(config)
+        else:
+            model = auto_class.from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+        return model.train()
+
+
+def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
+    """The tokenizer in ``folder``; a ``ValueError`` names ``option`` if there is none, or one not of BERT's kind."""
+    _check_folder(folder, option)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # several classes, depending on which file is missing or broken
+        raise ValueError(f"{option}={folder} holds no tokenizer that can be read: {error}") from error
+    missing = [name for name in ("pad_token", "cls_token", "sep_token") if getattr(tokenizer, name) is None]
+    if missing:
+        raise ValueError(f"{option}={folder}: the tokenizer lacks {', '.join(missing)}; train one of BERT's kind")
+    return tokenizer
+
+
+def _check_folder(folder: str, option: str) -> None:
+    if not Path(folder).is_dir():
+        raise ValueError(f"{option}={folder} is not a folder (looked in {Path.cwd()})")
+
+
+def encoder_macs(model: nn.Module, length: int) -> int | None:
+    """Multiply-accumulates of ``length`` tokens: the blocks and, once, a classifier; None for other encoders."""
+    blocks = [module for module in model.modules() if isinstance(module, MetaFormerBlock)]
+    if not blocks:
+        return None
+    classifier = getattr(model, "classifier", None)
+    head = linear_macs(classifier, 1) if isinstance(classifier, nn.Linear) else 0
+    return sum(block_macs(block, (length,)) for block in blocks) + head
