@@ -140,11 +140,17 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
     if not parts:
         return []
     labels = {arm["arm"]: arm["label"] for arm in domain["arms"]}
-    verbs = {1: "costs", -1: "gains, not costs,", 0: "makes no distinguishable difference,"}
-    said = [
-        f"Against {labels[cost['reference']]}, {cost['label']} {verbs[side(cost)]} {interval(cost)} points."
-        for cost in parts
-    ]
+    said = []
+    for cost in parts:
+        against = f"against {labels[cost['reference']]}"
+        if side(cost) > 0:
+            clause = f"costs {interval(cost)} points {against}"
+        elif side(cost) < 0:
+            gain = {"value": -cost["value"], "low": -cost["high"], "high": -cost["low"]}
+            clause = f"gains {interval(gain)} points {against}"
+        else:
+            clause = f"makes no distinguishable difference {against} (cost {interval(cost)} points)"
+        said.append(f"“{cost['label']}” {clause}.")
     if effects["contrast"]["value"] is not None:
         said.append(
             f"Mean cost of the architecture arms: {interval(effects['architecture'])}; of swapping the mixer: "

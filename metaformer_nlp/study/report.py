@@ -130,6 +130,10 @@ def _protocol(document: Document, analysis: Mapping[str, Any]) -> None:
         if failed:
             rows = [(f"{row['domain']}/{row['arm']}/seed-{row['seed']}", _first_line(row["problem"])) for row in failed]
             document.table(("failed", "why"), rows, text_columns=(1,))
+            document.paragraph(
+                "The next start of the study tries them again, from their last checkpoint if there is one. To begin "
+                "one anew, remove its folder under cells/; error.txt in there has the whole message."
+            )
         if missing:
             names = [f"{row['domain']}/{row['arm']}/seed-{row['seed']}" for row in missing]
             document.paragraph(f"Not run yet ({len(missing)}): {', '.join(names)}.")

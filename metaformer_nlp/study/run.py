@@ -246,13 +246,13 @@ def _record_end(folder: Path, item: _Running, stopping: bool, progress: Progress
         summary.taken.append(cell.key)
         progress.ended(cell, "taken: another runner is at it")
     elif stopping:
-        progress.ended(cell, "stopped")
+        progress.stopped(cell)
     else:
         if read_outcome(folder, cell) is None:
             with suppress(CellTaken), cell_lock(folder, cell):
                 _record_crash(folder, cell, status)
         summary.failed.append(cell.key)
-        problem = (read_outcome(folder, cell) or {}).get("problem")
+        problem = str((read_outcome(folder, cell) or {}).get("problem")).partition("\n")[0]
         progress.ended(cell, f"FAILED: {problem} (see {cell_folder(folder, cell) / 'error.txt'})")
 
 

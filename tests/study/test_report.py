@@ -87,6 +87,14 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     better = findings(analyse(study, rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
     assert any("above attention: pooling (+" in sentence for sentence in better)
 
+    def parts(value: float) -> str:
+        found = findings(analyse(study, rows(study, {**TRUTH, "no_residual": value})))
+        return next(sentence for sentence in found["domains"]["text"] if "no residual" in sentence)
+
+    assert parts(0.3).startswith("“no residual” costs 5")
+    assert parts(0.95).startswith("“no residual” gains ")
+    assert parts(0.85).startswith("“no residual” makes no distinguishable difference against pooling (cost ")
+
 
 def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str, Any], make_study: Make) -> None:
     study = make_study(study_data)
