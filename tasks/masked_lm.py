@@ -1,0 +1,263 @@
+"""Masked-LM pre-training of the text encoder on packed rows of plain text.
+
+What is masked in a row is a function of (seed, epoch, row); in evaluation of the row alone, at a rate of 15 % whatever
+the training rate is, so that losses can be compared. Logits are computed for the masked tokens only.
+
+Shapes: B rows, L slots of a row, M masked tokens of the batch, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
+
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.text import MetaFormerTextForMaskedLM
+from metaformer_nlp.text.masking import IGNORE, mask_tokens, replacement_ids
+from tasks.cli import to_dict
+from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
+from tasks.text_data import DocumentUnit, PackedText, TextSource, pack_text, text_source
+from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
+
+__all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]
+
+EVAL_RATE = 0.15
+_EVAL_MASKS = 11  # sets these random choices apart from others
+_TOKENIZER_CHARACTERS = 10_000_000  # enough for 32k pieces; a whole corpus would take hours
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The text, and how it becomes rows of tokens."""
+
+    text: str = "english"
+    """english (embedded: the documentation of Python), a .txt or .parquet file, a folder with some, or a pattern such
+    as 'corpus/train-*.parquet'."""
+    validation: str | None = None
+    """Held-out text of its own, named in the same way. null: a part of `text` is held out."""
+    held_out: float = 0.05
+    """Share of the documents of `text` that is held out if `validation` is null; by a document's number."""
+    column: str = "text"
+    """Parquet: the column with the text."""
+    unit: DocumentUnit = "paragraph"
+    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
+    max_length: int = 128
+    """Slots of a row; longer documents are cut into pieces, short ones share a row."""
+    tokenizer: str | None = None
+    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
+    vocab_size: int = 8192
+    """Size of a tokenizer that is trained here."""
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """What is hidden in training. Evaluation hides 15 %, of which 80 % become [MASK] and 10 % another token."""
+
+    rate: float = 0.3
+    """Share of the tokens to be predicted."""
+    mask_share: float = 0.8
+    """Share of these that are replaced by [MASK]."""
+    random_share: float = 0.1
+    """Share of these that are replaced by another token; the others stay as they are."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pre-train a text encoder as a masked language model."""
+
+    run: RunConfig
+    schedule: ScheduleConfig
+    model: TextModelConfig = field(default_factory=TextModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    tracker: str | None = None
+    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+
+
+@dataclass(frozen=True)
+class MaskedRow:
+    """A packed row with some tokens hidden: ids, segments and labels (l,); a label is IGNORE where nothing is asked."""
+
+    ids: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+class MaskedRows:
+    """Packed text as the engine's map-style data."""
+
+    def __init__(self, text: PackedText, tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig) -> None:
+        if tokenizer.mask_token_id is None:
+            raise ValueError("the tokenizer has no [MASK] token; masked-LM training needs one")
+        self.text, self.masking = text, masking
+        self.mask_token_id = int(tokenizer.mask_token_id)
+        self.special = np.array(sorted(tokenizer.all_special_ids))
+        self.replacements = replacement_ids(tokenizer)
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> MaskedRow:
+        """Row ``index``, masked by ``rng``; in evaluation always in the same way, at `EVAL_RATE`."""
+        ids, segments = self.text.row(index)
+        masking = self.masking
+        if rng is None:
+            rng, masking = np.random.default_rng([_EVAL_MASKS, index]), MaskingConfig(EVAL_RATE)
+        hidden, labels = mask_tokens(
+            ids,
+            np.isin(ids, self.special),
+            rng,
+            mask_token_id=self.mask_token_id,
+            replacement_ids=self.replacements,
+            rate=masking.rate,
+            mask_share=masking.mask_share,
+            random_share=masking.random_share,
+        )
+        return MaskedRow(hidden, segments, labels)
+
+
+class MaskedPositions(nn.Module):
+    """A masked language model that is asked for the masked tokens only, since the vocabulary costs a lot."""
+
+    def __init__(self, model: MetaFormerTextForMaskedLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, segment_ids: Tensor, positions: Tensor) -> Tensor:
+        """(B, L), (B, L) and places (M,) in the flattened rows -> logits (M, V)."""
+        hidden = self.model.encoder(input_ids, segment_ids=segment_ids).last_hidden_state
+        logits: Tensor = self.model.lm_head(hidden.flatten(0, 1)[positions])
+        return logits
+
+
+class MaskedLM:
+    """The engine's Task for one :class:`Config`."""
+
+    macs: Callable[[], int] | None = None
+
+    def __init__(self, config: Config) -> None:
+        data = config.data
+        if data.validation is None and not 0 < data.held_out < 1:
+            raise ValueError(f"data.held_out={data.held_out}; it must be between 0 and 1, or name data.validation")
+        source = text_source(data.text, column=data.column, unit=data.unit)
+        if data.validation is None:
+            train, held_out = source.part(data.held_out, inside=False), source.part(data.held_out, inside=True)
+        else:
+            train, held_out = source, text_source(data.validation, column=data.column, unit=data.unit)
+        self.config, self.tokenizer = config, _tokenizer(config, train)
+        self._text = {
+            "train": pack_text(train, self.tokenizer, data.max_length),
+            "validation": pack_text(held_out, self.tokenizer, data.max_length),
+        }
+        self.model_config = config.model.build_config(self.tokenizer, data.max_length)
+        self.train_data: Dataset = MaskedRows(self._text["train"], self.tokenizer, config.masking)
+        self.eval_data: Mapping[str, Dataset] = {
+            "validation": MaskedRows(self._text["validation"], self.tokenizer, config.masking)
+        }
+
+    def collate(self, samples: list[MaskedRow]) -> dict[str, Tensor]:
+        """``input_ids`` and ``segment_ids`` (B, L), ``positions`` and ``targets`` (M,)."""
+        assert self.tokenizer.pad_token_id is not None
+        rows = [(sample.ids.astype(np.int32), len(sample.ids)) for sample in samples]
+        input_ids = pad_rows(rows, self.tokenizer.pad_token_id, self.config.data.max_length)["input_ids"]
+        segments, labels = np.zeros(input_ids.shape, np.int64), np.full(input_ids.shape, IGNORE, np.int64)
+        for i, sample in enumerate(samples):
+            segments[i, : len(sample.segments)] = sample.segments
+            labels[i, : len(sample.labels)] = sample.labels
+        positions = np.flatnonzero(labels != IGNORE)
+        return {
+            "input_ids": input_ids,
+            "segment_ids": torch.from_numpy(segments),
+            "positions": torch.from_numpy(positions),
+            "targets": torch.from_numpy(labels.reshape(-1)[positions]),
+        }
+
+    def build_model(self) -> nn.Module:
+        """The masked language model; what is fresh in it is drawn from torch's generator."""
+        model = self.config.model.build_model(AutoModelForMaskedLM, self.model_config)
+        if not isinstance(model, MetaFormerTextForMaskedLM):
+            raise ValueError(
+                f"model.checkpoint={self.config.model.checkpoint} is a {type(model).__name__}, which cannot tell the "
+                "documents of a packed row apart; give the folder of a metaformer_text model"
+            )
+        macs = encoder_macs(model, self.config.data.max_length)
+        self.macs = functools.partial(int, macs or 0)
+        return MaskedPositions(model).train()
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of the masked tokens' cross entropies, and their number."""
+        logits = self._logits(model, batch)
+        return F.cross_entropy(logits, batch["targets"], reduction="sum"), _count(logits)
+
+    def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Sums over the masked tokens: ``loss`` and ``correct``, and their ``count``."""
+        logits, targets = self._logits(model, batch), batch["targets"]
+        loss = F.cross_entropy(logits, targets, reduction="sum").double()
+        return {"loss": loss, "correct": (logits.argmax(-1) == targets).sum(), "count": _count(logits)}
+
+    def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """Per masked token: ``loss``, ``accuracy``, ``pseudo_perplexity`` (e to the loss)."""
+        sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
+        count = max(sums["count"], 1.0)
+        loss = sums["loss"] / count
+        # Above e^700 a float is infinite, which no JSON file can say.
+        return {"loss": loss, "accuracy": sums["correct"] / count, "pseudo_perplexity": math.exp(min(loss, 700.0))}
+
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """The model and its tokenizer, as the Auto classes and ``pipeline("fill-mask")`` read them."""
+        assert isinstance(model, MaskedPositions)
+        model.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of the data: documents, tokens and rows of both parts, a hash of the tokens, and the tokenizer."""
+        parts = {
+            name: {key: text.info[key] for key in ("content", "documents", "tokens", "rows")}
+            for name, text in self._text.items()
+        }
+        return {"tokenizer": tokenizer_key(self.tokenizer), **parts}
+
+    def _logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """(M, V) float32."""
+        logits: Tensor = model(batch["input_ids"], batch["segment_ids"], batch["positions"])
+        return logits.float()
+
+
+def _count(logits: Tensor) -> Tensor:
+    return torch.tensor(len(logits), device=logits.device)
+
+
+def _tokenizer(config: Config, train: TextSource) -> PreTrainedTokenizerBase:
+    if config.data.tokenizer is not None:
+        return load_tokenizer(config.data.tokenizer, "data.tokenizer")
+    if config.model.checkpoint is not None:
+        return load_tokenizer(config.model.checkpoint, "model.checkpoint")
+    sizes = itertools.accumulate(map(len, train.read()))
+    enough = itertools.takewhile(lambda size: size <= _TOKENIZER_CHARACTERS, sizes)
+    number = max(1, sum(1 for _ in enough))
+    return trained_tokenizer(list(itertools.islice(train.read(), number)), config.data.vocab_size)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, evaluate and save; returns what the run folder's result.json holds."""
+    return run_training(
+        MaskedLM(config),
+        optim=config.optim,
+        schedule=config.schedule,
+        run=config.run,
+        config=to_dict(config),
+        tracker=config.tracker,
+    )
