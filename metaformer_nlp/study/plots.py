@@ -39,6 +39,8 @@ _STYLE: dict[Any, Any] = {
 def draw_all(analysis: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Draws every picture that the analysis has numbers for; the paths of the PNG files by name."""
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):  # a picture of numbers that are gone must not stay
+        old.unlink()
     domains = list(analysis["domains"].values())
     looks = arm_looks(analysis)
     pictures: dict[str, Path] = {}
@@ -52,7 +54,7 @@ def draw_all(analysis: Mapping[str, Any], folder: Path) -> dict[str, Path]:
                 pictures[f"tasks-{domain['name']}"] = _save(figure, folder / f"tasks-{domain['name']}.png")
         if any(domain["effects"]["costs"] for domain in domains):
             pictures["effects"] = _save(draw_effects(domains, looks), folder / "effects.png")
-        if len(domains) == 2 and _retained(domains):
+        if len(domains) == 2 and len(_retained(domains)) > 1:
             pictures["retention"] = _save(draw_retention(domains, looks), folder / "retention.png")
     return pictures
 
@@ -244,11 +246,13 @@ def _estimate(
 ) -> None:
     """A mark with its interval in the row `place`; an arrow head where the interval leaves the picture."""
     if item["low"] is not None:
-        ends = np.clip([100 * item["low"], 100 * item["high"]], *limits)
+        inset = 0.014 * (limits[1] - limits[0])  # so that arrow heads keep off the labels
+        low, high = limits[0] + inset, limits[1] - inset
+        ends = np.clip([100 * item["low"], 100 * item["high"]], low, high)
         axes.plot(ends, [place, place], color=look["color"], linewidth=2, solid_capstyle="butt", zorder=3)
-        for end, bound, mark in ((100 * item["low"], limits[0], "<"), (100 * item["high"], limits[1], ">")):
-            if (end < bound) if mark == "<" else (end > bound):
-                axes.plot([bound], [place], mark, color=look["color"], markersize=7, clip_on=False, zorder=3)
+        for end, mark, beyond in ((low, "<", 100 * item["low"] < low), (high, ">", 100 * item["high"] > high)):
+            if beyond:
+                axes.plot([end], [place], mark, color=look["color"], markersize=7, zorder=3)
     axes.plot([100 * item["value"]], [place], linestyle="none", zorder=4, **look)
 
 

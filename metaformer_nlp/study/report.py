@@ -101,7 +101,7 @@ def _domain(
     notes = {
         arm[key]["note"]: None
         for arm in domain["arms"]
-        for key in ("score", "retention")
+        for key in ("score", "difference", "retention")
         if arm[key]["note"] and arm["arm"] != study["baseline"]
     }
     notation = (

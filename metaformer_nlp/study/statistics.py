@@ -20,6 +20,7 @@ LEVEL = 0.95
 # Of fewer than this many values the percentile bootstrap's 95 % interval covers far less than 95 % (of three: 75 % at
 # most, since it cannot reach beyond the smallest and the largest value). A ratio then gets Fieller's interval.
 MIN_BOOTSTRAP = 10
+_NOTHING = "the baseline is not clearly above chance: there is nothing to retain"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def retention(
     """How much of the baseline's score above chance an arm keeps: (mean score - chance) / (mean baseline - chance).
 
     Paired by seed. The interval is Fieller's below `MIN_BOOTSTRAP` seeds, and from there the percentile bootstrap over
-    seeds (10,000 resamples from a fixed generator). No value if the baseline is not above chance: nothing to retain.
+    seeds (10,000 resamples from a fixed generator). No value if the baseline is not clearly above chance: nothing is
+    there to be retained.
     """
     seeds = sorted(scores.keys() & baseline.keys())
     x = np.array([scores[seed] - chance for seed in seeds])
@@ -78,7 +80,7 @@ def retention(
     if n == 0:
         return Estimate(None, 0, note="no seed in common with the baseline")
     if y.mean() <= 0:
-        return Estimate(None, n, note="the baseline is not above chance: nothing to retain")
+        return Estimate(None, n, note=_NOTHING)
     value = float(x.mean() / y.mean())
     if n == 1:
         return Estimate(value, 1, note="a single run: no interval")
@@ -87,8 +89,7 @@ def retention(
     draws = np.random.default_rng(0).integers(0, n, size=(10_000, n))
     below = y[draws].mean(axis=1)
     if (below <= 0).any():
-        note = "the baseline is not clearly above chance: no interval"
-        return Estimate(value, n, method="bootstrap", note=note)
+        return Estimate(None, n, note=_NOTHING)
     low, high = np.quantile(x[draws].mean(axis=1) / below, [(1 - level) / 2, (1 + level) / 2])
     return Estimate(value, n, low=float(low), high=float(high), method="bootstrap")
 
@@ -102,7 +103,7 @@ def _fieller(x: np.ndarray, y: np.ndarray, value: float, level: float) -> Estima
     b = x.mean() * y.mean() - t2 * covariance[0, 1]
     c = x.mean() ** 2 - t2 * covariance[0, 0]
     if a <= 0:
-        return Estimate(value, n, method="Fieller", note="the baseline is not clearly above chance: no interval")
+        return Estimate(None, n, note=_NOTHING)
     root = math.sqrt(max(b * b - a * c, 0.0))
     note = "few seeds: Fieller's interval, since a bootstrap over so few would be too narrow"
     return Estimate(value, n, low=float((b - root) / a), high=float((b + root) / a), method="Fieller", note=note)

@@ -86,9 +86,9 @@ def test_without_spread_or_runs_no_interval_is_made_up() -> None:
 def test_nothing_is_retained_of_a_baseline_at_chance() -> None:
     below = retention({0: 0.5, 1: 0.6}, {0: 0.1, 1: 0.08}, chance=0.1)
     assert below.value is None
-    assert "not above chance" in below.note
+    assert "not clearly above chance" in below.note
     unclear = retention({0: 0.5, 1: 0.6, 2: 0.4}, {0: 0.1, 1: 0.6, 2: 0.2}, chance=0.1)
-    assert (unclear.low, unclear.high) == (None, None)
+    assert (unclear.value, unclear.low, unclear.high) == (None, None, None)
     assert "not clearly above chance" in unclear.note
     assert retention({0: 0.5}, {1: 0.9}, 0.1).n == 0
     assert retention({0: 0.5}, {0: 0.9}, 0.1).low is None
