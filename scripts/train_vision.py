@@ -1,9 +1,9 @@
-"""Train and evaluate an image classifier: any model of vision/variants.py on digits, folders, parquet or a hub data set.
+"""Train and evaluate an image classifier: any model of vision/variants.py, on digits, folders, parquet or the hub.
 
     python scripts/train_vision.py --config scripts/recipes/digits.yaml
-    python scripts/train_vision.py --config scripts/recipes/digits.yaml --model.token_mixer attention --run.folder runs/a
+    python scripts/train_vision.py --config scripts/recipes/digits.yaml --model.token_mixer fourier --run.folder runs/b
     python scripts/train_vision.py --config scripts/recipes/cifar10.yaml --data.root path/to/parquet
-    accelerate launch scripts/train_vision.py --config scripts/recipes/digits.yaml --data.name folder --data.root images
+    accelerate launch scripts/train_vision.py --config my_recipe.yaml --data.name folder --data.root path/to/images
 
 A run that was interrupted goes on when the same command is given again.
 """

@@ -53,7 +53,10 @@ def parse(config_class: type[C], argv: Sequence[str] | None = None, *, descripti
         except Exception as error:  # jsonargparse raises several types here, all of them about a value in the recipe
             parser.error(f"{', '.join(recipes)}: {error}")
     namespace = parser.parse_args([token for token in overrides if token != "--print_config"])
-    config: C = _instantiate(parser, config_class, namespace)
+    try:
+        config = _instantiate(parser, config_class, namespace)
+    except ValueError as error:
+        parser.error(str(error))
     if "--print_config" in overrides:
         print(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), end="")
         parser.exit()
@@ -73,8 +76,7 @@ def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequenc
         namespace = parser.parse_object(merged)
     except jsonargparse.ArgumentError as error:
         raise ValueError(f"configuration: {error.message}") from error
-    config: C = _instantiate(parser, config_class, namespace)
-    return config
+    return _instantiate(parser, config_class, namespace)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -31,13 +31,15 @@ SIDE = 8
 class CanvasConfig:
     """Canvas that the digits are put on (data.name digits only)."""
 
-    clutter: int = 4
+    clutter: int = 3
     """Fragments of other digits laid on the canvas."""
+    clutter_brightness: float = 0.6
+    """Brightness of the fragments, the digit's being 1."""
     noise: float = 0.05
     """Standard deviation of the pixels' noise, white being 1."""
-    min_scale: float = 1.5
+    min_scale: float = 2.0
     """Smallest enlargement of the 8 x 8 scan."""
-    max_scale: float = 2.5
+    max_scale: float = 2.75
     """Largest enlargement."""
 
 
@@ -94,7 +96,7 @@ class DigitsOnCanvas:
             height, width = 3 + int(row[1] * 3), 3 + int(row[2] * 3)
             top, left = int(row[3] * (SIDE + 1 - height)), int(row[4] * (SIDE + 1 - width))
             fragment = self._scans[other, top : top + height, left : left + width]
-            self._paste(canvas, fragment, row[5:])
+            self._paste(canvas, self.canvas.clutter_brightness * fragment, row[5:])
         self._paste(canvas, self._scans[index], numbers[count, 5:])
         if self.canvas.noise:
             canvas += self.canvas.noise * rng.standard_normal(canvas.shape, dtype=np.float32)

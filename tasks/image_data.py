@@ -58,9 +58,13 @@ class DataConfig:
 class ImageSource(Protocol):
     """One part (training or validation) of a data set."""
 
-    classes: Sequence[str]
-    labels: np.ndarray
-    """(N,) int64, indices into ``classes``."""
+    @property
+    def classes(self) -> Sequence[str]:
+        """Names of the classes; a label is an index into it."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(N,) int64."""
 
     def __len__(self) -> int: ...
 

@@ -21,6 +21,9 @@ IN_MEMORY_BYTES = 1 << 30
 ``datasets`` library keeps in its cache."""
 
 
+Origins = list[tuple[str, int]]
+
+
 @dataclass(frozen=True)
 class Columns:
     """Which columns to read; None: found by their types or names."""
@@ -30,13 +33,17 @@ class Columns:
 
 
 class TableImages:
-    """An Arrow table with a column of images, ``{bytes, path}``, and one of class numbers; names are rows."""
+    """Columns of images, ``{bytes, path}``, and of class numbers; a sample is named by its file and row there.
+
+    ``origins`` are the files, or the one split of the hub, in order, with their numbers of rows.
+    """
 
     def __init__(
-        self, images: pa.ChunkedArray, labels: np.ndarray, classes: Sequence[str], origin: str, apply_exif: bool
+        self, images: pa.ChunkedArray, labels: np.ndarray, classes: Sequence[str], origins: Origins, apply_exif: bool
     ) -> None:
-        self.classes, self.origin, self.apply_exif = classes, origin, apply_exif
-        self.labels = labels
+        self.classes, self.labels, self.apply_exif = classes, labels, apply_exif
+        self._origins = [name for name, _ in origins]
+        self._origin_starts = np.cumsum([0, *(rows for _, rows in origins)])
         self._chunks = images.chunks
         self._starts = np.cumsum([0, *(len(chunk) for chunk in images.chunks)])
         _check_labels(labels, len(classes), self.name)
@@ -45,7 +52,8 @@ class TableImages:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        return f"{self.origin} row {index}"
+        origin = int(np.searchsorted(self._origin_starts, index, side="right")) - 1
+        return f"{self._origins[origin]} row {index - int(self._origin_starts[origin])}"
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         chunk = int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -61,32 +69,48 @@ class TableImages:
 
 
 def read_parquet(root: Path, columns: Columns, apply_exif: bool) -> tuple[TableImages, TableImages]:
-    parts = {}
+    """``root/train*.parquet`` and ``root/validation*``, ``val*`` or ``test*.parquet``, the first that is there.
+
+    Raises:
+        ValueError: a part without files, damaged files, columns that cannot be found, labels out of range.
+    """
+    parts = []
     for part, prefixes in {"train": ("train",), "validation": ("validation", "val", "test")}.items():
         matches = (sorted(root.glob(f"{prefix}*.parquet")) for prefix in prefixes)
-        parts[part] = next((files for files in matches if files), [])
-        if not parts[part]:
+        files = next((files for files in matches if files), [])
+        if not files:
             wanted = " or ".join(f"{prefix}*.parquet" for prefix in prefixes)
             raise ValueError(f"data.root {root}: no file {wanted} for the {part} part")
-    tables = {part: _read_table(files) for part, files in parts.items()}
-    return _table_sources(tables, str(root), columns, apply_exif)
+        parts.append(_read_files(files))
+    return _table_sources(parts, columns, apply_exif)
 
 
-def _read_table(files: list[Path]) -> pa.Table:
+def _read_files(files: list[Path]) -> tuple[pa.Table, Origins]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        if sum(file.stat().st_size for file in files) <= IN_MEMORY_BYTES:
-            return pa.concat_tables([pq.read_table(file) for file in files])
-    except pa.ArrowException as error:
-        raise ValueError(f"{', '.join(map(str, files))}: cannot be read as one parquet table: {error}") from error
-    from datasets import Dataset
+    origins = []
+    for file in files:
+        try:
+            origins.append((str(file), pq.read_metadata(file).num_rows))
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{file}: cannot be read as parquet: {error}") from error
+    if sum(file.stat().st_size for file in files) > IN_MEMORY_BYTES:
+        from datasets import Dataset
 
-    return Dataset.from_parquet([str(file) for file in files]).data.table
+        return Dataset.from_parquet([str(file) for file in files]).data.table, origins
+    try:
+        return pa.concat_tables([pq.read_table(file) for file in files]), origins
+    except pa.ArrowException as error:
+        raise ValueError(f"{', '.join(map(str, files))}: cannot be read as one table: {error}") from error
 
 
 def read_hub(name: str, columns: Columns, apply_exif: bool) -> tuple[TableImages, TableImages]:
+    """The splits train and validation (or test) of a data set of the Hugging Face hub.
+
+    Raises:
+        ValueError: it cannot be loaded (no network, no such name), or lacks a split or column.
+    """
     from datasets import load_dataset
 
     try:
@@ -96,31 +120,33 @@ def read_hub(name: str, columns: Columns, apply_exif: bool) -> tuple[TableImages
             f"data.name {name!r} is none of digits, folder, parquet, and it could not be loaded from the "
             f"Hugging Face hub either: {type(error).__name__}: {error}"
         ) from error
-    held_out = next((name for name in ("validation", "val", "test") if name in splits), None)
+    held_out = next((split for split in ("validation", "val", "test") if split in splits), None)
     if "train" not in splits or held_out is None:
         raise ValueError(f"{name}: needs the splits train and validation or test; it has {sorted(splits)}")
-    tables = {"train": splits["train"].data.table, "validation": splits[held_out].data.table}
-    return _table_sources(tables, name, columns, apply_exif)
+    parts = [(splits[split].data.table, [(f"{name} {split}", len(splits[split]))]) for split in ("train", held_out)]
+    return _table_sources(parts, columns, apply_exif)
 
 
 def _table_sources(
-    tables: dict[str, pa.Table], origin: str, columns: Columns, apply_exif: bool
+    parts: list[tuple[pa.Table, Origins]], columns: Columns, apply_exif: bool
 ) -> tuple[TableImages, TableImages]:
-    features = _features(tables["train"])
-    image = _find_column(tables["train"], features, "image", columns.image, ("image", "img"))
-    label = _find_column(tables["train"], features, "label", columns.label, ("label", "labels"))
+    train = parts[0][0]
+    features = _features(train)
+    image = _find_column(train, features, "image", columns.image, ("image", "img"))
+    label = _find_column(train, features, "label", columns.label, ("label", "labels"))
     classes = features.get(label, {}).get("names")
     sources = []
-    for part, table in tables.items():
-        missing = {image, label} - set(table.column_names)
+    for table, origins in parts:
+        where = origins[0][0]
+        missing = sorted({image, label} - set(table.column_names))
         if missing:
-            raise ValueError(f"{origin} {part}: no column {sorted(missing)}; it has {table.column_names}")
+            raise ValueError(f"{where}: no column {missing}; it has {table.column_names}")
         labels = table[label].to_numpy()
         if labels.dtype.kind not in "iu":
-            raise ValueError(f"{origin} {part}: column {label} must hold class numbers, not {table[label].type}")
+            raise ValueError(f"{where}: column {label} must hold whole class numbers, not {table[label].type} or gaps")
         if classes is None:  # a plain integer column: as many classes as the training part has
             classes = [str(number) for number in range(int(labels.max()) + 1)]
-        sources.append(TableImages(table[image], labels.astype(np.int64), classes, f"{origin} {part}", apply_exif))
+        sources.append(TableImages(table[image], labels.astype(np.int64), classes, origins, apply_exif))
     return sources[0], sources[1]
 
 

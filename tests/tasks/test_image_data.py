@@ -1,0 +1,174 @@
+"""Readers of labelled images: folders, parquet, the hub; what is wrong with the data is named."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tasks import image_table
+from tasks.image_data import DataConfig, fingerprint, load_sources
+from vision.images import BadImage
+
+
+def jpeg(level: int, side: int = 8) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (side, side), (level, level, level)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def fill(folder: Path, files: dict[str, int]) -> Path:
+    for name, level in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(jpeg(level))
+    return folder
+
+
+TREE = {f"{part}/{name}/{i}.jpg": 10 * i for part in ("train", "val") for name in ("cat", "dog", "owl") for i in (1, 2)}
+
+
+def folder_config(root: Path, **options: Any) -> DataConfig:
+    return DataConfig(name="folder", root=str(root), **options)
+
+
+def test_folder_with_two_parts(tmp_path: Path) -> None:
+    fill(tmp_path, TREE)
+    (tmp_path / "train" / ".cache").mkdir()
+    (tmp_path / "train" / "cat" / ".hidden.jpg").write_bytes(b"")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("no image")
+    fill(tmp_path, {"train/dog/deeper/9.JPEG": 90})
+    train, val = load_sources(folder_config(tmp_path), 8)
+    assert list(train.classes) == list(val.classes) == ["cat", "dog", "owl"]
+    assert train.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert [train.name(i) for i in range(3)] == ["train/cat/1.jpg", "train/cat/2.jpg", "train/dog/1.jpg"]
+    assert np.asarray(train.load(4))[0, 0, 0] == pytest.approx(90, abs=2)
+    assert len(val) == 6
+
+
+def test_folder_without_parts_is_divided_by_name(tmp_path: Path) -> None:
+    fill(tmp_path, {f"{name}/{i}.jpg": i for name in ("cat", "dog") for i in range(20)})
+    config = folder_config(tmp_path, validation_fraction=0.25)
+    train, val = load_sources(config, 8)
+    assert (len(train), len(val)) == (30, 10)
+    names = [{source.name(i) for i in range(len(source))} for source in (train, val)]
+    assert not names[0] & names[1]
+    again = load_sources(config, 8)[1]
+    assert fingerprint(again) == fingerprint(val)
+    with pytest.raises(ValueError, match="validation_fraction"):
+        load_sources(folder_config(tmp_path, validation_fraction=0.0), 8)
+
+
+def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, TREE)
+    (tmp_path / "train" / "ape").mkdir()
+    (tmp_path / "val" / "ape").mkdir()
+    with pytest.raises(ValueError, match=r"train/ape holds no image"):
+        load_sources(folder_config(tmp_path), 8)
+
+
+def test_parts_must_have_the_same_classes(tmp_path: Path) -> None:
+    fill(tmp_path, {**TREE, "val/ape/1.jpg": 1})
+    with pytest.raises(ValueError, match=r"unknown \['ape'\]"):
+        load_sources(folder_config(tmp_path), 8)
+    with pytest.raises(ValueError, match="at least two"):
+        load_sources(folder_config(tmp_path / "train" / "cat"), 8)
+
+
+def test_a_broken_image_is_named_when_it_is_read(tmp_path: Path) -> None:
+    fill(tmp_path, TREE)
+    (tmp_path / "val" / "owl" / "2.jpg").write_bytes(b"")
+    val = load_sources(folder_config(tmp_path), 8)[1]
+    with pytest.raises(BadImage, match=r"owl/2\.jpg: the file is empty"):
+        val.load(5)
+
+
+def test_roots_and_limits(tmp_path: Path) -> None:
+    fill(tmp_path, TREE)
+    for config, message in (
+        (DataConfig(name="folder"), "needs --data.root"),
+        (folder_config(tmp_path / "nowhere"), "no such folder"),
+        (folder_config(tmp_path, max_eval_samples=7), r"1\.\.6"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_sources(config, 8)
+    train, val = load_sources(folder_config(tmp_path, max_train_samples=3, max_eval_samples=5), 8)
+    assert (len(train), len(val)) == (3, 5)
+    assert fingerprint(train) != fingerprint(load_sources(folder_config(tmp_path), 8)[0])
+    assert train.name(0).startswith("train/")
+    assert len(train.labels) == 3
+
+
+NAMES = ["ape", "bee", "cat"]
+
+
+def write_table(path: Path, labels: list[int], names: list[str] | None = NAMES, image: str = "image") -> None:
+    rows = [{"bytes": jpeg(10 * number), "path": f"{number}.jpg"} for number in range(len(labels))]
+    table = pa.table({image: rows, "label": pa.array(labels, pa.int64())})
+    if names is not None:
+        features = {image: {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path, row_group_size=2)
+
+
+def parquet_config(root: Path, **options: Any) -> DataConfig:
+    return DataConfig(name="parquet", root=str(root), **options)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_parquet(tmp_path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    write_table(root / "train-00000-of-00002.parquet", [0, 1, 2])
+    write_table(root / "train-00001-of-00002.parquet", [2, 1])
+    write_table(root / "test-00000-of-00001.parquet", [1])
+    if not in_memory:
+        import datasets
+
+        monkeypatch.setattr(image_table, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    train, test = load_sources(parquet_config(root), 8)
+    assert list(train.classes) == NAMES
+    assert train.labels.tolist() == [0, 1, 2, 2, 1]
+    levels = [int(np.asarray(train.load(i))[0, 0, 0]) for i in range(5)]
+    assert levels == pytest.approx([0, 10, 20, 0, 10], abs=2)
+    assert len(test) == 1
+
+
+def test_parquet_without_metadata_counts_its_classes(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.parquet", [0, 3], None, image="img")
+    write_table(tmp_path / "validation.parquet", [1], None, image="img")
+    assert list(load_sources(parquet_config(tmp_path), 8)[0].classes) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("wrong", [3, -1])
+def test_a_label_out_of_range_names_its_row(tmp_path: Path, wrong: int) -> None:
+    write_table(tmp_path / "train.parquet", [0, 1])
+    write_table(tmp_path / "test-a.parquet", [0, 1, 2])
+    write_table(tmp_path / "test-b.parquet", [0, wrong])
+    with pytest.raises(ValueError, match=rf"test-b\.parquet row 1: label {wrong} is out of range, allowed are 0\.\.2"):
+        load_sources(parquet_config(tmp_path), 8)
+
+
+def test_parquet_errors(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.parquet", [0, 1], None, image="picture")
+    with pytest.raises(ValueError, match="no file validation"):
+        load_sources(parquet_config(tmp_path), 8)
+    write_table(tmp_path / "test.parquet", [0, 1], None, image="picture")
+    with pytest.raises(ValueError, match=r"--data\.image_column"):
+        load_sources(parquet_config(tmp_path), 8)
+    assert len(load_sources(parquet_config(tmp_path, image_column="picture"), 8)[0]) == 2
+    (tmp_path / "test.parquet").write_bytes(b"PAR1 damaged")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_sources(parquet_config(tmp_path, image_column="picture"), 8)
+
+
+def test_an_unknown_name_says_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"none of digits, folder, parquet"):
+        load_sources(DataConfig(name="digts"), 8)

@@ -1,0 +1,82 @@
+"""Transforms: pure in their generator, and the evaluation is timm's."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+from vision.transforms import (
+    AugmentConfig,
+    EvalTransform,
+    SmallTransform,
+    resize_and_crop,
+    to_tensor,
+    train_transform,
+)
+
+
+def picture(height: int = 40, width: int = 48) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("recipe", ["small", "imagenet"])
+def test_training_transforms_are_pure_in_the_generator(recipe: str) -> None:
+    transform = train_transform(32, AugmentConfig(recipe=recipe, random_erasing=0.5))  # type: ignore[arg-type]
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    first = [transform(picture(), np.random.default_rng(seed)) for seed in range(8)]
+    assert random.getstate() == before[0]
+    assert np.array_equal(np.random.get_state()[1], before[1])
+    assert torch.equal(torch.get_rng_state(), before[2])
+    random.seed(2), np.random.seed(2), torch.manual_seed(2)
+    again = [transform(picture(), np.random.default_rng(seed)) for seed in range(8)]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len({tuple(tensor.flatten().tolist()) for tensor in first}) > 1
+    assert all(tensor.shape == (3, 32, 32) and tensor.dtype == torch.float32 for tensor in first)
+    with pytest.raises(ValueError, match="generator"):
+        transform(picture(), None)
+
+
+def test_small_recipe_shifts_and_mirrors() -> None:
+    image = np.arange(4 * 4 * 3, dtype=np.uint8).reshape(4, 4, 3)
+    plain = to_tensor(image)
+    mirrored = SmallTransform(4, padding=0, flip=1.0)(image, np.random.default_rng(0))
+    assert torch.equal(mirrored, plain.flip(2))
+    black = to_tensor(np.zeros((1, 1, 3), np.uint8))[:, 0, 0]
+    shifted = SmallTransform(4, padding=4, flip=0.0)(image, np.random.default_rng(3))
+    values = {tuple(column) for column in plain.flatten(1).T.tolist()} | {tuple(black.tolist())}
+    assert {tuple(column) for column in shifted.flatten(1).T.tolist()} <= values
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 48), (300, 200), (32, 32), (35, 35)])
+@pytest.mark.parametrize("crop_pct", [1.0, 0.9])
+def test_evaluation_is_timms(height: int, width: int, crop_pct: float) -> None:
+    from timm.data import create_transform
+
+    theirs = create_transform(
+        32, is_training=False, interpolation="bicubic", crop_pct=crop_pct, mean=IMAGENET_MEAN, std=IMAGENET_STD
+    )
+    image = picture(height, width)
+    torch.testing.assert_close(EvalTransform(32, crop_pct)(image), theirs(image), atol=1e-6, rtol=1e-5)
+
+
+def test_arrays_and_pillow_images_are_treated_alike() -> None:
+    image = picture()
+    for crop_pct in (1.0, 0.8):
+        transform = EvalTransform(32, crop_pct)
+        assert torch.equal(transform(image), transform(np.asarray(image)))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
+def test_odd_shapes(size: tuple[int, int]) -> None:
+    assert np.asarray(resize_and_crop(picture(*size), 32, 0.9)).shape == (32, 32, 3)
+
+
+def test_wrong_arrays_are_refused() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        to_tensor(np.zeros((4, 4, 3)))
