@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed, seed_torch
 from metaformer_nlp.engine.processes import any_process, gather_on_first, on_first, read_batches
@@ -51,6 +52,9 @@ def evaluate(
             metrics.update({f"{split}/{name}": value for name, value in summary.items()})
     finally:
         model.train(training)
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # a forward pass alone leaves the outermost weights gathered: they could not be saved
     return metrics
 
 

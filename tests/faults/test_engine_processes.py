@@ -112,8 +112,9 @@ def test_readers_leave_signals_and_the_lock_to_the_training(tmp_path: Path) -> N
         os.setpgrp()
         os.killpg(0, signal.SIGTERM)
 
-    (outcome,) = launch(tmp_path / "run", prepare=at_step(2, everybody), steps=9, num_workers=2, delay=0.005)
+    options = {"steps": 9, "num_workers": 2, "delay": 0.005, "micro_batch_size": 1}
+    (outcome,) = launch(tmp_path / "run", prepare=at_step(2, everybody), **options)
     assert outcome.code == 75, outcome.said
-    (outcome,) = launch(tmp_path / "run", prepare=at_step(5, die), steps=9, num_workers=2, delay=0.005)
+    (outcome,) = launch(tmp_path / "run", prepare=at_step(5, die), **options)
     assert outcome.code == -signal.SIGKILL
-    train_alone(tmp_path / "run", steps=9, num_workers=2, delay=0.005)
+    train_alone(tmp_path / "run", **options)
