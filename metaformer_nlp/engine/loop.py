@@ -70,6 +70,8 @@ def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleC
             # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
             if not stopping and due(config.eval_every) and progress.evaluated != progress.step:
                 stopping = work.evaluate(stop)
+                if not stopping and not bar.disable:
+                    bar.write(f"step {progress.step}: {progress.metrics}")
             if stopping or due(config.save_every):
                 work.save()
             if stopping:
@@ -80,5 +82,6 @@ def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleC
             done = work.update(rate, batches, stop)
             if due(config.log_every):
                 work.log_window(rate, done.gradient_norm)
+                bar.set_postfix_str(f"loss {progress.train_loss:.4g}", refresh=False)
             stopping = done.stop
             bar.update()

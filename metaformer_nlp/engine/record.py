@@ -161,6 +161,11 @@ class RunFolder:
                 f"another run is working in {self.path} ({holder}); wait for it, stop it, "
                 "or give this one another run.folder"
             ) from None
+        except OSError as error:  # some network file systems know no locks
+            print(
+                f"{self.lock_path}: cannot be locked ({error}); see to it that no other run uses the folder",
+                file=sys.stderr,
+            )
         self.lock_file = descriptor
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
@@ -220,6 +225,8 @@ class RunFolder:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         save_model(temporary)
+        for file in temporary.rglob("*"):
+            sync(file)
         shutil.rmtree(model, ignore_errors=True)
         temporary.rename(model)
         replace_text(self._result, json.dumps(result, indent=2) + "\n")

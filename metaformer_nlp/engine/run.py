@@ -39,7 +39,7 @@ class Run:
         self.layout = BatchLayout.of(run.batch_size, run.micro_batch_size, accelerator.num_processes)
         self.samples = MicroBatches(len(task.train_data), run.seed, self.layout, accelerator.process_index)
         self.readers = (run.num_workers, ReaderStart(str(folder.lock_path), folder.lock_file))
-        model = self._new_model()
+        model = self._new_model().train()  # a pretrained model comes in evaluation mode
         self.parameters = {
             "total": sum(parameter.numel() for parameter in model.parameters()),
             "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),

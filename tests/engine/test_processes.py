@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from metaformer_nlp.engine import evaluate, order, run
+from tests.engine import toy
 from tests.engine.harness import Outcome, at_step, die, launch, lines, steps_kept, train_alone
 
 pytestmark = pytest.mark.distributed
@@ -132,6 +133,15 @@ def test_gradients_travel_once_a_step(tmp_path: Path) -> None:
 
     for outcome in launch(tmp_path / "run", 2, prepare=prepare, micro_batch_size=2):
         assert "KeyboardInterrupt" in outcome.said
+
+
+def test_several_runs_in_one_program(tmp_path: Path) -> None:
+    ended_well(launch(tmp_path / "alone", 2, steps=3))
+    before = tmp_path / "before"
+    ended_well(launch(tmp_path / "second", 2, prepare=lambda rank: toy.train(before, steps=2), steps=3))
+    assert model(tmp_path / "alone").keys() == model(before).keys()
+    for mine, other in zip(model(tmp_path / "alone").values(), model(tmp_path / "second").values(), strict=True):
+        assert torch.equal(mine, other)
 
 
 def test_layouts_cover_a_batch_exactly_once() -> None:

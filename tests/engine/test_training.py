@@ -78,6 +78,16 @@ def test_readers_seeds_and_micro_batches_do_what_they_say(tmp_path: Path) -> Non
     assert contents(tmp_path / "a")["model"] != contents(tmp_path / "c")["model"]
 
 
+def test_a_model_that_comes_in_evaluation_mode_is_trained_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy.train(tmp_path / "a")
+    original = toy.ToyTask.build_model
+    monkeypatch.setattr(toy.ToyTask, "build_model", lambda self: original(self).eval())
+    toy.train(tmp_path / "b")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
 def test_no_checkpoints_are_kept_if_none_are_wanted(tmp_path: Path) -> None:
     options = {"steps": 6, "save_every": 2, "keep_checkpoints": 0}
     launch(tmp_path / "run", prepare=at_step(5, die), **options)
