@@ -8,7 +8,7 @@ from typing import Any
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.processes import on_first, start_processes
 from metaformer_nlp.engine.record import RunFolder
-from metaformer_nlp.engine.run import Run
+from metaformer_nlp.engine.run import Run, shown
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
 from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
 from metaformer_nlp.engine.task import Batch, Task
@@ -45,6 +45,7 @@ def run_training(
         }
         finished = on_first(accelerator, lambda: folder.open(resolved))
         if finished is not None:
+            accelerator.print(f"finished before, nothing to do: {folder.path} | {shown(finished['metrics'])}")
             return finished
         for split, data in {"train": task.train_data, **task.eval_data}.items():
             if len(data) == 0:

@@ -24,6 +24,11 @@ from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingS
 from metaformer_nlp.engine.task import Batch, Task
 
 
+def shown(metrics: dict[str, float]) -> str:
+    """Metrics as a line to read: `validation/loss 0.1234, validation/accuracy 0.9800`."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "nothing to evaluate"
+
+
 class Run:
     """Everything here is done by all processes together; only the first writes."""
 
@@ -74,7 +79,7 @@ class Run:
             f"from step {progress.step} to {self.total} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
-        self.accelerator.print(description, flush=True)
+        self.say(description)
         track(self.accelerator, self.config, flatten(self.identity))
 
     def batches(self) -> Generator[Batch, None, None]:
@@ -142,6 +147,7 @@ class Run:
             return True
         self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
         self._log({**metrics, "seconds": time.monotonic() - began})
+        self.say(f"step {self.progress.step}: {shown(metrics)}")
         return False
 
     def save(self) -> None:
@@ -197,7 +203,15 @@ class Run:
             self.folder.finish(save_model, plain(result), self.config.keep_checkpoints)
             return plain(result)
 
-        return on_first(self.accelerator, write)
+        stored = on_first(self.accelerator, write)
+        self.say(f"finished: {self.folder.path / 'model'} and {self.folder.path / 'result.json'}")
+        return stored
+
+    def say(self, text: str) -> None:
+        """A line on the first process's standard output, above the progress bar."""
+        if self.accelerator.is_main_process:
+            tqdm.write(text)
+            sys.stdout.flush()
 
     def _new_model(self) -> torch.nn.Module:
         seed_torch(model_seed(self.config.seed), self.accelerator.device)
