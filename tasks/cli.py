@@ -14,6 +14,7 @@ Precedence: defaults < recipes, in the order they are named < overrides.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import difflib
 import re
@@ -101,6 +102,15 @@ def _plain(value: Any) -> Any:
     return value
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultHelpFormatter):
+    """The description keeps its lines; of an option's spellings only the plain one is shown, not ``--name+``."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        shown = copy.copy(action)
+        shown.option_strings = [name for name in action.option_strings if not name.endswith("+")]
+        return super()._format_action_invocation(shown)
+
+
 def _build_parser(
     config_class: type, *, description: str | None = None, exit_on_error: bool = True
 ) -> jsonargparse.ArgumentParser:
@@ -108,14 +118,16 @@ def _build_parser(
         description=description,
         usage="%(prog)s --config RECIPE.yaml [--group.option VALUE ...]",
         exit_on_error=exit_on_error,
-        formatter_class=jsonargparse.DefaultHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     # Only shown: `parse` takes recipes out of the command line itself, so that their place in it does not matter.
     parser.add_argument("--config", metavar="RECIPE.yaml", help="file of options; may be repeated, the later one wins")
     parser.add_argument("--print_config", action="store_true", help="print the resolved options as a recipe and stop")
     parser.add_class_arguments(config_class)
+    options = set(option_names(config_class))
+    groups = {name[:end] for name in options for end, letter in enumerate(name) if letter == "."}
     for action in parser._actions:
-        if action.dest in _groups(config_class):
+        if action.dest in groups:
             action.help = argparse.SUPPRESS  # "--model FILE" would only clutter the help: --config does this
     return parser
 

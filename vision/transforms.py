@@ -14,7 +14,8 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -114,20 +115,22 @@ class ImageNetTransform:
     """
 
     def __init__(self, size: int, config: AugmentConfig) -> None:
-        from timm.data import create_transform  # imported here: it costs seconds that small runs should not pay
+        from timm.data import auto_augment, create_transform  # here: it costs seconds that small runs should not pay
 
-        self._transform = create_transform(
-            input_size=size,
-            is_training=True,
-            hflip=config.flip,
-            color_jitter=0.4,  # inert beside auto_augment, as in the published recipe
-            auto_augment=config.auto_augment,
-            interpolation="random",
-            re_prob=config.random_erasing,
-            re_mode="pixel",
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-        )
+        posterize = {name: _posterize for name in auto_augment.NAME_TO_OP if name.startswith("Posterize")}
+        with patch.dict(auto_augment.NAME_TO_OP, posterize):
+            self._transform = create_transform(
+                input_size=size,
+                is_training=True,
+                hflip=config.flip,
+                color_jitter=0.4,  # inert beside auto_augment, as in the published recipe
+                auto_augment=config.auto_augment,
+                interpolation="random",
+                re_prob=config.random_erasing,
+                re_mode="pixel",
+                mean=IMAGENET_MEAN,
+                std=IMAGENET_STD,
+            )
 
     def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> torch.Tensor:
         if rng is None:
@@ -136,6 +139,13 @@ class ImageNetTransform:
         with global_generators(int(rng.integers(2**63))):
             tensor: torch.Tensor = self._transform(picture)
         return tensor
+
+
+def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+    """Keep the upper ``bits`` of each pixel. RandAugment at full strength asks for 0, which newer Pillow refuses and which
+    was a black image before: what the published recipes trained with."""
+    mask = 255 & ~(2 ** (8 - max(0, bits)) - 1) if bits < 8 else 255
+    return image.point([level & mask for level in range(256)] * len(image.getbands()))
 
 
 @contextlib.contextmanager

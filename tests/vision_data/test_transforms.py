@@ -7,13 +7,14 @@ import random
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from vision.processing import IMAGENET_MEAN, IMAGENET_STD
 from vision.transforms import (
     AugmentConfig,
     EvalTransform,
     SmallTransform,
+    _posterize,
     resize_and_crop,
     to_tensor,
     train_transform,
@@ -80,3 +81,16 @@ def test_odd_shapes(size: tuple[int, int]) -> None:
 def test_wrong_arrays_are_refused() -> None:
     with pytest.raises(ValueError, match="uint8"):
         to_tensor(np.zeros((4, 4, 3)))
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_posterize_is_pillows(bits: int) -> None:
+    theirs = ImageOps.posterize(picture(), bits)
+    assert np.array_equal(np.asarray(_posterize(picture(), bits)), np.asarray(theirs))
+
+
+def test_posterize_to_no_bits_is_black() -> None:
+    transform = train_transform(32, AugmentConfig(recipe="imagenet", auto_augment="rand-m10-inc1", random_erasing=0))
+    for seed in range(60):  # at full strength every Posterize asks for 0 bits
+        transform(picture(), np.random.default_rng(seed))
+    assert np.asarray(_posterize(picture(), 0)).max() == 0
