@@ -34,6 +34,7 @@ from tasks.encoding import EncodedTexts, encode_texts, pad_rows, tokenizer_key, 
 from tasks.english import english_documents
 from tasks.glue import GLUE, SUITE, Example, GlueTask, available_tasks, read_split, task_named
 from tasks.metrics import compute, constant_scores
+from tasks.plugins import import_plugins
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
 
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
@@ -71,6 +72,8 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
     """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ class GlueFinetuning:
 
 def run(config: Config) -> dict[str, Any]:
     """Train and evaluate every task of ``config``; returns what ``<folder>/result.json`` holds."""
+    import_plugins(config.plugins)
     names = _task_names(config.data)
     tokenizer = _tokenizer(config, names)
     results, constants, counts = {}, {}, {}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
+from tasks.plugins import import_plugins
 from vision import create_config, create_model, image_processor
 from vision.transforms import EvalTransform, Transform, train_transform
 
@@ -83,6 +84,8 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
     """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 class TransformedImages:
@@ -176,6 +179,7 @@ class ImageClassification:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
+    import_plugins(config.plugins)
     return run_training(
         ImageClassification(config),
         optim=config.optim,

@@ -28,6 +28,7 @@ from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE, mask_tokens, replacement_ids
 from tasks.cli import to_dict
 from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
+from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, PackedText, TextSource, pack_text, text_source
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
 
@@ -85,6 +86,8 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
     """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +256,7 @@ def _tokenizer(config: Config, train: TextSource) -> PreTrainedTokenizerBase:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
+    import_plugins(config.plugins)
     return run_training(
         MaskedLM(config),
         optim=config.optim,
