@@ -33,7 +33,7 @@ def test_the_readmes_mixer_is_registered_by_its_file(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no file nowhere.py"):
+    with pytest.raises(ValueError, match=r"no file nowhere\.py"):
         import_plugins(["nowhere.py"])
     with pytest.raises(ValueError, match=r"no module 'not_there\.at_all'"):
         import_plugins(["not_there.at_all"])
