@@ -5,7 +5,8 @@
         --data.validation corpus/valid.parquet --run.folder runs/pretrain_corpus
     accelerate launch scripts/pretrain_text.py --config my_recipe.yaml --data.text my_texts/
 
-The trained model lies in <run.folder>/model: finetune_glue.py starts from it with `--model.checkpoint`, `pipeline("fill-mask", ...)` opens it. A run that was interrupted goes on when the same command is given again.
+The trained model lies in <run.folder>/model: finetune_glue.py starts from it with `--model.checkpoint`, and
+`pipeline("fill-mask", ...)` opens it. A run that was interrupted goes on when the same command is given again.
 """
 
 from tasks.cli import parse

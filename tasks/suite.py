@@ -61,7 +61,7 @@ _FAMILY_OF = {module: family for family, modules in FAMILIES.items() for module 
 _DEV_SHARE = 0.15
 _MAX_DEV_ROWS = 2000
 _TOPIC_WORDS = (8, 40)
-_ORDER_WORDS = (6, 16)
+_ORDER_WORDS = (5, 10)
 _PAIR_WORDS = (4, 24)
 # `order` swaps common words only ("of the" -> "the of"), which a small model can learn from the rows there are.
 _COMMON_WORDS = 100

@@ -1,0 +1,29 @@
+"""Prepared data of these tests lies in a folder of their own, not in the user's cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from tasks.encoding import trained_tokenizer
+from tasks.english import english_documents
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = os.environ.get("METAFORMER_CACHE")
+    os.environ["METAFORMER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["METAFORMER_CACHE"]
+    else:
+        os.environ["METAFORMER_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def tokenizer(_own_cache: None) -> PreTrainedTokenizerBase:
+    """A small tokenizer of the embedded English."""
+    return trained_tokenizer([document.text for document in english_documents()[:60]], 700)
