@@ -54,6 +54,12 @@ class ModelConfig:
     """Blocks of each stage."""
     hidden_sizes: list[int] | None = None
     """Channels of each stage."""
+    patch_sizes: list[int] | None = None
+    """Kernel of the convolution that opens each stage, in pixels of the map before it."""
+    strides: list[int] | None = None
+    """Its stride."""
+    padding: list[int] | None = None
+    """Its padding."""
     initializer_range: float | None = None
     """Standard deviation of the linear layers at the start. The authors' 0.02 suits hundreds of channels; narrow models
     learn faster from 0.1."""
