@@ -23,9 +23,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cache import fingerprint_texts
@@ -35,7 +35,7 @@ from tasks.english import english_documents
 from tasks.glue import GLUE, SUITE, Example, GlueTask, available_tasks, read_split, task_named
 from tasks.metrics import compute, constant_scores
 from tasks.plugins import import_plugins
-from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
+from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model
 
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
 
@@ -188,8 +188,8 @@ class GlueFinetuning:
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its tokenizer, as the Auto classes and ``pipeline`` read them."""
-        model.save_pretrained(folder)  # type: ignore[operator]
-        self.tokenizer.save_pretrained(folder)
+        assert isinstance(model, PreTrainedModel)
+        save_text_model(model, self.tokenizer, folder)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data: for each split its rows, texts and labels; and the tokenizer."""
@@ -339,7 +339,9 @@ def _table(
     constants: Mapping[str, Mapping[str, Mapping[str, float]]],
     metrics: Mapping[str, float],
 ) -> Table:
-    table = Table("task", "set", "metric", "value", "constant answer", "loss")
+    # Names are never cut: where there is no terminal, rich takes 80 columns.
+    names_first = [Column(title, no_wrap=True) for title in ("task", "set", "metric")]
+    table = Table(*names_first, "value", "constant", "loss", caption="constant: always training's most frequent answer")
     for name in names:
         for split, scores in constants[name].items():
             for metric in task_named(name).metrics:

@@ -30,7 +30,7 @@ from tasks.cli import to_dict
 from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
 from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, PackedText, TextSource, pack_text, text_source
-from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
+from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model
 
 __all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]
 
@@ -222,8 +222,7 @@ class MaskedLM:
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its tokenizer, as the Auto classes and ``pipeline("fill-mask")`` read them."""
         assert isinstance(model, MaskedPositions)
-        model.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_text_model(model.model, self.tokenizer, folder)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data: documents, tokens and rows of both parts, a hash of the tokens, and the tokenizer."""

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from metaformer_nlp.core import MetaFormerBlock
 from metaformer_nlp.core.cost import block_macs, linear_macs
 from metaformer_nlp.text import MetaFormerTextConfig
 
-__all__ = ["TextModelConfig", "encoder_macs", "load_tokenizer"]
+__all__ = ["TextModelConfig", "encoder_macs", "load_tokenizer", "save_text_model"]
 
 _FRESH = {
     "hidden_size": 256,
@@ -152,6 +153,18 @@ def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
     if missing:
         raise ValueError(f"{option}={folder}: the tokenizer lacks {', '.join(missing)}; train one of BERT's kind")
     return tokenizer
+
+
+def save_text_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Model and tokenizer as the Auto classes and ``pipeline`` read them; without transformers' own progress bar."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
 
 
 def _check_folder(folder: str, option: str) -> None:

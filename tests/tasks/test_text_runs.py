@@ -97,7 +97,7 @@ def test_local_folders_learn_and_open_again(tmp_path: Path, root: Path, capsys: 
     assert -1 <= metrics["validation/STS-B/pearson"] <= 1
     table = capsys.readouterr().out
     assert "SST-2" in table
-    assert "constant answer" in table
+    assert "most frequent answer" in table
 
     saved = tmp_path / "run" / "SST-2" / "model"
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(saved), AutoTokenizer.from_pretrained(saved)
