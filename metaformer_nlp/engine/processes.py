@@ -195,8 +195,14 @@ def read_batches(
         # Its own generator: the loader draws a seed for its workers, which must not move the training's random numbers.
         generator=torch.Generator(),
     )
-    for batch in loader:
-        yield to_device(batch, accelerator.device)
+    reading = iter(loader)
+    try:
+        for batch in reading:
+            yield to_device(batch, accelerator.device)
+    finally:
+        # The readers ignore SIGTERM, with which a program that ends in an error would otherwise wait for them forever.
+        if num_workers:
+            reading._shutdown_workers()  # type: ignore[attr-defined]
 
 
 def describe(accelerator: Accelerator) -> str:
