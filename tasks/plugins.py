@@ -24,9 +24,7 @@ def import_plugins(names: Sequence[str]) -> None:
             except ModuleNotFoundError:  # of a package above it
                 found = None
             if found is None:
-                raise ValueError(
-                    f"plugins: there is no module {name!r}; name one that is installed, or a .py file"
-                )
+                raise ValueError(f"plugins: there is no module {name!r}; name one that is installed, or a .py file")
             importlib.import_module(name)
             continue
         path = Path(name).resolve()

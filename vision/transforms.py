@@ -142,8 +142,8 @@ class ImageNetTransform:
 
 
 def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
-    """Keep the upper ``bits`` of each pixel. RandAugment at full strength asks for 0, which newer Pillow refuses and which
-    was a black image before: what the published recipes trained with."""
+    """Keep the upper ``bits`` of each pixel. RandAugment at full strength asks for 0, which newer Pillow refuses and
+    which was a black image before: what the published recipes trained with."""
     mask = 255 & ~(2 ** (8 - max(0, bits)) - 1) if bits < 8 else 255
     return image.point([level & mask for level in range(256)] * len(image.getbands()))
 
