@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cache import fingerprint_texts
@@ -138,6 +138,7 @@ class GlueFinetuning:
             id2label=names,
             label2id={name: number for number, name in names.items()},
             problem_type="regression" if task.is_regression else "single_label_classification",
+            finetuning_task=task.name,
         )
 
     def collate(self, samples: list[list[Row]]) -> dict[str, Tensor]:
@@ -154,7 +155,7 @@ class GlueFinetuning:
 
     def build_model(self) -> nn.Module:
         """The classifier; what is fresh in it is drawn from torch's generator."""
-        model = self.config.model.build_model(AutoModelForSequenceClassification, self.model_config)
+        model = self.config.model.build_classifier(self.model_config)
         macs = encoder_macs(model, self.config.data.max_length)
         if macs is not None:
             self.macs = functools.partial(int, macs)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from metaformer_nlp.core import MetaFormerBlock
@@ -17,6 +25,8 @@ from metaformer_nlp.core.cost import block_macs, linear_macs
 from metaformer_nlp.text import MetaFormerTextConfig
 
 __all__ = ["TextModelConfig", "encoder_macs", "load_tokenizer", "save_text_model"]
+
+logger = logging.getLogger(__name__)
 
 _FRESH = {
     "hidden_size": 256,
@@ -42,7 +52,8 @@ class TextModelConfig:
     """The encoder. An option left at null has the value named here, or the checkpoint's."""
 
     checkpoint: str | None = None
-    """Folder of a saved model, such as runs/pretrain/model; its encoder is taken over. null: fresh weights."""
+    """Folder of a saved model, such as runs/pretrain/model; its encoder is taken over, and its classifier if that is of
+    the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
     separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each layer. null: pooling."""
@@ -134,11 +145,35 @@ class TextModelConfig:
         return config
 
     def build_model(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
-        """A float32 model of ``auto_class`` (an Auto class), fresh or with the checkpoint's weights."""
+        """A float32 model of ``auto_class`` (an Auto class), fresh or with all that the checkpoint has of it."""
         if self.checkpoint is None:
             model: PreTrainedModel = auto_class.from_config(config)
         else:
             model = auto_class.from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+        return model.train()
+
+    def build_classifier(self, config: PreTrainedConfig) -> PreTrainedModel:
+        """A float32 sequence classifier: fresh, or with the checkpoint's encoder.
+
+        The checkpoint's classifier is kept only where it answers the same question: same class of model, ``id2label``
+        and ``problem_type``, and the same ``finetuning_task`` where the checkpoint names one (several tasks call their
+        labels 0 and 1). Else the classifier is fresh, drawn from torch's generator. The log says which of both.
+        """
+        if self.checkpoint is None:
+            return self.build_model(AutoModelForSequenceClassification, config)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        saved = AutoConfig.from_pretrained(self.checkpoint)
+        if (
+            type(model).__name__ in (saved.architectures or ())
+            and (saved.id2label, saved.problem_type) == (config.id2label, config.problem_type)
+            and getattr(saved, "finetuning_task", None) in (None, getattr(config, "finetuning_task", None))
+        ):
+            logger.info("model.checkpoint=%s is of the same task: its classifier is kept", self.checkpoint)
+            return self.build_model(AutoModelForSequenceClassification, config)
+        logger.info("model.checkpoint=%s: its encoder is taken over, the classifier is fresh", self.checkpoint)
+        encoder = type(model.base_model).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+        # Not strict: an encoder on its own may have a pooler that the classifier's goes without.
+        model.base_model.load_state_dict(encoder.state_dict(), strict=False)
         return model.train()
 
 

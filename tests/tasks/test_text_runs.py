@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import tasks.glue_finetuning as glue_finetuning
@@ -188,6 +189,44 @@ def test_masked_lm_then_finetuning(tmp_path: Path) -> None:
     shared = [key for key in lm if key.startswith("encoder.")]
     assert shared
     assert all(torch.equal(lm[key], saved[key]) for key in shared)
+
+
+def test_a_checkpoint_of_another_task_gives_its_encoder_only(
+    tmp_path: Path, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tasks.text_model")
+
+    def model(name: str, folder: str, checkpoint: Path | None = None) -> dict[str, torch.Tensor]:
+        values: dict[str, Any] = {
+            "data": {**TINY["data"], "tasks": [name], "root": None if name == "order" else str(root)},
+            "schedule": {"steps": 0},
+        }
+        if checkpoint is not None:
+            values["model"] = {"checkpoint": str(checkpoint)}
+        glue_finetuning.run(glue_config(tmp_path / folder, **values))
+        return load_file(tmp_path / folder / name / "model" / "model.safetensors")
+
+    root = Path(shutil.copytree(root, tmp_path / "glue"))
+    (root / "CoLA").mkdir()
+    for split in ("train", "dev"):
+        (root / "CoLA" / f"{split}.tsv").write_text("x\t0\t*\tthe file\nx\t1\t\tread the file\n" * 4)
+    first = model("SST-2", "a")
+    # Far from any fresh draw, so that what was taken over can be told from what was drawn.
+    path = tmp_path / "a" / "SST-2" / "model"
+    changed = {name: value + 0.25 for name, value in first.items()}
+    save_file(changed, path / "model.safetensors", {"format": "pt"})
+
+    for name, kept in (("order", False), ("STS-B", False), ("CoLA", False), ("SST-2", True)):
+        caplog.clear()
+        found = model(name, f"from-{name}", path)
+        for key in found:
+            if key.startswith("classifier.") and not kept:
+                assert found[key].shape != changed[key].shape or not torch.equal(found[key], changed[key])
+                assert found[key].abs().max() < 0.2
+            else:
+                assert torch.equal(found[key], changed[key]), key
+        assert ("its classifier is kept" in caplog.text) == kept
+        assert ("the classifier is fresh" in caplog.text) != kept
 
 
 def test_packed_rows_give_the_loss_of_their_documents_alone(tmp_path: Path) -> None:
