@@ -22,6 +22,7 @@ from transformers.utils.generic import can_return_tuple
 
 from metaformer_nlp.core import (
     MetaFormerBlock,
+    TokenMixer,
     build_mixer,
     build_norm,
     drop_path_rates,
@@ -125,7 +126,8 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # Called for each module of a new model, and for what a checkpoint lacks after its model was built without
-        # memory. So every parameter and buffer has its branch, and only functions that skip loaded tensors are used.
+        # memory. So every parameter and buffer has its branch, and only functions that skip loaded tensors are used;
+        # a module with tensors of its own, such as a user's token mixer, needs a `reset_parameters`.
         if isinstance(module, nn.Linear):
             initialization.trunc_normal_(module.weight, std=self.config.initializer_range)
             if module.bias is not None:
@@ -141,8 +143,14 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
             reset_parameters()
             for tensor, value in loaded:
                 tensor.copy_(value)
-        else:
+        elif isinstance(module, nn.MultiheadAttention):
             super()._init_weights(module)
+        elif own := [name for name, _ in [*module.named_parameters("", False), *module.named_buffers("", False)]]:
+            kind = "token mixer" if isinstance(module, TokenMixer) else "module"
+            raise ValueError(
+                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(own)}) but no reset_parameters(); "
+                "define it to set their first values, so that loading a checkpoint cannot leave them unset"
+            )
 
 
 class MetaFormerVisionModel(MetaFormerVisionPreTrainedModel):

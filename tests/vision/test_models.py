@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoBackbone, AutoModel, AutoModelForImageClassification, pipeline
 
-from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS
+from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, TokenMixer
 from vision import (
     VARIANTS,
     MetaFormerVisionBackbone,
@@ -220,6 +220,28 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         grads.append([p.grad for p in model.parameters()])
     for plain, checkpointed in zip(*grads, strict=True):
         torch.testing.assert_close(plain, checkpointed)
+
+
+def test_mixer_whose_tensors_nobody_can_set_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A buffer that is not saved would be zeros after loading, and nobody would know."""
+
+    class Gain(TokenMixer):
+        def __init__(self, dim: int, token_shape: tuple[int, ...]) -> None:
+            super().__init__(dim, token_shape)
+            self.register_buffer("gain", torch.full((dim,), 3.0), persistent=False)
+
+        def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+            return x * self.gain
+
+    monkeypatch.setitem(MIXERS._entries, "gain", Gain)
+    with pytest.raises(ValueError, match=r"token mixer Gain has tensors of its own \(gain\) but no reset_parameters"):
+        tiny(token_mixer="gain")
+    monkeypatch.setattr(Gain, "reset_parameters", lambda self: self.gain.fill_(3), raising=False)
+    tiny(token_mixer="gain").save_pretrained(tmp_path)
+    again = MetaFormerVisionForImageClassification.from_pretrained(tmp_path)
+    gains = [value for name, value in again.named_buffers() if name.endswith("gain")]
+    assert gains
+    assert all((value == 3).all() for value in gains)
 
 
 def test_losses() -> None:
