@@ -141,6 +141,12 @@ def _table_sources(
         missing = sorted({image, label} - set(table.column_names))
         if missing:
             raise ValueError(f"{where}: no column {missing}; it has {table.column_names}")
+        names = _features(table).get(label, {}).get("names")
+        if None not in (classes, names) and names != classes:
+            raise ValueError(
+                f"{where}: column {label} numbers the classes {names}, but {parts[0][1][0][0]} numbers them {classes}; "
+                "both parts need the same names in the same order"
+            )
         labels = table[label].to_numpy()
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{where}: column {label} must hold whole class numbers, not {table[label].type} or gaps")
