@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasks.digits import CanvasConfig, DigitsOnCanvas
-from tasks.image_folder import read_folder
+from tasks.image_folder import FolderImages, read_folder
 from tasks.image_table import Columns, read_hub, read_parquet
 from vision.transforms import AugmentConfig, Picture
 
@@ -108,12 +109,27 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
 
 
 def fingerprint(source: ImageSource) -> dict[str, Any]:
-    """What tells one state of a data set from another: size, and a hash over classes, names and labels."""
+    """What tells one state of a data set from another: size, and a hash over classes, names and labels.
+
+    Of images in a folder also the sizes of their files, so that a replaced image is noticed.
+    """
     digest = hashlib.sha256(json.dumps(list(source.classes)).encode())
     digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
     for index in range(len(source)):
         digest.update(source.name(index).encode(errors="surrogateescape") + b"\0")
+        digest.update(_file_size(source, index))
     return {"size": len(source), "classes": len(source.classes), "sha256": digest.hexdigest()}
+
+
+def _file_size(source: ImageSource, index: int) -> bytes:
+    if isinstance(source, Subset):
+        return _file_size(source.source, int(source.indices[index]))
+    if not isinstance(source, FolderImages):
+        return b""
+    try:
+        return b"%d\0" % os.stat(source.root / source.files[index]).st_size
+    except OSError:  # a broken link: named when the image is read
+        return b"missing\0"
 
 
 class Subset:

@@ -65,6 +65,15 @@ def test_folder_without_parts_is_divided_by_name(tmp_path: Path) -> None:
         load_sources(folder_config(tmp_path, validation_fraction=0.0), 8)
 
 
+def test_the_fingerprint_notices_a_replaced_file(tmp_path: Path) -> None:
+    fill(tmp_path, TREE)
+    for options in ({}, {"max_train_samples": 6}):
+        before = fingerprint(load_sources(folder_config(tmp_path, **options), 8)[0])
+        path = tmp_path / "train/cat/1.jpg"
+        path.write_bytes(path.read_bytes() + b"more")
+        assert fingerprint(load_sources(folder_config(tmp_path, **options), 8)[0]) != before
+
+
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     fill(tmp_path, TREE)
     (tmp_path / "train" / "ape").mkdir()
@@ -145,6 +154,13 @@ def test_parquet_without_metadata_counts_its_classes(tmp_path: Path) -> None:
     write_table(tmp_path / "train.parquet", [0, 3], None, image="img")
     write_table(tmp_path / "validation.parquet", [1], None, image="img")
     assert list(load_sources(parquet_config(tmp_path), 8)[0].classes) == ["0", "1", "2", "3"]
+
+
+def test_parquet_parts_must_number_the_classes_alike(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.parquet", [0, 1], ["cat", "dog"])
+    write_table(tmp_path / "test.parquet", [0, 1], ["dog", "cat"])
+    with pytest.raises(ValueError, match=r"test\.parquet.*\['dog', 'cat'\].*train\.parquet.*\['cat', 'dog'\]"):
+        load_sources(parquet_config(tmp_path), 8)
 
 
 @pytest.mark.parametrize("wrong", [3, -1])
