@@ -206,7 +206,11 @@ def _pair_twins(document: Document) -> Iterator[list[tuple[str, ...]]]:
         for first, second in itertools.pairwise(paragraph)
         if low <= len(first.split()) <= high and low <= len(second.split()) <= high
     ]
-    # Dealt half the document further, a false partner comes from another passage; one pair alone has no false partner.
+    # Dealt half the document further, a false partner comes from another passage. One pair alone has no false partner,
+    # and of two that share a sentence (a b, b c) one would get itself (b b): such a document is left out.
     shift = len(pairs) // 2
-    for i, (first, second) in enumerate(pairs if shift else []):
-        yield [(first, second, "follows"), (first, pairs[(i + shift) % len(pairs)][1], "other")]
+    partners = [pairs[(i + shift) % len(pairs)][1] for i in range(len(pairs))]
+    if not shift or any(first == partner for (first, _), partner in zip(pairs, partners, strict=True)):
+        return
+    for (first, second), partner in zip(pairs, partners, strict=True):
+        yield [(first, second, "follows"), (first, partner, "other")]

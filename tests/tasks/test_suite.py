@@ -137,6 +137,7 @@ def test_in_pairs_no_sentence_alone_tells_the_label(documents: list[Document], s
         unbalanced = [text for text in sentences if counts[text, "follows"] != counts[text, "other"]]
         assert not unbalanced
     for first, second, label in rows:
+        assert first != second
         a, b = place[first], place[second]
         assert a[0] == b[0]
         assert (a[1] == b[1] and a[2] + 1 == b[2]) == (label == "follows")
