@@ -51,6 +51,21 @@ _LIBRARY_KEYS = frozenset(
     }
 )
 
+# Fields that are compared with numbers, and what each may be.
+_NUMBERS: dict[str, tuple[type, ...]] = {
+    "vocab_size": (int,),
+    "hidden_size": (int,),
+    "num_hidden_layers": (int,),
+    "num_attention_heads": (int,),
+    "intermediate_size": (int,),
+    "max_position_embeddings": (int,),
+    "type_vocab_size": (int,),
+    "pad_token_id": (int, type(None)),
+    "hidden_dropout_prob": (int, float),
+    "classifier_dropout": (int, float, type(None)),
+    "drop_path_rate": (int, float),
+}
+
 
 @strict
 class MetaFormerTextConfig(PreTrainedConfig):
@@ -130,6 +145,15 @@ class MetaFormerTextConfig(PreTrainedConfig):
         return {"pooling": {"pool_size": self.pool_size}, "attention": {"num_heads": self.num_attention_heads}}
 
     def _check_values(self) -> None:
+        # The class checks its types only after this; a comparison would fail before, without the field's name.
+        for name, kinds in _NUMBERS.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                wanted = "a number" if float in kinds else "a whole number"
+                raise ValueError(
+                    f"{name}={value!r} in the text configuration is {type(value).__name__}; it must be {wanted}"
+                    + (" or None" if type(None) in kinds else "")
+                )
         for name in (
             "vocab_size",
             "hidden_size",
@@ -142,6 +166,11 @@ class MetaFormerTextConfig(PreTrainedConfig):
                 raise ValueError(f"{name}={getattr(self, name)} in the text configuration; it must be at least 1")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers={self.num_hidden_layers} in the text configuration; it must be >= 0")
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            raise ValueError(
+                f"pad_token_id={self.pad_token_id} in the text configuration; it must be a token of the vocabulary, "
+                f"0..{self.vocab_size - 1} (vocab_size={self.vocab_size}), or None"
+            )
         for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:

@@ -24,6 +24,11 @@ from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
         ({"hidden_act": "gelu_new"}, "gelu"),
         ({"hidden_dropout_prob": 1.5}, r"hidden_dropout_prob=1.5.*\[0, 1\)"),
         ({"vocab_size": 0}, "vocab_size=0"),
+        ({"hidden_size": "32"}, "hidden_size='32'.*is str; it must be a whole number"),
+        ({"num_hidden_layers": 2.0}, "num_hidden_layers=2.0.*is float"),
+        ({"classifier_dropout": "0.1"}, "classifier_dropout='0.1'.*a number or None"),
+        ({"pad_token_id": 40, "vocab_size": 40}, r"pad_token_id=40.*0\.\.39"),
+        ({"pad_token_id": -1}, "pad_token_id=-1"),
     ],
 )
 def test_what_cannot_work_is_an_error(fields: dict[str, Any], message: str) -> None:
