@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -75,10 +75,10 @@ class TextModelConfig:
     """false: blocks without their shortcuts (an ablation). null: true."""
     use_channel_mlp: bool | None = None
     """false: blocks without their channel MLP (an ablation). null: true."""
-    layer_scale_init_value: float | None = None
-    """Start of a learned scale on each branch. null: no such scale."""
-    res_scale_init_value: float | None = None
-    """Start of a learned scale on each shortcut. null: no such scale."""
+    layer_scale_init_value: float | Literal["none"] | None = None
+    """Start of a learned scale on each branch; none: no such scale. null: none."""
+    res_scale_init_value: float | Literal["none"] | None = None
+    """Start of a learned scale on each shortcut; none: no such scale. null: none."""
     drop_path_rate: float | None = None
     """Probability of dropping a branch in the last block; it grows linearly from 0. null: 0."""
     hidden_dropout_prob: float | None = None
@@ -91,7 +91,9 @@ class TextModelConfig:
         """The options that are not null, without the checkpoint."""
         options = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
         options.pop("checkpoint", None)
-        return options
+        return {
+            key: None if key.endswith("_init_value") and value == "none" else value for key, value in options.items()
+        }
 
     def build_config(self, tokenizer: PreTrainedTokenizerBase, max_length: int, **extra: Any) -> PreTrainedConfig:
         """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.

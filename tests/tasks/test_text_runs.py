@@ -229,6 +229,15 @@ def test_a_checkpoint_of_another_task_gives_its_encoder_only(
         assert ("the classifier is fresh" in caplog.text) != kept
 
 
+def test_none_switches_a_scale_off(tmp_path: Path) -> None:
+    scales = {"layer_scale_init_value": "none", "res_scale_init_value": "none"}
+    plain, off = (MaskedLM(lm_config(tmp_path, model={**TINY["model"], **extra})) for extra in ({}, scales))
+    assert off.model_config.layer_scale_init_value is off.model_config.res_scale_init_value is None
+    assert off.build_model().state_dict().keys() == plain.build_model().state_dict().keys()
+    with pytest.raises(ValueError, match="layer_scale_init_value"):
+        lm_config(tmp_path, model={**TINY["model"], "layer_scale_init_value": "off"})
+
+
 def test_packed_rows_give_the_loss_of_their_documents_alone(tmp_path: Path) -> None:
     task = MaskedLM(lm_config(tmp_path))
     torch.manual_seed(0)
