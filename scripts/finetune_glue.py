@@ -9,8 +9,8 @@ Each task is a run of its own in <run.folder>/<task>; result.json in run.folder 
 answer, and the averages. What was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import parse
+from tasks.cli import main
 from tasks.glue_finetuning import Config, run
 
 if __name__ == "__main__":
-    run(parse(Config, description=__doc__))
+    main(Config, run, __doc__)

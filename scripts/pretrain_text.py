@@ -9,8 +9,8 @@ The trained model lies in <run.folder>/model: finetune_glue.py starts from it wi
 `pipeline("fill-mask", ...)` opens it. A run that was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import parse
+from tasks.cli import main
 from tasks.masked_lm import Config, run
 
 if __name__ == "__main__":
-    run(parse(Config, description=__doc__))
+    main(Config, run, __doc__)

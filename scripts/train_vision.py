@@ -8,8 +8,8 @@
 A run that was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import parse
+from tasks.cli import main
 from tasks.image_classification import Config, run
 
 if __name__ == "__main__":
-    run(parse(Config, description=__doc__))
+    main(Config, run, __doc__)

@@ -20,12 +20,14 @@ import difflib
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jsonargparse
 import yaml
+
+from metaformer_nlp.engine import NonFiniteLossError, RunFolderBusyError
 
 C = TypeVar("C")
 
@@ -62,6 +64,20 @@ def parse(config_class: type[C], argv: Sequence[str] | None = None, *, descripti
         print(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), end="")
         parser.exit()
     return config
+
+
+def main(config_class: type[C], run: Callable[[C], Any], description: str | None) -> None:
+    """What a script does: parse the command line, run; what the user got wrong is one line, with status 2.
+
+    Every process of a launch says it, since each may have been given something else.
+    """
+    config = parse(config_class, description=description)
+    try:
+        run(config)
+    except (ValueError, RunFolderBusyError, NonFiniteLossError) as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        print(f"error: {error}{notes}", file=sys.stderr)
+        sys.exit(2)
 
 
 def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequence[str | Path] = ()) -> C:

@@ -138,6 +138,7 @@ class MaskedPositions(nn.Module):
     def __init__(self, model: MetaFormerTextForMaskedLM) -> None:
         super().__init__()
         self.model = model
+        self._no_split_modules = model._no_split_modules  # accelerate shards by these
 
     def forward(self, input_ids: Tensor, segment_ids: Tensor, positions: Tensor) -> Tensor:
         """(B, L), (B, L) and places (M,) in the flattened rows -> logits (M, V)."""

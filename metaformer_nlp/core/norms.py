@@ -39,6 +39,9 @@ class Norm(SegmentAware):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
+    def prepare_key(self) -> str:
+        return type(self).__qualname__
+
     def prepare(self, segment_ids: Tensor) -> Any:
         return None  # a norm over the channels of one token needs no segments
 

@@ -24,12 +24,16 @@ class SegmentAware(nn.Module):
         return segment_ids
 
     def prepare_key(self) -> Hashable:
-        """Modules with equal keys share one prepared value."""
-        return type(self).__qualname__
+        """Modules with equal keys share one prepared value; by default a module shares with none."""
+        return self
 
     def prepared(self, segments: Any) -> Any:
-        """``segments`` as ``forward`` needs them, whether they arrive as ids ``(B, L)`` or prepared by the model."""
-        return self.prepare(segments) if isinstance(segments, Tensor) else segments
+        """``segments`` as ``forward`` needs them, whether they arrive as ids ``(B, L)`` or prepared by the model.
+
+        Ids are integer tensors: prepare a tuple or a floating tensor, so that the two cannot be taken for each other.
+        """
+        is_ids = isinstance(segments, Tensor) and not segments.is_floating_point() and segments.dtype != torch.bool
+        return self.prepare(segments) if is_ids else segments
 
 
 def prepare_once(module: SegmentAware, segment_ids: Tensor, shared: dict[Hashable, Any]) -> Any:

@@ -88,6 +88,8 @@ def restore_snapshot(model: nn.Module, optimizer: Optimizer, snapshot: Snapshot 
             values.setdefault(parameter, {})[name] = tensor
         state = {"state": values, "param_groups": snapshot.groups}
     set_model_state_dict(model, dict(snapshot.model) if snapshot else {}, options=options)
+    # Not strict here: a parameter that never had a gradient, as of an unused head, has no state.
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=world_size > 1, strict=False)
     set_optimizer_state_dict(model, optimizer, state, options=options)
 
 

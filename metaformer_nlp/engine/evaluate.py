@@ -6,6 +6,7 @@ in the same order.
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -40,14 +41,15 @@ def evaluate(
             reader = read_batches(
                 KeyedSamples(data, None), batches, task.collate, accelerator, num_workers, reader_start
             )
-            for number, batch in zip(batches.numbers, reader, strict=True):
-                if any_process(accelerator, stop()):
-                    return None
-                seed_torch(evaluation_seed(seed, number or 0), accelerator.device)
-                with torch.no_grad():
-                    result = task.evaluate_batch(model, batch)
-                if number is not None:
-                    results.append((number, {name: value.detach().cpu() for name, value in result.items()}))
+            with closing(reader):  # also when the task fails at a batch
+                for number, batch in zip(batches.numbers, reader, strict=True):
+                    if any_process(accelerator, stop()):
+                        return None
+                    seed_torch(evaluation_seed(seed, number or 0), accelerator.device)
+                    with torch.no_grad():
+                        result = task.evaluate_batch(model, batch)
+                    if number is not None:
+                        results.append((number, {name: value.detach().cpu() for name, value in result.items()}))
             summary = _summarize(task, split, results, accelerator)
             metrics.update({f"{split}/{name}": value for name, value in summary.items()})
     finally:

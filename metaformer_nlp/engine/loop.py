@@ -71,11 +71,10 @@ def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleC
             # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
             if not stopping and due(config.eval_every) and progress.evaluated != progress.step:
                 stopping = work.evaluate(stop)
-                if not stopping and not bar.disable:
-                    bar.write(f"step {progress.step}: {progress.metrics}")
             if stopping or due(config.save_every):
                 work.save()
             if stopping:
+                work.say(f"stopped and saved at step {progress.step}; the same command goes on from there")
                 raise SystemExit(EXIT_CODE)
             if progress.step == total:
                 return

@@ -203,6 +203,9 @@ def read_batches(
         # The readers ignore SIGTERM, with which a program that ends in an error would otherwise wait for them forever.
         if num_workers:
             reading._shutdown_workers()  # type: ignore[attr-defined]
+            for reader in reading._workers:  # type: ignore[attr-defined]
+                if reader.is_alive():  # stuck in a sample
+                    reader.kill()
 
 
 def describe(accelerator: Accelerator) -> str:

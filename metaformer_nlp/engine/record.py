@@ -170,7 +170,7 @@ class RunFolder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
         stored = self.path / "config.json"
-        if stored.exists():
+        if stored.exists() and (self.checkpoints.exists() or self._metrics.exists() or self._result.exists()):
             check_same(json.loads(stored.read_text(encoding="utf-8")), config, self.path, "another configuration")
         else:
             replace_text(stored, json.dumps(plain(config), indent=2) + "\n")
@@ -183,11 +183,9 @@ class RunFolder:
         """Note this start and cut metrics.jsonl back to the checkpoint, so that it ends the same as without an
         interruption.
         """
-        kept = b""
-        if self._metrics.exists():
-            kept = self._metrics.read_bytes()[: progress.log_bytes]
-            kept = kept[: kept.rfind(b"\n") + 1]
-        self._metrics.write_bytes(kept)
+        self._metrics.touch()
+        kept = self._metrics.read_bytes()[: progress.log_bytes]
+        os.truncate(self._metrics, kept.rfind(b"\n") + 1)  # cut in place: a kill here must not cost the lines before it
         file = self.path / "environment.json"
         starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.exists() else []
         starts.append(environment(description, resumed_from))

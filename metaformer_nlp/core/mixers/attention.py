@@ -39,6 +39,9 @@ class Attention(TokenMixer):
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
 
+    def prepare_key(self) -> str:
+        return "attention"
+
     def prepare(self, segment_ids: Tensor) -> tuple[Tensor]:
         return (same_segment(segment_ids)[:, None],)
 

@@ -20,6 +20,9 @@ class Fourier(TokenMixer):
     tokens gets the DFT of length n over its own tokens, wherever it lies in a row: a block-diagonal matrix.
     """
 
+    def prepare_key(self) -> str:
+        return "fourier"
+
     def prepare(self, segment_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines (B, L, L) of each document's own transform; 0 between documents."""
         same = same_segment(segment_ids)
