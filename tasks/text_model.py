@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -173,9 +173,10 @@ class TextModelConfig:
             logger.info("model.checkpoint=%s is of the same task: its classifier is kept", self.checkpoint)
             return self.build_model(AutoModelForSequenceClassification, config)
         logger.info("model.checkpoint=%s: its encoder is taken over, the classifier is fresh", self.checkpoint)
-        encoder = type(model.base_model).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+        fresh = cast(PreTrainedModel, model.base_model)
+        encoder = type(fresh).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
         # Not strict: an encoder on its own may have a pooler that the classifier's goes without.
-        model.base_model.load_state_dict(encoder.state_dict(), strict=False)
+        fresh.load_state_dict(encoder.state_dict(), strict=False)
         return model.train()
 
 

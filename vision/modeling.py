@@ -145,10 +145,10 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
                 tensor.copy_(value)
         elif isinstance(module, nn.MultiheadAttention):
             super()._init_weights(module)
-        elif own := [name for name, _ in [*module.named_parameters("", False), *module.named_buffers("", False)]]:
+        elif names := [name for name, _ in [*module.named_parameters("", False), *module.named_buffers("", False)]]:
             kind = "token mixer" if isinstance(module, TokenMixer) else "module"
             raise ValueError(
-                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(own)}) but no reset_parameters(); "
+                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(names)}) but no reset_parameters(); "
                 "define it to set their first values, so that loading a checkpoint cannot leave them unset"
             )
 
