@@ -148,8 +148,8 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
         elif names := [name for name, _ in [*module.named_parameters("", False), *module.named_buffers("", False)]]:
             kind = "token mixer" if isinstance(module, TokenMixer) else "module"
             raise ValueError(
-                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(names)}) but no reset_parameters(); "
-                "define it to set their first values, so that loading a checkpoint cannot leave them unset"
+                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(names)}) but no "
+                "reset_parameters(); define it to set their first values, so that loading a checkpoint cannot leave them unset"
             )
 
 
