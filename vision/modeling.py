@@ -149,7 +149,8 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
             kind = "token mixer" if isinstance(module, TokenMixer) else "module"
             raise ValueError(
                 f"{kind} {type(module).__name__} has tensors of its own ({', '.join(names)}) but no "
-                "reset_parameters(); define it to set their first values, so that loading a checkpoint cannot leave them unset"
+                "reset_parameters(); define it to set their first values, so that loading a "
+                "checkpoint cannot leave them unset"
             )
 
 
