@@ -1,7 +1,8 @@
 """Image classification: one model of :mod:`vision`, one labelled data set, top-1 and top-5 accuracy.
 
 Shapes: B batch, S pixels of a side, K classes. A sample is ``(pixels (3, S, S) float32, label)``, a batch
-``{"pixel_values": (B, 3, S, S), "labels": (B,)}``.
+``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; where images are mixed (:mod:`tasks.image_mixing`), a training
+sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B, K).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
+from tasks.image_mixing import MixConfig, Mixing
 from tasks.plugins import import_plugins
 from vision import create_config, create_model, image_processor
 from vision.transforms import EvalTransform, Transform, train_transform
@@ -86,6 +88,7 @@ class Config:
     schedule: ScheduleConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    mix: MixConfig = field(default_factory=MixConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
@@ -97,16 +100,21 @@ class Config:
 class TransformedImages:
     """A source seen through a transform: the engine's map-style data."""
 
-    def __init__(self, source: ImageSource, transform: Transform) -> None:
-        self.source, self.transform = source, transform
+    def __init__(self, source: ImageSource, transform: Transform, mixed: bool = False) -> None:
+        """``mixed``: training samples carry what their batch's mixing is drawn from."""
+        self.source, self.transform, self.mixed = source, transform, mixed
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, int]:
-        """(3, S, S) float32 and the label; a function of the index and, in training, of ``rng``."""
+    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Any, ...]:
+        """(3, S, S) float32 and the label; a function of the index and, in training, of ``rng``.
+
+        With ``mixed`` and in training also 63 random bits of ``rng``.
+        """
         picture = self.source.load(index, rng)
-        return self.transform(picture, rng), int(self.source.labels[index])
+        sample = self.transform(picture, rng), int(self.source.labels[index])
+        return (*sample, int(rng.integers(2**63))) if self.mixed and rng is not None else sample
 
 
 class ImageClassification:
@@ -127,15 +135,20 @@ class ImageClassification:
         self.num_classes = len(names)
         self._overrides = overrides | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
         self._sources = {"train": train, "validation": validation}
-        self.train_data: Dataset = TransformedImages(train, train_transform(height, config.data.augment, row.crop_pct))
+        augment = train_transform(height, config.data.augment, row.crop_pct)
+        self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
+        self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing) if config.mix.on else None
         self.eval_data: Mapping[str, Dataset] = {
             "validation": TransformedImages(validation, EvalTransform(height, row.crop_pct))
         }
 
-    def collate(self, samples: list[tuple[Tensor, int]]) -> dict[str, Tensor]:
-        """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``."""
-        pixels, labels = zip(*samples, strict=True)
-        return {"pixel_values": torch.stack(pixels), "labels": torch.tensor(labels)}
+    def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
+        """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; labels (B, K) where the samples are to be mixed."""
+        pixels, labels, *draws = zip(*samples, strict=True)
+        batch = {"pixel_values": torch.stack(pixels), "labels": torch.tensor(labels)}
+        if draws and self._mixing is not None:
+            batch["pixel_values"], batch["labels"] = self._mixing(*batch.values(), draw=draws[0][0])
+        return batch
 
     def build_model(self) -> nn.Module:
         """The classifier, its weights drawn from torch's generator."""
@@ -151,7 +164,8 @@ class ImageClassification:
         """Sum of the batch's cross entropies and their number."""
         logits = model(pixel_values=batch["pixel_values"]).logits.float()
         labels = batch["labels"]
-        total = F.cross_entropy(logits, labels, label_smoothing=self.config.loss.label_smoothing, reduction="sum")
+        smoothing = 0.0 if labels.is_floating_point() else self.config.loss.label_smoothing  # mixed: it is in there
+        total = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
         return total, torch.tensor(len(labels), device=total.device)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,80 @@
+"""Mixup (arXiv 1710.09412) and CutMix (arXiv 1905.04899) over a micro-batch, drawn as timm draws them.
+
+timm's :class:`timm.data.Mixup` in "batch" mode does the work: one coefficient for the whole batch, each image mixed
+with its mirror in the batch (the first with the last). What it draws is a function of the batch's own samples, so that
+a run that was interrupted mixes again what it mixed before.
+
+Shapes: B images of a micro-batch, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from vision.transforms import global_generators
+
+
+@dataclass(frozen=True)
+class MixConfig:
+    """How training images are mixed with each other; with both alphas 0 they are not."""
+
+    mixup_alpha: float = 0.0
+    """Mixup's coefficient is drawn from Beta(alpha, alpha); 0: no mixup. The ImageNet recipes use 0.8."""
+    cutmix_alpha: float = 0.0
+    """The same for CutMix, which pastes a rectangle of the other image; 0: no CutMix. The ImageNet recipes use 1.0."""
+    probability: float = 1.0
+    """Probability that a micro-batch is mixed at all."""
+    switch_probability: float = 0.5
+    """Where both are on: the probability of CutMix."""
+
+    def __post_init__(self) -> None:
+        for name in ("mixup_alpha", "cutmix_alpha"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"mix.{name} {getattr(self, name)}: must be at least 0 (0: off)")
+        for name in ("probability", "switch_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"mix.{name} {getattr(self, name)}: must be a probability, from 0 to 1")
+
+    @property
+    def on(self) -> bool:
+        """Whether anything is ever mixed."""
+        return (self.mixup_alpha > 0 or self.cutmix_alpha > 0) and self.probability > 0
+
+
+class Mixing:
+    """Mixes a micro-batch and its labels."""
+
+    def __init__(self, config: MixConfig, num_classes: int, label_smoothing: float) -> None:
+        """``label_smoothing``: share of the target that is spread evenly over all classes, before mixing."""
+        from timm.data import Mixup  # here: it costs seconds that runs without mixing should not pay
+        from timm.data.mixup import mixup_target
+
+        self.num_classes, self.label_smoothing, self._target = num_classes, label_smoothing, mixup_target
+        self._mixup: Any = Mixup(
+            mixup_alpha=config.mixup_alpha,
+            cutmix_alpha=config.cutmix_alpha,
+            prob=config.probability,
+            switch_prob=config.switch_probability,
+            num_classes=num_classes,
+        )
+
+    def __call__(self, pixels: Tensor, labels: Tensor, draw: int) -> tuple[Tensor, Tensor]:
+        """``pixels`` (B, 3, S, S), mixed in place, and the targets (B, K) that belong to them.
+
+        ``draw`` seeds what is random. In an odd batch the image in the middle meets itself and stays as it is.
+
+        Raises:
+            ValueError: a batch of one image, which has nothing to be mixed with.
+        """
+        if len(pixels) < 2:
+            raise ValueError(
+                "a micro-batch of one image cannot be mixed: set run.micro_batch_size to 2 or more (null for each "
+                "process's whole share of run.batch_size), or mix.probability to 0"
+            )
+        with global_generators(draw):
+            # Not `Mixup.__call__`, which is these two lines and a refusal of odd batches.
+            coefficient = self._mixup._mix_batch(pixels)
+        return pixels, self._target(labels, self.num_classes, coefficient, self.label_smoothing)
