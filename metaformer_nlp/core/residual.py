@@ -32,7 +32,7 @@ def drop_path_rates(peak: float, depth: int) -> list[float]:
 
 
 class Residual(nn.Module):
-    """``res_scale * x + drop_path(layer_scale * y)``, y being what a branch made of x; or, without residual, y alone.
+    """``res_scale * x + layer_scale * drop_path(y)``, y being what a branch made of x; or, without residual, y alone.
 
     Both scales are one learned number a channel, and absent when their initial value is None (LayerScale: Touvron et
     al., 2021; ResScale: Shleifer et al., 2021). Without the shortcut there is no path left to drop.
@@ -65,13 +65,13 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Stream x and branch y, both (B, *S, C) -> (B, *S, C)."""
-        if self.layer_scale is not None:
-            y = y * self.layer_scale
         if not self.use_residual:
-            return y
+            return y if self.layer_scale is None else y * self.layer_scale
         if self.res_scale is not None:
             x = x * self.res_scale
-        return x + self.drop_path(y)
+        y = self.drop_path(y)
+        # One pass over memory: scaling and adding apart would write and read another map of this size.
+        return x + y if self.layer_scale is None else torch.addcmul(x, y, self.layer_scale)
 
     def extra_repr(self) -> str:
         return f"layer_scale={self.layer_scale_init}, res_scale={self.res_scale_init}, use_residual={self.use_residual}"
