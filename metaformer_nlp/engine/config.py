@@ -11,21 +11,43 @@ def _require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """AdamW and gradient clipping."""
+    """The optimizer and gradient clipping."""
 
+    name: Literal["adamw", "lamb"] = "adamw"
+    """AdamW of torch, or LAMB of timm, which scales each layer's step to its weights and limits the norm of the whole
+    gradient to 1 by itself.
+    """
     lr: float = 1e-3
     """Peak learning rate, reached at the end of the warmup."""
+    lr_batch_size: int | None = None
+    """The global batch that `lr` is meant for: with another one the learning rate is scaled linearly, and the start of
+    the run says so. None: `lr` as it is.
+    """
+    layer_decay: float | None = None
+    """Learning rate of a layer as a share of that of the layer above it: layer d of 0 (stem) ... N (head) gets
+    lr x layer_decay^(N - d). For fine-tuning; needs a task that numbers its layers. None: the same rate for all.
+    """
     weight_decay: float = 0.05
     """Decoupled weight decay. Biases, norms, layer scales and other one-dimensional parameters are never decayed."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of AdamW's two running averages."""
+    """Decay rates of the two running averages, of the gradient and of its square."""
     eps: float = 1e-8
-    """Added to AdamW's denominator."""
+    """Added to the denominator. LAMB's recipes use 1e-6."""
     clip_grad_norm: float | None = None
     """Largest allowed norm of the whole gradient; longer ones are scaled down. None: no clipping."""
 
     def __post_init__(self) -> None:
+        _require(self.name in ("adamw", "lamb"), f"optim.name is {self.name!r}; it must be one of adamw, lamb")
         _require(self.lr >= 0, f"optim.lr is {self.lr}; it must be >= 0")
+        _require(
+            self.lr_batch_size is None or self.lr_batch_size >= 1,
+            f"optim.lr_batch_size is {self.lr_batch_size}; it must be >= 1, or null for a learning rate that is not "
+            "scaled",
+        )
+        _require(
+            self.layer_decay is None or 0 < self.layer_decay <= 1,
+            f"optim.layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or null",
+        )
         _require(self.weight_decay >= 0, f"optim.weight_decay is {self.weight_decay}; it must be >= 0")
         _require(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
@@ -49,11 +71,25 @@ class ScheduleConfig:
     warmup_steps: int = 0
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     warmup_fraction: float = 0.0
-    """The same as a share of all steps; give one of the two."""
+    """The same as a share of the steps before the cooldown; give one of the three."""
+    warmup_epochs: float = 0.0
+    """The same in passes over the training data; give one of the three."""
+    warmup_start_lr: float | None = None
+    """Learning rate of the first step (or epoch) of the warmup; the peak is then that of the first one after it. None:
+    the first of n has peak / n, the last the peak.
+    """
     kind: Literal["cosine", "linear", "constant"] = "cosine"
     """What the learning rate does after the warmup: falls to `min_lr` along a cosine or a line, or stays."""
     min_lr: float = 0.0
     """The learning rate at the end of a cosine or linear fall."""
+    cooldown_epochs: float = 0.0
+    """Passes at `min_lr` that follow the `epochs`."""
+    decay_from: Literal["warmup_end", "start"] = "warmup_end"
+    """Where the fall begins: after the warmup, at the peak; or at the first step, so that the warmup hides its first
+    part and the peak itself is not quite reached (timm).
+    """
+    update_every: Literal["step", "epoch"] = "step"
+    """Whether the learning rate changes at each optimizer step, or at the beginning of each epoch only (timm)."""
 
     def __post_init__(self) -> None:
         _require(
@@ -67,15 +103,30 @@ class ScheduleConfig:
             0 <= self.warmup_fraction <= 1,
             f"schedule.warmup_fraction is {self.warmup_fraction}; it must be between 0 and 1",
         )
+        for name in ("warmup_epochs", "cooldown_epochs"):
+            _require(getattr(self, name) >= 0, f"schedule.{name} is {getattr(self, name)}; it must be >= 0")
         _require(
-            not (self.warmup_steps and self.warmup_fraction),
-            "schedule.warmup_steps and schedule.warmup_fraction are both given; give one of the two",
+            sum(value > 0 for value in (self.warmup_steps, self.warmup_fraction, self.warmup_epochs)) <= 1,
+            f"schedule.warmup_steps {self.warmup_steps}, schedule.warmup_fraction {self.warmup_fraction} and "
+            f"schedule.warmup_epochs {self.warmup_epochs} say the same thing; give one of the three",
+        )
+        _require(
+            self.warmup_start_lr is None or self.warmup_start_lr >= 0,
+            f"schedule.warmup_start_lr is {self.warmup_start_lr}; it must be >= 0, or null",
         )
         _require(
             self.kind in ("cosine", "linear", "constant"),
             f"schedule.kind is {self.kind!r}; it must be one of cosine, linear, constant",
         )
         _require(self.min_lr >= 0, f"schedule.min_lr is {self.min_lr}; it must be >= 0")
+        _require(
+            not self.cooldown_epochs or (self.epochs is not None and self.kind != "constant"),
+            f"schedule.cooldown_epochs is {self.cooldown_epochs}; it follows schedule.epochs and a learning rate that "
+            "falls: give epochs instead of steps and the kind cosine or linear, or no cooldown",
+        )
+        for name, allowed in (("decay_from", ("warmup_end", "start")), ("update_every", ("step", "epoch"))):
+            value = getattr(self, name)
+            _require(value in allowed, f"schedule.{name} is {value!r}; it must be one of {', '.join(allowed)}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +142,17 @@ class RunConfig:
     processes.
     """
     micro_batch_size: int | None = None
-    """Samples per process and forward pass; the rest of the batch is accumulated. None: batch_size / processes."""
+    """Samples per process and forward pass, at most: the largest number that divides each process's share of the batch
+    and is not above this; the rest of the batch is accumulated. None: the whole share.
+    """
+    fit_batch: bool = False
+    """Lower the global batch to the training set's size, and to a multiple of the number of processes, where it does
+    not fit; the start of the run says so. The learning rate follows if optim.lr_batch_size is given.
+    """
+    augmentation_repeats: int = 1
+    """How many times in a row each sample comes, augmented differently each time (repeated augmentation, arXiv
+    1902.05509, 2012.12877). An epoch stays as long as the training set and so sees a part of it.
+    """
     eval_batch_size: int = 64
     """Samples per evaluation batch of one process. Metrics do not depend on the number of processes."""
     eval_every: int | None = None
@@ -100,6 +161,14 @@ class RunConfig:
     """Optimizer steps between checkpoints. None: only at the end and on a stop signal."""
     keep_checkpoints: int = 2
     """Newest checkpoints to keep. 0: one while training, none once the run has finished."""
+    keep_best: str | None = None
+    """Metric, such as validation/accuracy, whose best evaluation's checkpoint is kept as well; at the end its model is
+    in the folder model-best. Higher is better, but not if the name ends with "loss".
+    """
+    ema_decay: float | None = None
+    """Decay rate of an exponential moving average of the weights, such as 0.9999; evaluation and the saved model use
+    the average. None: the weights themselves.
+    """
     log_every: int = 10
     """Optimizer steps between training lines of metrics.jsonl; the loss is the mean over all samples since the last
     line.
@@ -115,7 +184,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _require(bool(str(self.folder)), "run.folder is empty; name the folder of the run, for example runs/first")
-        for name in ("batch_size", "eval_batch_size", "log_every"):
+        for name in ("batch_size", "augmentation_repeats", "eval_batch_size", "log_every"):
             value = getattr(self, name)
             _require(value >= 1, f"run.{name} is {value}; it must be >= 1")
         for name in ("micro_batch_size", "eval_every", "save_every"):
@@ -124,6 +193,14 @@ class RunConfig:
         for name in ("keep_checkpoints", "num_workers", "seed"):
             value = getattr(self, name)
             _require(value >= 0, f"run.{name} is {value}; it must be >= 0")
+        _require(
+            self.keep_best is None or "/" in self.keep_best,
+            f"run.keep_best is {self.keep_best!r}; it must be split/metric, such as validation/accuracy, or null",
+        )
+        _require(
+            self.ema_decay is None or 0 < self.ema_decay < 1,
+            f"run.ema_decay is {self.ema_decay}; it must be between 0 and 1, or null for no average",
+        )
         _require(
             self.mixed_precision in (None, "no", "bf16", "fp16"),
             f"run.mixed_precision is {self.mixed_precision!r}; it must be one of no, bf16, fp16, or null",
