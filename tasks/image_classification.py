@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
+from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
 from tasks.plugins import import_plugins
@@ -131,7 +132,7 @@ class ImageClassification:
         if height != width:
             raise ValueError(f"data.image_size: images are square here, not {height} x {width}")
         train, validation = load_sources(config.data, height)
-        names = dict(enumerate(train.classes))
+        names = dict(enumerate(readable_names(train)))
         self.num_classes = len(names)
         self._overrides = overrides | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
         self._sources = {"train": train, "validation": validation}

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasks.digits import CanvasConfig, DigitsOnCanvas
+from tasks.image_classes import read_class_file, readable_names
 from tasks.image_folder import FolderImages, read_folder
 from tasks.image_table import Columns, read_hub, read_parquet
 from vision.transforms import AugmentConfig, Picture
@@ -36,6 +37,8 @@ class DataConfig:
     """digits (embedded), folder, parquet, or the name of a data set of the Hugging Face hub."""
     root: str | None = None
     """Folder that holds the data; for folder and parquet."""
+    revision: str | None = None
+    """hub: branch, tag or commit of the data set; null: its main branch. A commit makes a run repeatable."""
     image_size: int | None = None
     """Pixels of the side that the model sees; null: what the model's row says."""
     crop_pct: float | None = None
@@ -50,6 +53,9 @@ class DataConfig:
     """parquet and hub: column of the images; null: found by its type or name."""
     label_column: str | None = None
     """parquet and hub: column of the classes; null: found by its type or name."""
+    class_file: str | None = None
+    """Text file with one class (folder name) a line; the number of the line, from 0, is the label. imagenet: the 1000
+    synsets of ImageNet-1K. null: the folders that there are, sorted, or the class names of the table."""
     apply_exif: bool = False
     """Turn images as their EXIF entry says. ImageNet's published accuracies are measured without."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -61,7 +67,8 @@ class ImageSource(Protocol):
 
     @property
     def classes(self) -> Sequence[str]:
-        """Names of the classes; a label is an index into it."""
+        """Names of the classes, as folders are called; a label is an index into it. A source whose classes have other
+        names for people gives those as ``class_names``: :func:`tasks.image_classes.readable_names`."""
 
     @property
     def labels(self) -> np.ndarray:
@@ -84,7 +91,10 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
     """
     sources: tuple[ImageSource, ...]
     columns = Columns(config.image_column, config.label_column)
+    class_list = None if config.class_file is None else read_class_file(config.class_file)
     if config.name == "digits":
+        if class_list is not None:
+            raise ValueError("data.class_file: digits has its own ten classes; set it to null")
         sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
     elif config.name in ("folder", "parquet"):
         if config.root is None:
@@ -93,11 +103,11 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         if not root.is_dir():
             raise ValueError(f"data.root {root}: no such folder (looked in {Path.cwd()})")
         if config.name == "folder":
-            sources = read_folder(root, config.validation_fraction, config.apply_exif)
+            sources = read_folder(root, config.validation_fraction, config.apply_exif, class_list)
         else:
-            sources = read_parquet(root, columns, config.apply_exif)
+            sources = read_parquet(root, columns, config.apply_exif, class_list)
     else:
-        sources = read_hub(config.name, columns, config.apply_exif)
+        sources = read_hub(config.name, config.revision, columns, config.apply_exif, class_list)
     limits = config.max_train_samples, config.max_eval_samples
     for source, limit, part in zip(sources, limits, ("train", "eval"), strict=True):
         if limit is not None and not 1 <= limit <= len(source):
@@ -136,7 +146,7 @@ class Subset:
     """``size`` samples of ``source``, a fixed random choice, in the source's order."""
 
     def __init__(self, source: ImageSource, size: int) -> None:
-        self.source, self.classes = source, source.classes
+        self.source, self.classes, self.class_names = source, source.classes, readable_names(source)
         self.indices = np.sort(np.random.default_rng(len(source)).permutation(len(source))[:size])
         self.labels = source.labels[self.indices]
 

@@ -9,19 +9,24 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.image_classes import ClassList, say
 from vision.images import load_rgb
 from vision.transforms import Picture
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+HELD_OUT = ("val", "validation", "test")
+"""Folders that may hold the validation part; the first that is there."""
 
 
 class FolderImages:
     """Files below ``root``, one folder a class; names are paths relative to ``root``."""
 
     def __init__(
-        self, root: Path, files: list[str], labels: Sequence[int], classes: Sequence[str], apply_exif: bool
+        self, root: Path, files: list[str], labels: Sequence[int], classes: ClassList, apply_exif: bool
     ) -> None:
-        self.root, self.files, self.classes, self.apply_exif = root, files, classes, apply_exif
+        self.root, self.files, self.apply_exif = root, files, apply_exif
+        self.classes, self.class_names = classes.ids, classes.names
         self.labels = np.asarray(labels, dtype=np.int64)
 
     def __len__(self) -> int:
@@ -34,57 +39,82 @@ class FolderImages:
         return load_rgb(self.root / self.files[index], apply_exif=self.apply_exif)
 
 
-def read_folder(root: Path, validation_fraction: float, apply_exif: bool) -> tuple[FolderImages, FolderImages]:
+def read_folder(
+    root: Path, validation_fraction: float, apply_exif: bool, class_list: ClassList | None = None
+) -> tuple[FolderImages, FolderImages]:
     """The training and the validation part of ``root``; see :mod:`tasks.image_data` for the layouts.
 
+    ``class_list`` numbers the classes; a class of it may lack its folder. Without it the folders themselves are the
+    classes, in the order of their names, and both parts need the same ones.
+
     Raises:
-        ValueError: an empty class folder, class folders that differ between the parts, too few images to divide.
+        ValueError: an empty class folder, one that is not in the list, class folders that differ between the parts,
+            too few images to divide.
     """
-
-    def part(files: list[str], labels: list[int]) -> FolderImages:
-        return FolderImages(root, files, labels, classes, apply_exif)
-
     train = "train" if (root / "train").is_dir() else ""
-    classes = _class_folders(root / train)
-    files, labels = _list_images(root, train, classes)
-    held_out = next((name for name in ("val", "validation", "test") if train and (root / name).is_dir()), None)
-    if held_out is not None:
-        found = _class_folders(root / held_out)
-        if found != classes:
-            raise ValueError(
-                f"{root / held_out} does not have the classes of {root / train}: "
-                f"missing {sorted(set(classes) - set(found)) or 'none'}, "
-                f"unknown {sorted(set(found) - set(classes)) or 'none'}. Both need the same class folders."
-            )
-        return part(files, labels), part(*_list_images(root, held_out, classes))
-    # By a hash of the name, not by position: a file that is added later moves hardly any other to the other part.
-    count = round(len(files) * validation_fraction)
-    if not 0 < count < len(files):
+    held_out = next((name for name in HELD_OUT if train and (root / name).is_dir()), None)
+    folders = _class_folders(root / train, class_list)
+    classes = class_list or ClassList(tuple(folders), tuple(folders), str(root / train))
+    if held_out is None:
+        return _divide(root, *_list_images(root, train, folders, classes), classes, validation_fraction, apply_exif)
+    found = _class_folders(root / held_out, class_list)
+    if class_list is None and found != folders:
         raise ValueError(
-            f"{root} has no validation part (val/), and data.validation_fraction {validation_fraction} of its "
-            f"{len(files)} images leaves {count} for validation and {len(files) - count} for training"
+            f"{root / held_out} does not have the classes of {root / train}: "
+            f"missing {sorted(set(folders) - set(found)) or 'none'}, "
+            f"unknown {sorted(set(found) - set(folders)) or 'none'}. Both need the same class folders; or number the "
+            f"classes by a file (--data.class_file), then folders may be missing."
         )
-    order = sorted(range(len(files)), key=lambda index: hashlib.sha256(os.fsencode(files[index])).digest())
-    chosen = [sorted(order[count:]), sorted(order[:count])]
-    first, second = (part([files[i] for i in rows], [labels[i] for i in rows]) for rows in chosen)
+    first, second = (
+        FolderImages(root, *_list_images(root, part, names, classes), classes, apply_exif)
+        for part, names in ((train, folders), (held_out, found))
+    )
     return first, second
 
 
-def _class_folders(folder: Path) -> list[str]:
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if len(classes) < 2:
-        raise ValueError(f"{folder}: needs one folder for each class, at least two; found {classes or 'none'}")
-    return classes
+def _divide(
+    root: Path, files: list[str], labels: list[int], classes: ClassList, fraction: float, apply_exif: bool
+) -> tuple[FolderImages, FolderImages]:
+    """Cut one list of images in two, by a hash of the name and not by position: a file that is added later moves
+    hardly any other to the other part."""
+    count = round(len(files) * fraction)
+    if not 0 < count < len(files):
+        raise ValueError(
+            f"{root} has no validation part (val/), and data.validation_fraction {fraction} of its "
+            f"{len(files)} images leaves {count} for validation and {len(files) - count} for training"
+        )
+    order = sorted(range(len(files)), key=lambda index: hashlib.sha256(os.fsencode(files[index])).digest())
+    first, second = (
+        FolderImages(root, [files[i] for i in rows], [labels[i] for i in rows], classes, apply_exif)
+        for rows in (sorted(order[count:]), sorted(order[:count]))
+    )
+    return first, second
 
 
-def _list_images(root: Path, part: str, classes: Sequence[str]) -> tuple[list[str], list[int]]:
+def _class_folders(folder: Path, class_list: ClassList | None) -> list[str]:
+    """Names of the class folders, sorted; of those in ``class_list`` at least one, otherwise at least two."""
+    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    if len(found) < (1 if class_list else 2):
+        raise ValueError(
+            f"{folder}: needs one folder for each class, at least two; found {found or 'none'}. Images that lie side "
+            "by side have no class: sort them into folders, as ImageNet's validation images."
+        )
+    if class_list is not None:
+        class_list.check_known(found, str(folder))
+        if len(found) < len(class_list.ids):
+            say(f"{folder}: {len(found)} of the {len(class_list.ids)} classes of {class_list.origin} have a folder")
+    return found
+
+
+def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassList) -> tuple[list[str], list[int]]:
     """Paths relative to ``root``, sorted within each class, and their labels. Hidden files are no images."""
     files: list[str] = []
     labels: list[int] = []
-    for label, class_name in enumerate(classes):
+    numbers = classes.labels
+    for class_name in folders:
         found = []
-        for directory, folders, names in os.walk(root / part / class_name, followlinks=True):
-            folders[:] = [name for name in folders if not name.startswith(".")]
+        for directory, below, names in os.walk(root / part / class_name, followlinks=True):
+            below[:] = [name for name in below if not name.startswith(".")]
             relative = os.path.relpath(directory, root)
             found += [
                 f"{relative}/{name}"
@@ -97,5 +127,5 @@ def _list_images(root: Path, part: str, classes: Sequence[str]) -> tuple[list[st
                 f"Put images into it or remove it; leaving it out silently would shift the labels of other classes."
             )
         files += sorted(found)
-        labels += [label] * len(found)
+        labels += [numbers[class_name]] * len(found)
     return files, labels

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tasks.image_classes import ClassList
 from vision.images import BadImage, load_rgb
 from vision.transforms import Picture
 
@@ -39,14 +39,15 @@ class TableImages:
     """
 
     def __init__(
-        self, images: pa.ChunkedArray, labels: np.ndarray, classes: Sequence[str], origins: Origins, apply_exif: bool
+        self, images: pa.ChunkedArray, labels: np.ndarray, classes: ClassList, origins: Origins, apply_exif: bool
     ) -> None:
-        self.classes, self.labels, self.apply_exif = classes, labels, apply_exif
+        self.classes, self.class_names = classes.ids, classes.names
+        self.labels, self.apply_exif = labels, apply_exif
         self._origins = [name for name, _ in origins]
         self._origin_starts = np.cumsum([0, *(rows for _, rows in origins)])
         self._chunks = images.chunks
         self._starts = np.cumsum([0, *(len(chunk) for chunk in images.chunks)])
-        _check_labels(labels, len(classes), self.name)
+        check_labels(labels, len(classes.ids), self.name)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,7 +69,9 @@ class TableImages:
         return load_rgb(source, self.name(index), apply_exif=self.apply_exif)
 
 
-def read_parquet(root: Path, columns: Columns, apply_exif: bool) -> tuple[TableImages, TableImages]:
+def read_parquet(
+    root: Path, columns: Columns, apply_exif: bool, class_list: ClassList | None = None
+) -> tuple[TableImages, TableImages]:
     """``root/train*.parquet`` and ``root/validation*``, ``val*`` or ``test*.parquet``, the first that is there.
 
     Raises:
@@ -82,7 +85,7 @@ def read_parquet(root: Path, columns: Columns, apply_exif: bool) -> tuple[TableI
             wanted = " or ".join(f"{prefix}*.parquet" for prefix in prefixes)
             raise ValueError(f"data.root {root}: no file {wanted} for the {part} part")
         parts.append(_read_files(files))
-    return _table_sources(parts, columns, apply_exif)
+    return _table_sources(parts, columns, apply_exif, class_list)
 
 
 def _read_files(files: list[Path]) -> tuple[pa.Table, Origins]:
@@ -105,7 +108,9 @@ def _read_files(files: list[Path]) -> tuple[pa.Table, Origins]:
         raise ValueError(f"{', '.join(map(str, files))}: cannot be read as one table: {error}") from error
 
 
-def read_hub(name: str, columns: Columns, apply_exif: bool) -> tuple[TableImages, TableImages]:
+def read_hub(
+    name: str, revision: str | None, columns: Columns, apply_exif: bool, class_list: ClassList | None = None
+) -> tuple[TableImages, TableImages]:
     """The splits train and validation (or test) of a data set of the Hugging Face hub.
 
     Raises:
@@ -114,21 +119,21 @@ def read_hub(name: str, columns: Columns, apply_exif: bool) -> tuple[TableImages
     from datasets import load_dataset
 
     try:
-        splits = load_dataset(name)
+        splits = load_dataset(name, revision=revision)
     except Exception as error:  # no network, no such data set, no access: one message for a dozen types
         raise ValueError(
-            f"data.name {name!r} is none of digits, folder, parquet, and it could not be loaded from the "
-            f"Hugging Face hub either: {type(error).__name__}: {error}"
+            f"data.name {name!r} is none of digits, folder, parquet, webdataset, and it could not be loaded from the "
+            f"Hugging Face hub either (revision {revision or 'main'}): {type(error).__name__}: {error}"
         ) from error
     held_out = next((split for split in ("validation", "val", "test") if split in splits), None)
     if "train" not in splits or held_out is None:
         raise ValueError(f"{name}: needs the splits train and validation or test; it has {sorted(splits)}")
     parts = [(splits[split].data.table, [(f"{name} {split}", len(splits[split]))]) for split in ("train", held_out)]
-    return _table_sources(parts, columns, apply_exif)
+    return _table_sources(parts, columns, apply_exif, class_list)
 
 
 def _table_sources(
-    parts: list[tuple[pa.Table, Origins]], columns: Columns, apply_exif: bool
+    parts: list[tuple[pa.Table, Origins]], columns: Columns, apply_exif: bool, class_list: ClassList | None
 ) -> tuple[TableImages, TableImages]:
     train = parts[0][0]
     features = _features(train)
@@ -142,7 +147,7 @@ def _table_sources(
         if missing:
             raise ValueError(f"{where}: no column {missing}; it has {table.column_names}")
         names = _features(table).get(label, {}).get("names")
-        if None not in (classes, names) and names != classes:
+        if class_list is None and None not in (classes, names) and names != classes:
             raise ValueError(
                 f"{where}: column {label} numbers the classes {names}, but {parts[0][1][0][0]} numbers them {classes}; "
                 "both parts need the same names in the same order"
@@ -150,10 +155,26 @@ def _table_sources(
         labels = table[label].to_numpy()
         if labels.dtype.kind not in "iu":
             raise ValueError(f"{where}: column {label} must hold whole class numbers, not {table[label].type} or gaps")
-        if classes is None:  # a plain integer column: as many classes as the training part has
+        if len(labels) == 0:
+            raise ValueError(f"{where}: no rows; a part needs at least one image")
+        if class_list is not None:
+            labels = _renumber(labels, names, class_list, where)
+        elif classes is None:  # a plain integer column: as many classes as the training part has
             classes = [str(number) for number in range(int(labels.max()) + 1)]
-        sources.append(TableImages(table[image], labels.astype(np.int64), classes, origins, apply_exif))
+        shown = class_list or ClassList(tuple(classes), tuple(classes), where)
+        sources.append(TableImages(table[image], labels.astype(np.int64), shown, origins, apply_exif))
     return sources[0], sources[1]
+
+
+def _renumber(labels: np.ndarray, names: list[str] | None, class_list: ClassList, where: str) -> np.ndarray:
+    """The labels of the class file for those of a table that numbers its classes by ``names``; numbers without names
+    are taken to be the class file's already."""
+    if names is None:
+        return labels
+    class_list.check_known(names, where)
+    numbers = np.array([class_list.labels[name] for name in names])
+    known = (labels >= 0) & (labels < len(names))
+    return np.where(known, numbers[labels.clip(0, len(names) - 1)], -1)
 
 
 def _features(table: pa.Table) -> dict[str, Any]:
@@ -183,7 +204,7 @@ def _find_column(
     return found[0]
 
 
-def _check_labels(labels: np.ndarray, num_classes: int, name: Any) -> None:
+def check_labels(labels: np.ndarray, num_classes: int, name: Any) -> None:
     """``name(index)`` says what to call a wrong sample."""
     wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
     if len(wrong):
