@@ -9,7 +9,6 @@ from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.processes import on_first, start_processes
 from metaformer_nlp.engine.record import RunFolder
 from metaformer_nlp.engine.run import Run, shown
-from metaformer_nlp.engine.schedule import learning_rate, total_steps
 from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
 from metaformer_nlp.engine.task import Batch, Task
 
@@ -50,15 +49,14 @@ def run_training(
         for split, data in {"train": task.train_data, **task.eval_data}.items():
             if len(data) == 0:
                 raise ValueError(f"the data of split {split!r} has no samples; check the configuration's data options")
-        total = total_steps(schedule, len(task.train_data), run.batch_size)
-        work = Run(task, accelerator, folder, optim, run, total, resolved)
+        work = Run(task, accelerator, folder, optim, schedule, run, resolved)
         work.resume()
         with closing(work.batches()) as batches:
-            _train(work, batches, optim.lr, schedule, stop)
+            _train(work, batches, stop)
         return work.finish()
 
 
-def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleConfig, stop: StopRequest) -> None:
+def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
     """From where the run stands to its last step, evaluated and saved."""
     progress, config, total = work.progress, work.config, work.total
 
@@ -78,7 +76,7 @@ def _train(work: Run, batches: Iterator[Batch], peak: float, schedule: ScheduleC
                 raise SystemExit(EXIT_CODE)
             if progress.step == total:
                 return
-            rate = learning_rate(progress.step, total, peak, schedule)
+            rate = work.rate()
             done = work.update(rate, batches, stop)
             if due(config.log_every):
                 work.log_window(rate, done.gradient_norm)

@@ -82,20 +82,18 @@ class BatchLayout:
 
     @classmethod
     def of(cls, batch_size: int, micro_batch_size: int | None, world_size: int) -> "BatchLayout":
-        """Derive the accumulation; ValueError if the batch cannot be cut evenly."""
+        """The cut with the largest micro-batch that is not above `micro_batch_size` (None: no limit) and divides each
+        process's share; ValueError if the batch cannot be dealt evenly.
+        """
         if batch_size % world_size:
             raise ValueError(
                 f"run.batch_size {batch_size} cannot be dealt evenly to {world_size} processes; use a multiple of "
-                f"{world_size} (for example {-(-batch_size // world_size) * world_size}) or another number of processes"
+                f"{world_size} (for example {-(-batch_size // world_size) * world_size}), another number of "
+                "processes, or run.fit_batch true to have it lowered"
             )
         share = batch_size // world_size
-        micro = share if micro_batch_size is None else micro_batch_size
-        if share % micro:
-            allowed = ", ".join(str(size) for size in range(1, share + 1) if share % size == 0)
-            raise ValueError(
-                f"run.micro_batch_size {micro} does not divide the {share} samples of each process "
-                f"(run.batch_size {batch_size} on {world_size} processes); use one of {allowed}, or null for {share}"
-            )
+        limit = share if micro_batch_size is None else min(micro_batch_size, share)
+        micro = next(size for size in range(limit, 0, -1) if share % size == 0)
         return cls(batch_size, micro, share // micro, world_size)
 
     def positions(self, start: int, micro: int, rank: int) -> range:

@@ -111,6 +111,8 @@ def differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
 def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what: str) -> None:
     """ValueError that lists the differing keys."""
     if lines := differences(stored, given):
+        if any(line.startswith("fitted.") for line in lines):
+            lines.append("(the fitted batch follows from the numbers of processes and samples; use as many as before)")
         raise ValueError(
             f"{where} belongs to a run with {what} (stored -> given):\n  "
             + "\n  ".join(lines)

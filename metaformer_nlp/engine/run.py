@@ -13,12 +13,14 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from metaformer_nlp.engine import checkpoint
-from metaformer_nlp.engine.config import OptimConfig, RunConfig
+from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.optimizer import build_optimizer
-from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed, seed_torch
+from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
 from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
+from metaformer_nlp.engine.scaling import scale
+from metaformer_nlp.engine.schedule import learning_rate, total_steps
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
@@ -33,15 +35,18 @@ class Run:
     """Everything here is done by all processes together; only the first writes."""
 
     def __init__(
-        self, task: Task, accelerator: Accelerator, folder: RunFolder, optim: OptimConfig, run: RunConfig, total: int,
-        config: dict[str, Any],
+        self, task: Task, accelerator: Accelerator, folder: RunFolder, optim: OptimConfig,
+        schedule: ScheduleConfig, run: RunConfig, config: dict[str, Any],
     ) -> None:  # fmt: skip
-        """Build model and optimizer; the weights are a function of the seed. `total`: optimizer steps of the whole
-        run.
-        """
-        self.task, self.accelerator, self.folder, self.config, self.total = task, accelerator, folder, run, total
-        self.identity = plain({**config, "fingerprint": task.fingerprint()})
-        self.layout = BatchLayout.of(run.batch_size, run.micro_batch_size, accelerator.num_processes)
+        """Build model and optimizer; the weights are a function of the seed."""
+        self.task, self.accelerator, self.folder, self.config = task, accelerator, folder, run
+        self.schedule = schedule
+        self.scaling = scale(run, optim, len(task.train_data), accelerator.num_processes)
+        self.layout = self.scaling.layout
+        self.total = total_steps(schedule, len(task.train_data), self.layout.batch_size)
+        """Optimizer steps of the whole run."""
+        fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
+        self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
         self.samples = MicroBatches(len(task.train_data), run.seed, self.layout, accelerator.process_index)
         self.readers = (run.num_workers, ReaderStart(str(folder.lock_path), folder.lock_file))
         model = self._new_model().train()  # a pretrained model comes in evaluation mode
@@ -79,6 +84,8 @@ class Run:
             f"from step {progress.step} to {self.total} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
+        if self.scaling.note:
+            self.say(self.scaling.note)
         self.say(description)
         track(self.accelerator, self.config, flatten(self.identity))
 
@@ -93,6 +100,11 @@ class Run:
         # disable=None: tqdm itself looks whether its stream is a terminal.
         disable = None if self.accelerator.is_main_process else True
         return tqdm(total=self.total, initial=self.progress.step, unit="step", disable=disable, dynamic_ncols=True)
+
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        layout, samples = self.layout, self.samples
+        return learning_rate(self.progress.step, self.scaling.lr, self.schedule, samples.num_samples, layout.batch_size)
 
     def update(self, rate: float, batches: Iterator[Batch], stop: StopRequest) -> StepResult:
         """One optimizer step."""

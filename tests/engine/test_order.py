@@ -65,9 +65,7 @@ def test_a_sample_gets_its_own_generator_and_none_in_evaluation() -> None:
 @pytest.mark.parametrize(
     ("batch", "micro", "world", "words"),
     [
-        (10, None, 4, ["run.batch_size 10", "4 processes", "for example 12"]),
-        (12, 4, 2, ["run.micro_batch_size 4", "6 samples", "1, 2, 3, 6"]),
-        (12, 24, 1, ["run.micro_batch_size 24", "1, 2, 3, 4, 6, 12"]),
+        (10, None, 4, ["run.batch_size 10", "4 processes", "for example 12", "run.fit_batch true"]),
     ],
 )
 def test_a_batch_that_cannot_be_cut_says_what_can(batch: int, micro: int | None, world: int, words: list[str]) -> None:

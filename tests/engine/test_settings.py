@@ -9,6 +9,7 @@ from torch import nn
 
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.optimizer import build_optimizer, decay_groups
+from metaformer_nlp.engine.scaling import scale
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
 
 
@@ -20,7 +21,14 @@ from metaformer_nlp.engine.schedule import learning_rate, total_steps
         (ScheduleConfig, {"epochs": 0}, "schedule.epochs"),
         (ScheduleConfig, {"steps": -1}, "schedule.steps"),
         (ScheduleConfig, {"steps": 9, "warmup_fraction": 1.5}, "schedule.warmup_fraction"),
-        (ScheduleConfig, {"steps": 9, "warmup_fraction": 0.5, "warmup_steps": 3}, "one of the two"),
+        (ScheduleConfig, {"steps": 9, "warmup_fraction": 0.5, "warmup_steps": 3}, "one of the three"),
+        (ScheduleConfig, {"epochs": 9, "warmup_fraction": 0.5, "warmup_epochs": 3}, "one of the three"),
+        (ScheduleConfig, {"epochs": 9, "warmup_epochs": -1}, "schedule.warmup_epochs"),
+        (ScheduleConfig, {"epochs": 9, "warmup_start_lr": -1}, "schedule.warmup_start_lr"),
+        (ScheduleConfig, {"epochs": 9, "cooldown_epochs": 1, "kind": "constant"}, "schedule.cooldown_epochs"),
+        (ScheduleConfig, {"steps": 9, "cooldown_epochs": 1}, "schedule.cooldown_epochs"),
+        (ScheduleConfig, {"steps": 9, "decay_from": "end"}, "warmup_end, start"),
+        (ScheduleConfig, {"steps": 9, "update_every": "day"}, "step, epoch"),
         (ScheduleConfig, {"steps": 9, "kind": "cosin"}, "cosine, linear, constant"),
         (ScheduleConfig, {"steps": 9, "min_lr": -1}, "schedule.min_lr"),
         (OptimConfig, {"lr": -1}, "optim.lr"),
@@ -28,12 +36,18 @@ from metaformer_nlp.engine.schedule import learning_rate, total_steps
         (OptimConfig, {"eps": 0}, "optim.eps"),
         (OptimConfig, {"weight_decay": -1}, "optim.weight_decay"),
         (OptimConfig, {"clip_grad_norm": 0}, "null for no clipping"),
+        (OptimConfig, {"name": "sgd"}, "adamw, lamb"),
+        (OptimConfig, {"lr_batch_size": 0}, "optim.lr_batch_size"),
+        (OptimConfig, {"layer_decay": 1.5}, "optim.layer_decay"),
         (RunConfig, {"folder": "", "batch_size": 1}, "run.folder"),
         (RunConfig, {"folder": "x", "batch_size": 0}, "run.batch_size"),
         (RunConfig, {"folder": "x", "batch_size": 1, "micro_batch_size": 0}, "run.micro_batch_size"),
         (RunConfig, {"folder": "x", "batch_size": 1, "eval_every": 0}, "run.eval_every"),
         (RunConfig, {"folder": "x", "batch_size": 1, "seed": -1}, "run.seed"),
         (RunConfig, {"folder": "x", "batch_size": 1, "mixed_precision": "fp8"}, "no, bf16, fp16"),
+        (RunConfig, {"folder": "x", "batch_size": 1, "augmentation_repeats": 0}, "run.augmentation_repeats"),
+        (RunConfig, {"folder": "x", "batch_size": 1, "keep_best": "accuracy"}, "validation/accuracy"),
+        (RunConfig, {"folder": "x", "batch_size": 1, "ema_decay": 1.0}, "run.ema_decay"),
     ],
 )
 def test_a_wrong_value_is_named(kind: Any, options: dict, names: str) -> None:
@@ -45,22 +59,66 @@ def test_length_of_a_run() -> None:
     assert total_steps(ScheduleConfig(epochs=3), 100, 32) == 10
     assert total_steps(ScheduleConfig(epochs=0.5), 100, 50) == 1
     assert total_steps(ScheduleConfig(steps=7), 100, 32) == 7
+    assert total_steps(ScheduleConfig(epochs=3, cooldown_epochs=2), 100, 32) == 16
 
 
 def test_learning_rate() -> None:
     cosine = ScheduleConfig(steps=110, warmup_steps=10, min_lr=0.1)
-    rates = [learning_rate(step, 110, 1.0, cosine) for step in range(110)]
+    rates = [learning_rate(step, 1.0, cosine, 55, 1) for step in range(110)]
     assert rates[:10] == [(step + 1) / 10 for step in range(10)]
     assert rates[10] == 1.0
     assert math.isclose(rates[60], 0.55)
     assert all(later < earlier for earlier, later in pairwise(rates[10:]))
     assert 0.1 < rates[-1] < 0.101
     linear = ScheduleConfig(steps=100, kind="linear", warmup_fraction=0.2)
-    assert [learning_rate(step, 100, 1.0, linear) for step in (0, 19, 20, 60)] == [0.05, 1.0, 1.0, 0.5]
+    assert [learning_rate(step, 1.0, linear, 55, 1) for step in (0, 19, 20, 60)] == [0.05, 1.0, 1.0, 0.5]
     constant = ScheduleConfig(steps=100, kind="constant")
-    assert {learning_rate(step, 100, 0.3, constant) for step in range(100)} == {0.3}
+    assert {learning_rate(step, 0.3, constant, 55, 1) for step in range(100)} == {0.3}
     everything = ScheduleConfig(steps=4, warmup_fraction=1.0)
-    assert [learning_rate(step, 4, 1.0, everything) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert [learning_rate(step, 1.0, everything, 55, 1) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_learning_rate_by_epochs() -> None:
+    stairs = ScheduleConfig(
+        epochs=4, warmup_epochs=2, cooldown_epochs=1, min_lr=0.1, kind="linear", update_every="epoch"
+    )
+    rates = [learning_rate(step, 1.0, stairs, 10, 4) for step in range(total_steps(stairs, 10, 4))]
+    # Samples 0, 4 and 8 lie in epoch 0, samples 12 and 16 in epoch 1, and so on.
+    assert rates == pytest.approx([0.5] * 3 + [1.0] * 2 + [1.0] * 3 + [0.55] * 2 + [0.1] * 3)
+    ramp = ScheduleConfig(epochs=8, warmup_epochs=2, warmup_start_lr=0.2, kind="constant")
+    assert [learning_rate(step, 1.0, ramp, 10, 5) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    early = ScheduleConfig(epochs=8, warmup_epochs=2, kind="linear", decay_from="start")
+    assert [learning_rate(step, 1.0, early, 10, 10) for step in range(4)] == [0.5, 1.0, 0.75, 0.625]
+
+
+@pytest.mark.parametrize(
+    ("samples", "world", "options", "cut", "lr", "note"),
+    [
+        (90, 2, {"batch_size": 1024, "fit_batch": True, "lr_batch_size": 1024, "micro_batch_size": 128},
+         (90, 45, 1), 1e-3 * 90 / 1024,
+         "scaled: 90 training samples are fewer than run.batch_size 1024: global batch 90 = 45 x 1 x 2 processes, "
+         "lr 0.001 x 90/1024 = 8.79e-05"),
+        (5000, 2, {"batch_size": 1024, "fit_batch": True, "lr_batch_size": 1024, "micro_batch_size": 128},
+         (1024, 128, 4), 1e-3, None),
+        (5000, 3, {"batch_size": 1024, "fit_batch": True, "micro_batch_size": 128}, (1023, 31, 11), 1e-3,
+         "scaled: run.batch_size 1024 is no multiple of 3 processes: global batch 1023 = 31 x 11 x 3 processes"),
+        (5000, 1, {"batch_size": 2048, "lr_batch_size": 1024}, (2048, 2048, 1), 2e-3,
+         "scaled: lr 0.001 x 2048/1024 = 0.002"),
+        (5, 1, {"batch_size": 12, "micro_batch_size": 5}, (12, 4, 3), 1e-3, None),
+    ],
+)  # fmt: skip
+def test_scaling(samples: int, world: int, options: dict, cut: tuple, lr: float, note: str | None) -> None:
+    optim = OptimConfig(lr_batch_size=options.get("lr_batch_size"))
+    run = RunConfig(folder="x", **{name: value for name, value in options.items() if name != "lr_batch_size"})
+    found = scale(run, optim, samples, world)
+    assert (found.layout.batch_size, found.layout.micro_batch_size, found.layout.accumulation) == cut
+    assert found.lr == lr
+    assert found.note == note
+
+
+def test_a_batch_that_cannot_be_fitted() -> None:
+    with pytest.raises(ValueError, match=r"3 training samples.*4 processes.*at most 3"):
+        scale(RunConfig(folder="x", batch_size=8, fit_batch=True), OptimConfig(), 3, 4)
 
 
 def test_what_is_decayed() -> None:

@@ -170,6 +170,31 @@ def test_a_model_that_cannot_be_saved_leaves_no_result(tmp_path: Path, monkeypat
     assert [path.name for path in (tmp_path / "run" / "model").iterdir()] == ["weights.json"]
 
 
+@pytest.mark.distributed
+def test_a_batch_is_fitted_to_the_data_and_stays_what_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    options = {
+        "batch_size": 1024,
+        "fit_batch": True,
+        "lr_batch_size": 1024,
+        "steps": 3,
+        "kind": "constant",
+        "save_every": 1,
+    }
+    outcomes = launch(tmp_path / "run", 2, prepare=at_step(2, die), **options)
+    assert [outcome.code for outcome in outcomes] == [-9, -9], [outcome.said for outcome in outcomes]
+    said = (tmp_path / "run.rank0.log").read_text()
+    assert "scaled: 37 training samples are fewer than run.batch_size 1024: global batch 36 = 18 x 1 x 2" in said
+    assert "lr 0.01 x 36/1024 = 0.000352" in said
+    with pytest.raises(ValueError, match=r"fitted\.batch_size: 36 -> 37\n.*numbers of processes"):
+        toy.train(tmp_path / "run", **options)
+    outcomes = launch(tmp_path / "run", 2, **options)
+    assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.said for outcome in outcomes]
+    assert [line["lr"] for line in lines(tmp_path / "run") if "lr" in line] == 2 * [0.01 * 36 / 1024]
+    capsys.readouterr()
+    toy.train(tmp_path / "other", batch_size=12, fit_batch=True, lr_batch_size=12)
+    assert "scaled" not in capsys.readouterr().out
+
+
 def test_the_engine_knows_nothing_of_ours() -> None:
     folder = Path(checkpoint.__file__).parent
     wrong = ("metaformer_nlp.core", "metaformer_nlp.text", "metaformer_nlp.study", "import vision", "import tasks")

@@ -1,0 +1,58 @@
+"""The engine's part of the published recipes against timm's own functions: learning rate, weight decay, layer decay."""
+
+import pytest
+import torch
+from timm.optim import param_groups_weight_decay
+from timm.scheduler import create_scheduler_v2
+
+import vision
+from metaformer_nlp.engine.config import OptimConfig, ScheduleConfig
+from metaformer_nlp.engine.optimizer import build_optimizer
+from metaformer_nlp.engine.schedule import learning_rate, total_steps
+
+POOLFORMER = {"epochs": 300, "warmup_epochs": 5, "warmup_start_lr": 1e-6, "min_lr": 1e-5, "cooldown_epochs": 10}
+CAFORMER = POOLFORMER | {"warmup_epochs": 20}
+
+
+@pytest.mark.parametrize(("options", "peak"), [(POOLFORMER, 1e-3), (POOLFORMER, 4e-3), (CAFORMER, 8e-3)])
+@pytest.mark.parametrize("update_every", ["epoch", "step"])
+def test_the_learning_rate_is_that_of_timm(options: dict, peak: float, update_every: str) -> None:
+    """As timm's train.py calls its scheduler: at the start, after each update and after each epoch."""
+    updates = 5
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    theirs, epochs = create_scheduler_v2(
+        optimizer,
+        sched="cosine",
+        num_epochs=options["epochs"],
+        warmup_epochs=options["warmup_epochs"],
+        warmup_lr=options["warmup_start_lr"],
+        min_lr=options["min_lr"],
+        cooldown_epochs=options["cooldown_epochs"],
+        step_on_epochs=update_every == "epoch",
+        updates_per_epoch=updates,
+    )
+    expected = []
+    for epoch in range(epochs):
+        for update in range(updates):
+            expected.append(optimizer.param_groups[0]["lr"])
+            theirs.step_update(epoch * updates + update + 1)
+        theirs.step(epoch + 1)
+    schedule = ScheduleConfig(**options, decay_from="start", update_every=update_every)
+    assert total_steps(schedule, 16 * updates, 16) == len(expected) == 310 * updates
+    found = [learning_rate(step, peak, schedule, 16 * updates, 16) for step in range(len(expected))]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "poolformer_m36"])
+def test_the_same_weights_are_decayed_as_by_timm(name: str) -> None:
+    with torch.device("meta"):
+        model = vision.create_model(name)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    ours = build_optimizer(model, OptimConfig(weight_decay=0.05))
+    theirs = param_groups_weight_decay(model, weight_decay=0.05)
+
+    def sides(groups: list) -> dict[float, set[str]]:
+        return {group["weight_decay"]: {names[parameter] for parameter in group["params"]} for group in groups}
+
+    assert sides(ours.param_groups) == sides(theirs)
+    assert set(sides(theirs)) == {0.0, 0.05}
