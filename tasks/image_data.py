@@ -1,9 +1,11 @@
-"""Labelled images from four kinds of places, all looking the same: an :class:`ImageSource` of (picture, label, name).
+"""Labelled images from five kinds of places, all looking the same: an :class:`ImageSource` of (picture, label, name).
 
 - ``digits``: :mod:`tasks.digits`, embedded, nothing to download.
 - ``folder``: ``root/train/<class>/*`` and ``root/val/<class>/*`` as ImageNet is laid out, or ``root/<class>/*``, of
   which a fixed share is then kept for validation.
 - ``parquet``: ``root/train-*.parquet`` and ``root/validation-*`` (or ``test-*``), the layout of the Hugging Face hub.
+- ``webdataset``: ``root/train-*.tar`` and ``root/val-*.tar`` (or ``validation-*``, ``test-*``); see
+  :mod:`tasks.image_shards`.
 - any other name: a data set of the Hugging Face hub.
 
 Labels are checked once, at the start: a wrong one is an error that names its file or row. Pictures are decoded when
@@ -14,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ import numpy as np
 from tasks.digits import CanvasConfig, DigitsOnCanvas
 from tasks.image_classes import read_class_file, readable_names
 from tasks.image_folder import FolderImages, read_folder
+from tasks.image_shards import ShardImages, read_shards
 from tasks.image_table import Columns, read_hub, read_parquet
 from vision.transforms import AugmentConfig, Picture
 
@@ -34,9 +36,9 @@ class DataConfig:
     """Where the images come from and how they are shown to the model."""
 
     name: str = "digits"
-    """digits (embedded), folder, parquet, or the name of a data set of the Hugging Face hub."""
+    """digits (embedded), folder, parquet, webdataset (tar shards), or the name of a data set of the hub."""
     root: str | None = None
-    """Folder that holds the data; for folder and parquet."""
+    """Folder that holds the data; for folder, parquet and webdataset."""
     revision: str | None = None
     """hub: branch, tag or commit of the data set; null: its main branch. A commit makes a run repeatable."""
     image_size: int | None = None
@@ -96,7 +98,7 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         if class_list is not None:
             raise ValueError("data.class_file: digits has its own ten classes; set it to null")
         sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
-    elif config.name in ("folder", "parquet"):
+    elif config.name in ("folder", "parquet", "webdataset"):
         if config.root is None:
             raise ValueError(f"data.name {config.name} needs --data.root, the folder that holds the images")
         root = Path(config.root).expanduser()
@@ -104,6 +106,8 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
             raise ValueError(f"data.root {root}: no such folder (looked in {Path.cwd()})")
         if config.name == "folder":
             sources = read_folder(root, config.validation_fraction, config.apply_exif, class_list)
+        elif config.name == "webdataset":
+            sources = read_shards(root, config.apply_exif, class_list)
         else:
             sources = read_parquet(root, columns, config.apply_exif, class_list)
     else:
@@ -121,7 +125,7 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
 def fingerprint(source: ImageSource) -> dict[str, Any]:
     """What tells one state of a data set from another: size, and a hash over classes, names and labels.
 
-    Of images in a folder also the sizes of their files, so that a replaced image is noticed.
+    Of images in folders and shards also the sizes of their files, so that a replaced image is noticed.
     """
     digest = hashlib.sha256(json.dumps(list(source.classes)).encode())
     digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
@@ -134,10 +138,10 @@ def fingerprint(source: ImageSource) -> dict[str, Any]:
 def _file_size(source: ImageSource, index: int) -> bytes:
     if isinstance(source, Subset):
         return _file_size(source.source, int(source.indices[index]))
-    if not isinstance(source, FolderImages):
+    if not isinstance(source, (FolderImages, ShardImages)):
         return b""
     try:
-        return b"%d\0" % os.stat(source.root / source.files[index]).st_size
+        return b"%d\0" % source.file_size(index)
     except OSError:  # a broken link: named when the image is read
         return b"missing\0"
 

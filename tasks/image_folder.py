@@ -35,6 +35,10 @@ class FolderImages:
     def name(self, index: int) -> str:
         return self.files[index]
 
+    def file_size(self, index: int) -> int:
+        """Bytes of the file; OSError if it is not there."""
+        return os.stat(self.root / self.files[index]).st_size
+
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         return load_rgb(self.root / self.files[index], apply_exif=self.apply_exif)
 

@@ -1,0 +1,258 @@
+"""Images in tar files, as the WebDataset library writes them, read in any order.
+
+A shard is a plain tar file; files that follow each other and share a name up to its first dot are one sample
+(``000017.jpg`` and ``000017.cls``): an image (any of :data:`tasks.image_folder.IMAGE_SUFFIXES`), and its class as the
+text of ``.cls`` or as "label" in ``.json``: a number, or a class name of the class file.
+
+WebDataset's own readers stream shards and shuffle within a buffer. Here the order of an epoch is a function of (seed,
+epoch), so every sample must be within reach: the shards are scanned once for where each image lies, and this index is
+kept in the cache until a shard changes. A read opens the shard, reads one range and closes it: nothing is shared
+between reader processes, and no limit of open files is met.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import numpy as np
+
+from tasks.cache import build_once, cache_folder, short_hash
+from tasks.image_classes import ClassList
+from tasks.image_folder import HELD_OUT, IMAGE_SUFFIXES
+from tasks.image_table import check_labels
+from vision.images import BadImage, load_rgb
+from vision.transforms import Picture
+
+_BLOCK = tarfile.BLOCKSIZE
+_MAX_LABEL_BYTES = 1 << 20
+
+
+@dataclass
+class ShardIndex:
+    """Where the images of some shards lie; one row a sample, in the order of the shards and within them."""
+
+    rows: np.ndarray
+    """(N, 5) int64: shard, first byte of the image, its bytes, row in ``label_texts``, end of its name in ``names``."""
+    label_texts: list[str]
+    """The different labels, as they are written in the shards."""
+    names: bytes
+    """File names of the images in their shards, one after the other."""
+
+    def __post_init__(self) -> None:
+        self.shard, self.offset, self.size, self.label, self._name_end = self.rows.T
+
+    def name(self, index: int) -> str:
+        """File name of an image in its shard."""
+        start = int(self._name_end[index - 1]) if index else 0
+        return self.names[start : int(self._name_end[index])].decode(errors="surrogateescape")
+
+
+class ShardImages:
+    """Images of ``shards``; a sample is named by its shard and its file in there."""
+
+    def __init__(
+        self,
+        root: Path,
+        shards: list[Path],
+        index: ShardIndex,
+        labels: np.ndarray,
+        classes: ClassList,
+        apply_exif: bool,
+    ) -> None:
+        self.root, self.shards, self.index, self.labels, self.apply_exif = root, shards, index, labels, apply_exif
+        self.classes, self.class_names = classes.ids, classes.names
+        check_labels(labels, len(classes.ids), self.name)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, index: int) -> str:
+        shard = self.shards[self.index.shard[index]].relative_to(self.root)
+        return f"{shard.as_posix()}: {self.index.name(index)}"
+
+    def file_size(self, index: int) -> int:
+        """Bytes of the encoded image."""
+        return int(self.index.size[index])
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        shard, size = self.shards[self.index.shard[index]], int(self.index.size[index])
+        name = f"{shard}: {self.index.name(index)}"
+        try:
+            with open(shard, "rb", buffering=0) as file:
+                data = os.pread(file.fileno(), size, int(self.index.offset[index]))
+        except OSError as error:
+            raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
+        if len(data) < size:
+            raise BadImage(name, f"the shard ends after {len(data)} of the image's {size} bytes: it was changed")
+        return load_rgb(data, name, apply_exif=self.apply_exif)
+
+
+def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = None) -> tuple[ShardImages, ShardImages]:
+    """The training and the validation part: ``.tar`` files below ``root`` with train and with val, validation or test
+    in their names or folders.
+
+    Raises:
+        ValueError: a part without shards, a damaged shard, a sample without image or label, a label that is no class.
+    """
+    shards = {path: _part(path.relative_to(root)) for path in sorted(root.rglob("*.tar"))}
+    held_out = next((name for name in HELD_OUT if name in shards.values()), None)
+    parts = [[path for path, part in shards.items() if part == wanted] for wanted in ("train", held_out)]
+    if held_out is None or not all(parts):
+        compressed = any(path.name.endswith((".gz", ".zst", ".bz2", ".xz", ".tgz")) for path in root.rglob("*.t*"))
+        raise ValueError(
+            f"data.root {root}: needs shards named train-*.tar and val-*.tar (or validation-*, test-*); found "
+            f"{len(parts[0])} for training and {len(parts[1]) if held_out else 0} for validation among {len(shards)} "
+            f".tar files" + ("; compressed shards must be unpacked first (gunzip *.tar.gz)" if compressed else "")
+        )
+    indexes = [load_index(paths) for paths in parts]
+    classes = class_list or _count_classes(indexes[0], parts[0])
+    first, second = (
+        ShardImages(
+            root, paths, index, _labels(index, paths, classes, named=class_list is not None), classes, apply_exif
+        )
+        for paths, index in zip(parts, indexes, strict=True)
+    )
+    return first, second
+
+
+def _part(path: Path) -> str | None:
+    """train, val, validation or test, the first such word in a shard's path; None if there is none."""
+    found = re.search(r"(?:^|[-_./])(train|validation|val|test)(?=[-_./\d])", path.as_posix())
+    return found[1] if found else None
+
+
+def _count_classes(index: ShardIndex, shards: list[Path]) -> ClassList:
+    """As many classes as the numbers of the training part say."""
+    numbers = [int(text) for text in index.label_texts if _is_number(text)]
+    if not numbers or max(numbers) < 0:
+        raise ValueError(
+            f"{shards[0]}: labels such as {index.label_texts[:3]} are no class numbers; say by --data.class_file which "
+            "number each name has"
+        )
+    names = tuple(str(number) for number in range(max(numbers) + 1))
+    return ClassList(names, names, str(shards[0]))
+
+
+def _labels(index: ShardIndex, shards: list[Path], classes: ClassList, named: bool) -> np.ndarray:
+    """(N,) int64. ``named``: labels may be names of the class file as well as numbers."""
+    numbers = classes.labels if named else {}
+    found = [numbers.get(text, int(text) if _is_number(text) else None) for text in index.label_texts]
+    if None in found:
+        wrong = int(np.flatnonzero(index.label == found.index(None))[0])
+        raise ValueError(
+            f"{shards[index.shard[wrong]]}: {index.name(wrong)}: label {index.label_texts[index.label[wrong]]!r} is "
+            f"neither a number nor a class" + (f" of {classes.origin}" if named else "; name a --data.class_file")
+        )
+    return np.array(found, dtype=np.int64)[index.label]
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,9}", text) is not None
+
+
+def load_index(shards: list[Path]) -> ShardIndex:
+    """The index of ``shards``, out of the cache or made now, with a progress bar.
+
+    Raises:
+        ValueError: a shard that is damaged or cannot be read, a sample without image or label.
+    """
+    try:
+        key = [(str(path.resolve()), (state := path.stat()).st_size, state.st_mtime_ns) for path in shards]
+    except OSError as error:
+        raise ValueError(f"shard {error.filename} cannot be read: {error.strerror}") from error
+    file = build_once(cache_folder() / "shards" / f"{short_hash('index 1', key)}.npz", lambda new: _write(shards, new))
+    with np.load(file, allow_pickle=False) as saved:
+        return ShardIndex(saved["rows"], json.loads(saved["label_texts"].tobytes()), saved["names"].tobytes())
+
+
+def _write(shards: list[Path], path: Path) -> None:
+    from tqdm import tqdm
+
+    rows, names, labels = array("q"), bytearray(), dict[str, int]()
+    total = sum(shard.stat().st_size for shard in shards)
+    with tqdm(total=total, unit="B", unit_scale=True, desc=f"index of {len(shards)} shards") as bar:
+        for number, shard in enumerate(shards):
+            for image, label in _samples(shard):
+                names += image.name.encode(errors="surrogateescape")
+                label_number = labels.setdefault(label, len(labels))
+                rows.extend((number, image.offset_data, image.size, label_number, len(names)))
+            bar.update(shard.stat().st_size)
+    if not rows:
+        raise ValueError(f"{shards[0].parent}: the {len(shards)} shards {shards[0].name} ... hold no sample")
+    texts = json.dumps(list(labels)).encode()
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            rows=np.frombuffer(rows, np.int64).reshape(-1, 5),
+            names=np.frombuffer(bytes(names), np.uint8),
+            label_texts=np.frombuffer(texts, np.uint8),
+        )
+
+
+def _samples(shard: Path) -> Iterator[tuple[tarfile.TarInfo, str]]:
+    """The image and the label of every sample of a shard."""
+    try:
+        with shard.open("rb") as file:
+            for key, members in groupby(_members(shard, file), lambda member: _split_name(member.name)[0]):
+                yield _read_sample(f"{shard}: sample {key}", list(members), file)
+    except (tarfile.TarError, OSError) as error:
+        raise ValueError(f"shard {shard} is damaged or no tar file: {error}. Fetch or write it again.") from error
+
+
+def _members(shard: Path, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """The files in a shard, without hidden ones and WebDataset's ``__notes__``."""
+    end = os.fstat(file.fileno()).st_size
+    with tarfile.open(fileobj=file, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members = []  # tarfile would keep them all
+            if member.isfile() and member.offset_data + member.size > end:
+                raise tarfile.ReadError(f"it ends within {member.name}")
+            if member.isfile() and not PurePosixPath(member.name).name.startswith((".", "__")):
+                yield member
+        # tarfile takes whatever is no header for the end. The end is a block of zeros.
+        file.seek(tar.offset)
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            raise tarfile.ReadError(f"no end of the archive at byte {tar.offset} of {end}")
+
+
+def _split_name(name: str) -> tuple[str, str]:
+    """``a/b.seg.PNG`` -> ``a/b`` and ``seg.png``: WebDataset's convention."""
+    folder, _, file = name.rpartition("/")
+    stem, _, suffix = file.partition(".")
+    return f"{folder}/{stem}" if folder else stem, suffix.lower()
+
+
+def _read_sample(where: str, members: list[tarfile.TarInfo], file: IO[bytes]) -> tuple[tarfile.TarInfo, str]:
+    kinds = {_split_name(member.name)[1]: member for member in members}
+    images = [member for kind, member in kinds.items() if f".{kind}" in IMAGE_SUFFIXES]
+    if len(kinds) < len(members):
+        raise ValueError(f"{where}: holds two files of one kind: {[member.name for member in members]}")
+    if len(images) != 1:
+        raise ValueError(f"{where}: needs one image beside its label, has the files {sorted(kinds)}")
+    labels = [member for kind in ("cls", "json") if (member := kinds.get(kind)) is not None]
+    if not labels:
+        raise ValueError(f"{where}: needs its label in a .cls or .json file, has the files {sorted(kinds)}")
+    if labels[0].size > _MAX_LABEL_BYTES:
+        raise ValueError(f"{where}: {labels[0].name} has {labels[0].size} bytes, too many for a label")
+    position = file.tell()
+    file.seek(labels[0].offset_data)
+    data = file.read(labels[0].size)
+    file.seek(position)
+    try:
+        if labels[0].name.lower().endswith(".json"):
+            return images[0], str(json.loads(data)["label"])
+        return images[0], data.decode().strip()
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{where}: {labels[0].name} holds no label ({type(error).__name__}: {error}); .cls needs a number or name, "
+            '.json {"label": ...}'
+        ) from error
