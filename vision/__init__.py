@@ -9,13 +9,15 @@ from transformers import (
 )
 
 from vision.configuration import MetaFormerVisionConfig
+from vision.cost import macs
+from vision.loading import load_model
 from vision.modeling import (
     MetaFormerVisionBackbone,
     MetaFormerVisionForImageClassification,
     MetaFormerVisionModel,
 )
-from vision.processing import IMAGE_PROCESSORS, image_processor
-from vision.variants import VARIANTS, create_config, create_model
+from vision.processing import IMAGE_PROCESSORS, Preprocessing, image_processor, preprocessing
+from vision.variants import VARIANTS, ImageClassifier, create_config, create_model
 from vision.weights import convert_state_dict, load_weights, read_state_dict
 
 AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
@@ -26,14 +28,19 @@ AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAG
 
 __all__ = [
     "VARIANTS",
+    "ImageClassifier",
     "MetaFormerVisionBackbone",
     "MetaFormerVisionConfig",
     "MetaFormerVisionForImageClassification",
     "MetaFormerVisionModel",
+    "Preprocessing",
     "convert_state_dict",
     "create_config",
     "create_model",
     "image_processor",
+    "load_model",
     "load_weights",
+    "macs",
+    "preprocessing",
     "read_state_dict",
 ]

@@ -8,10 +8,14 @@ own: the same four stages with a stem that halves the image once, so that 32x32 
 from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
+from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
 from metaformer_nlp.core.registry import Registry
 from vision.configuration import MetaFormerVisionConfig
 from vision.modeling import MetaFormerVisionForImageClassification
+from vision.timm_wrapper import PREFIX, build_timm_model, create_timm_config
+
+ImageClassifier = MetaFormerVisionForImageClassification | TimmWrapperForImageClassification
 
 SMALL_DIMS, MEDIUM_DIMS = (64, 128, 320, 512), (96, 192, 384, 768)
 
@@ -64,12 +68,17 @@ for _name, _row in {
     VARIANTS.register(_name)(_row)
 
 
-def create_config(name: str, **overrides: Any) -> MetaFormerVisionConfig:
+def create_config(name: str, **overrides: Any) -> MetaFormerVisionConfig | TimmWrapperConfig:
     """The configuration of the model `name`; `overrides` are fields of the configuration and win over the row.
+
+    Args:
+        name: a row of `VARIANTS`, or `timm/<name>` for any image model of timm (`create_timm_config`).
 
     Raises:
         ValueError: unknown name (all names and the nearest are given), unknown or unfitting fields.
     """
+    if name.startswith(PREFIX):
+        return create_timm_config(name, **overrides)
     fields = {"num_labels": 1000, **VARIANTS[name], **overrides}
     if fields.get("id2label") is not None:
         fields.pop("num_labels")
@@ -79,9 +88,17 @@ def create_config(name: str, **overrides: Any) -> MetaFormerVisionConfig:
         raise ValueError(f"{name}: {error}") from error
 
 
-def create_model(name: str, **overrides: Any) -> MetaFormerVisionForImageClassification:
+def build_model(config: MetaFormerVisionConfig | TimmWrapperConfig) -> ImageClassifier:
+    """A new image classifier of this configuration, its weights drawn from torch's global generator."""
+    if isinstance(config, TimmWrapperConfig):
+        return build_timm_model(config)
+    return MetaFormerVisionForImageClassification(config)
+
+
+def create_model(name: str, **overrides: Any) -> ImageClassifier:
     """A new image classifier: `create_model("poolformer_s12", num_labels=10, token_mixer="attention")`.
 
-    Its weights are drawn from torch's global generator. Errors are those of `create_config`.
+    `timm/<name>` gives timm's model in transformers' wrapper, which takes `num_labels`, `image_size`, `drop_path_rate`,
+    ... Weights are drawn from torch's global generator. Errors are those of `create_config`.
     """
-    return MetaFormerVisionForImageClassification(create_config(name, **overrides))
+    return build_model(create_config(name, **overrides))

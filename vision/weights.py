@@ -158,7 +158,7 @@ def convert_state_dict(state_dict: Mapping[str, Any], source: str | None = None)
 
 
 def read_state_dict(path: str | Path) -> StateDict:
-    """The tensors by name of a weight file, or of a folder with `model.safetensors`, on the CPU.
+    """The tensors by name of a weight file, or of a folder with `model.safetensors` or `pytorch_model.bin`, on the CPU.
 
     Pickles are read by torch with `weights_only`: code in them is refused, never run, and there is no other way in.
 
@@ -167,6 +167,8 @@ def read_state_dict(path: str | Path) -> StateDict:
     """
     path = Path(path)
     file = path / "model.safetensors" if path.is_dir() else path
+    if path.is_dir() and not file.is_file() and (path / "pytorch_model.bin").is_file():
+        file = path / "pytorch_model.bin"
     if not file.is_file():
         raise ValueError(f"no weight file at {file}")
     try:
@@ -197,10 +199,25 @@ def load_weights(model: Model, path: str | Path, source: str | None = None, *, k
         ValueError: as `read_state_dict` and `convert_state_dict`; missing and left-over names, and tensors of another
             shape than the model's, are listed. The model is then unchanged.
     """
-    weights, own = convert_state_dict(read_state_dict(path), source), model.state_dict()
-    if not keep_head:
-        head = {name: tensor for name, tensor in own.items() if name.startswith("classifier.")}
-        weights = {name: x for name, x in weights.items() if not name.startswith("classifier.")} | head
+    weights = convert_state_dict(read_state_dict(path), source)
+    return fill(model, weights, path, new=() if keep_head else ("classifier.",))
+
+
+def fill(model: Model, weights: StateDict, path: str | Path, *, new: tuple[str, ...] = ()) -> Model:
+    """Put `weights`, by the model's own names, into `model`, and return it.
+
+    Args:
+        model: unchanged where an error is raised.
+        weights: tensors by name.
+        path: where they come from, for the error's text.
+        new: beginnings of names that keep the model's own tensors, whatever the file holds for them.
+
+    Raises:
+        ValueError: missing and left-over names, and tensors of another shape than the model's, are listed.
+    """
+    own = model.state_dict()
+    kept = {name: tensor for name, tensor in own.items() if name.startswith(new)} if new else {}
+    weights = {name: x for name, x in weights.items() if not (new and name.startswith(new))} | kept
     problems = []
     if missing := sorted(own.keys() - weights.keys()):
         problems.append(f"the file lacks {listed(missing)}")

@@ -1,0 +1,218 @@
+"""One call for any checkpoint of an image classifier: saved folders, run folders, and published weight files."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PoolFormerConfig, PreTrainedConfig, TimmWrapperConfig, TimmWrapperForImageClassification
+
+from vision.configuration import MetaFormerVisionConfig
+from vision.modeling import MetaFormerVisionForImageClassification
+from vision.timm_wrapper import PREFIX, create_timm_config
+from vision.variants import VARIANTS, ImageClassifier, build_model, create_config
+from vision.weights import StateDict, convert_state_dict, detect_source, fill, read_state_dict
+
+HEAD = "classifier."
+PUBLISHED = {
+    "timm": ("poolformer_", "poolformerv2_", "convformer_", "caformer_"),
+    "transformers": ("poolformer_",),
+    "sail-sg": ("poolformer", "metaformer_", "identityformer_", "randformer_", "convformer_", "caformer_"),
+    "metaformer": ("",),
+}
+"""Whose weights they are -> beginnings of the rows for which such files exist."""
+
+
+def load_model(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    num_labels: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    keep_head: bool = True,
+    **overrides: Any,
+) -> ImageClassifier:
+    """An image classifier with the weights of a checkpoint.
+
+    Args:
+        path: a folder of `save_pretrained` (ours, transformers' PoolFormer, which becomes ours, or a wrapped model of
+            timm), a run folder (its `model/` is taken), or a weight file (.pth, .pth.tar, .pt, .bin, .safetensors) of
+            sail-sg/poolformer, sail-sg/metaformer, timm or transformers.
+        name: for a weight file, its row of `VARIANTS`, or `timm/<name>` for a file of that model of timm. None: found
+            from the tensors where exactly one row fits. A saved folder knows its model; there `name` is not needed.
+        num_labels: classes of the head; another number than the file's gets a new head. Default: the file's.
+        image_size: pixels of the side, or (height, width); learned position embeddings are resized to it (bicubic), and
+            mixers of a fixed length are refused at another size than their own.
+        keep_head: False for a new head whatever the number of classes. It is new as a whole, an MLP head too; the norm
+            before or after pooling belongs to the trunk and is kept.
+        **overrides: other fields of the configuration, such as `drop_path_rate` or `id2label`.
+
+    Raises:
+        ValueError: a file that is no checkpoint of these, or does not fit the model; a pickle that holds more than
+            tensors is refused and nothing in it runs.
+    """
+    path = model_folder(Path(path))
+    weights = read_state_dict(path)
+    stored = None if name else stored_config(path)
+    overrides |= {key: value for key, value in (("num_labels", num_labels), ("image_size", image_size)) if value}
+    if isinstance(stored, TimmWrapperConfig) or (name or "").startswith(PREFIX):
+        return _load_timm(path, weights, name or stored, keep_head, overrides)  # type: ignore[arg-type]
+    weights = convert_state_dict(weights) if stored is None else convert_state_dict(weights, _source(stored))
+    labels = head_labels(weights, (HEAD,))
+    if labels is None:
+        if not (num_labels or overrides.get("id2label")):
+            raise ValueError(f"{path} holds a trunk without a classifier: say num_labels, and it gets a new one")
+        weights = {key: tensor for key, tensor in weights.items() if key.startswith("metaformer.")}
+    if stored is None:
+        config = create_config(name or found_name(path, weights), **{"num_labels": labels, **overrides})
+    else:
+        config = changed_config(stored, overrides)
+    model = build_model(config)
+    assert isinstance(model, MetaFormerVisionForImageClassification)
+    new = () if labels else ("norm.",)
+    if labels != model.num_labels or not keep_head:
+        new = (*new, HEAD)
+    return fill(model, resized_positions(weights, model), path, new=new)
+
+
+def model_folder(path: Path) -> Path:
+    """The folder that holds the model where `path` is a run folder, and otherwise `path` itself."""
+    inner = path / "model"
+    return inner if (inner / "config.json").is_file() and not (path / "model.safetensors").is_file() else path
+
+
+def stored_config(path: Path) -> PreTrainedConfig | None:
+    """The configuration beside saved weights, or None for a weight file alone.
+
+    Raises:
+        ValueError: the folder is of a model that is none of those known here.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        return None
+    kinds: dict[str, type[PreTrainedConfig]] = {
+        kind.model_type: kind for kind in (MetaFormerVisionConfig, PoolFormerConfig, TimmWrapperConfig)
+    }
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{file} is no configuration of a model: {error}") from error
+    if kind not in kinds:
+        raise ValueError(f"{file}: model_type is {kind!r}; an image model here is one of {', '.join(kinds)}")
+    return kinds[kind].from_pretrained(path)
+
+
+def changed_config(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> MetaFormerVisionConfig:
+    """Our configuration of a saved model, with `overrides` on top; transformers' PoolFormer is put in our words."""
+    fields = config.to_diff_dict() if isinstance(config, MetaFormerVisionConfig) else _of_poolformer(config)
+    labels = {"id2label", "label2id", "num_labels"}
+    if overrides.keys() & labels and len(overrides.get("id2label") or ()) != config.num_labels:
+        fields = {key: value for key, value in fields.items() if key not in labels}
+    return MetaFormerVisionConfig.from_dict({**fields, **overrides})
+
+
+def _of_poolformer(config: PreTrainedConfig) -> dict[str, Any]:
+    same = ("depths", "hidden_sizes", "patch_sizes", "strides", "padding", "pool_size", "num_channels", "mlp_ratio")
+    fields = {key: getattr(config, key) for key in (*same, "hidden_act", "drop_path_rate", "id2label", "label2id")}
+    scale = config.layer_scale_init_value if config.use_layer_scale else None
+    return {**fields, "layer_scale_init_value": scale}
+
+
+def _source(config: PreTrainedConfig) -> str:
+    return "metaformer" if isinstance(config, MetaFormerVisionConfig) else "transformers"
+
+
+def head_labels(weights: Mapping[str, Tensor], prefixes: tuple[str, ...]) -> int | None:
+    """The number of classes of the last matrix of the head, or None where there is no head."""
+    matrices = [tensor for key, tensor in weights.items() if key.startswith(prefixes) and tensor.ndim >= 2]
+    return len(matrices[-1]) if matrices else None
+
+
+def found_name(path: Path, weights: StateDict) -> str:
+    """The one row whose tensors have these names and shapes.
+
+    Raises:
+        ValueError: none fits, or several do, as rows that differ only in what has no weights; they are named.
+    """
+    raw = read_state_dict(path)
+    rows = [row for row in VARIANTS if row.startswith(PUBLISHED[detect_source(raw)])]
+    fitting = [row for row in rows if _fits(row, weights)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise ValueError(
+            f"{path} fits {', '.join(fitting)}, which differ in nothing that has weights: say which by name"
+        )
+    raise ValueError(
+        f"{path} fits no row of the table of models: say which it is by name, one of {', '.join(VARIANTS)}"
+    )
+
+
+def _fits(row: str, weights: StateDict) -> bool:
+    config = create_config(row)
+    assert isinstance(config, MetaFormerVisionConfig)
+    stems = [
+        weights.get(f"metaformer.stages.{index}.embedding.projection.weight") for index in range(len(config.depths))
+    ]
+    if [None if x is None else len(x) for x in stems] != list(config.hidden_sizes):
+        return False
+    with torch.device("meta"):
+        own = MetaFormerVisionForImageClassification(config).state_dict()
+    trunk = {key: x.shape for key, x in own.items() if not key.startswith(HEAD)}
+    return trunk == {key: x.shape for key, x in weights.items() if not key.startswith(HEAD)}
+
+
+def resized_positions(weights: StateDict, model: nn.Module) -> StateDict:
+    """The weights, with learned position embeddings (h, w, C) of another grid resized to the model's."""
+    own = model.state_dict()
+    return {
+        key: resize_positions(x, own[key].shape[:2]) if key.endswith("position_embedding") and key in own else x
+        for key, x in weights.items()
+    }
+
+
+def resize_positions(embedding: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(h, w, C) -> (*grid, C), bicubic."""
+    if embedding.shape[:2] == tuple(grid):
+        return embedding
+    maps = embedding.permute(2, 0, 1)[None].float()
+    resized = nn.functional.interpolate(maps, size=tuple(grid), mode="bicubic", align_corners=False, antialias=True)
+    return resized[0].permute(1, 2, 0).to(embedding.dtype)
+
+
+def _load_timm(
+    path: Path, weights: StateDict, kind: str | TimmWrapperConfig, keep_head: bool, overrides: dict[str, Any]
+) -> TimmWrapperForImageClassification:
+    """A model of timm from a file of timm's own, or from a folder that the wrapper saved."""
+    weights = {key.removeprefix("timm_model."): tensor for key, tensor in weights.items()}
+    if isinstance(kind, str):
+        name, before = kind, {}
+    else:
+        name, arguments, row = kind.architecture, kind.model_args or {}, kind.pretrained_cfg
+        before = {"image_size": tuple(row["input_size"][1:]), "crop_pct": row["crop_pct"]}
+        before |= {"drop_path_rate": arguments.get("drop_path_rate"), "classifier_dropout": arguments.get("drop_rate")}
+        if not overrides.keys() & {"num_labels", "id2label"}:
+            before |= {"id2label": kind.id2label, "label2id": kind.label2id}
+    row = create_timm_config(name).pretrained_cfg
+    heads = (row["classifier"],) if isinstance(row["classifier"], str) else tuple(row["classifier"])
+    labels = head_labels(weights, tuple(f"{head}." for head in heads))
+    if labels and not overrides.keys() & {"num_labels", "id2label"}:
+        before.setdefault("num_labels", labels)
+    model = build_model(create_timm_config(name, **{**before, **overrides}))
+    assert isinstance(model, TimmWrapperForImageClassification)
+    own = model.timm_model.state_dict()
+    new = labels != model.num_labels or not keep_head
+    if new:
+        weights = {key: x for key, x in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
+    elsewhere = [key for key, x in weights.items() if key not in own or own[key].shape != x.shape]
+    rename = getattr(sys.modules[type(model.timm_model).__module__], "checkpoint_filter_fn", None)
+    if elsewhere and rename is not None:  # timm's own: names of the authors' files, sizes of position embeddings
+        weights = rename(weights, model.timm_model)
+    weights = {f"timm_model.{key}": tensor for key, tensor in weights.items()}
+    return fill(model, weights, path, new=tuple(f"timm_model.{head}." for head in heads) if new else ())
+
+
+__all__ = ["load_model", "resize_positions"]
