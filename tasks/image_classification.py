@@ -7,70 +7,27 @@ sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
 from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
+from tasks.image_model import ModelConfig, layer_depths
 from tasks.plugins import import_plugins
-from vision import create_config, create_model, image_processor
+from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """The network. An option left at null is what the model's row in vision/variants.py says."""
-
-    name: str = "poolformer_xxs"
-    """Row of the table in vision/variants.py."""
-    token_mixer: str | dict[str, Any] | list[Any] | None = None
-    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
-    separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each stage."""
-    pool_size: int | str | list[Any] | None = None
-    """Window of pooling: odd, or a list of windows, one for each group of channels."""
-    norm: str | None = None
-    """group_norm, layer_norm, batch_norm, rms_norm or none."""
-    hidden_act: str | None = None
-    """Activation of the channel MLP: gelu, relu, silu, star_relu, squared_relu."""
-    use_residual: bool | None = None
-    """false: blocks without their shortcuts (an ablation)."""
-    use_channel_mlp: bool | None = None
-    """false: blocks without their channel MLP (an ablation)."""
-    layer_scale_init_value: float | Literal["none"] | None = None
-    """Start of the scale on each branch; none: no such scale."""
-    res_scale_init_value: float | list[Any] | Literal["none"] | None = None
-    """Start of the scale on the shortcuts; none: no such scale."""
-    drop_path_rate: float | None = None
-    """Probability of dropping a branch in the last block; it grows linearly from 0."""
-    depths: list[int] | None = None
-    """Blocks of each stage."""
-    hidden_sizes: list[int] | None = None
-    """Channels of each stage."""
-    patch_sizes: list[int] | None = None
-    """Kernel of the convolution that opens each stage, in pixels of the map before it."""
-    strides: list[int] | None = None
-    """Its stride."""
-    padding: list[int] | None = None
-    """Its padding."""
-    initializer_range: float | None = None
-    """Standard deviation of the linear layers at the start. The authors' 0.02 suits hundreds of channels; narrow models
-    learn faster from 0.1."""
-
-    def overrides(self) -> dict[str, Any]:
-        """The options that were set, as keywords of ``vision.create_model``."""
-        given = {key: value for key, value in dataclasses.asdict(self).items() if value is not None and key != "name"}
-        return {key: None if key.endswith("_init_value") and value == "none" else value for key, value in given.items()}
+from vision.variants import build_model
 
 
 @dataclass(frozen=True)
@@ -126,21 +83,21 @@ class ImageClassification:
             raise ValueError(f"loss.label_smoothing {config.loss.label_smoothing}: must be at least 0 and below 1")
         self.config = config
         sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
-        overrides = config.model.overrides() | {key: value for key, value in sizes.items() if value is not None}
-        row = create_config(config.model.name, **overrides)  # checks the options before any data is read
-        height, width = row.image_height_width
+        self._sizes = {key: value for key, value in sizes.items() if value is not None}
+        seen = preprocessing(config.model.describe(**self._sizes))  # checks the options before any data is read
+        height, width = seen.image_size
         if height != width:
             raise ValueError(f"data.image_size: images are square here, not {height} x {width}")
         train, validation = load_sources(config.data, height)
-        names = dict(enumerate(readable_names(train)))
-        self.num_classes = len(names)
-        self._overrides = overrides | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+        self.classes = readable_names(train)
+        self.num_classes = len(self.classes)
+        self._model_config: PreTrainedConfig | None = None
         self._sources = {"train": train, "validation": validation}
-        augment = train_transform(height, config.data.augment, row.crop_pct)
+        augment = train_transform(height, config.data.augment, seen.crop_pct)
         self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
         self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing) if config.mix.on else None
         self.eval_data: Mapping[str, Dataset] = {
-            "validation": TransformedImages(validation, EvalTransform(height, row.crop_pct))
+            "validation": TransformedImages(validation, EvalTransform(height, seen.crop_pct))
         }
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
@@ -152,14 +109,24 @@ class ImageClassification:
         return batch
 
     def build_model(self) -> nn.Module:
-        """The classifier, its weights drawn from torch's generator."""
-        model = create_model(self.config.model.name, **self._overrides)
-        self._macs = model.macs()
-        return model
+        """The classifier, its weights drawn from torch's generator or read from the checkpoint.
+
+        The checkpoint is read once: at the end of a run of days, when a model is asked for only to be filled with the
+        trained weights, it may be gone.
+        """
+        if self._model_config is None:
+            model = self.config.model.build(self.classes, **self._sizes)
+            self._model_config, self._macs = model.config, macs(model)
+            return model
+        return build_model(self._model_config)
 
     def macs(self) -> int:
         """Multiply-accumulates of one image; known once the model was built."""
         return self._macs
+
+    def layer_depths(self, model: nn.Module) -> dict[str, int]:
+        """Where each parameter lies between the stem (0) and the head, for layer-wise learning rates."""
+        return layer_depths(model)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the batch's cross entropies and their number."""
@@ -191,7 +158,8 @@ class ImageClassification:
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its image processor, as the Auto classes and ``pipeline`` read them."""
         model.save_pretrained(folder)  # type: ignore[operator]
-        image_processor(model.config).save_pretrained(folder)  # type: ignore[arg-type]
+        if isinstance(model.config, MetaFormerVisionConfig):  # that of timm's models is in their configuration
+            image_processor(model.config).save_pretrained(folder)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data, part by part."""
