@@ -55,7 +55,8 @@ def read_class_file(class_file: str) -> ClassList:
 
         info = ImageNetInfo()
         synsets = info.label_names()
-        return ClassList(tuple(synsets), distinct(info.label_descriptions(), synsets), IMAGENET)
+        names = [info.label_name_to_description(synset) for synset in synsets]
+        return ClassList(tuple(synsets), distinct(names, synsets), IMAGENET)
     path = Path(class_file).expanduser()
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

@@ -213,7 +213,7 @@ def _members(shard: Path, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
     end = os.fstat(file.fileno()).st_size
     with tarfile.open(fileobj=file, mode="r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members = []  # tarfile would keep them all
+            tar.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
             if member.isfile() and member.offset_data + member.size > end:
                 raise tarfile.ReadError(f"it ends within {member.name}")
             if member.isfile() and not PurePosixPath(member.name).name.startswith((".", "__")):

@@ -183,7 +183,7 @@ def test_shards_in_folders_and_broken_links(tmp_path: Path) -> None:
 
 
 def test_broken_images_name_shard_and_file(tmp_path: Path) -> None:
-    broken = {"a.jpg": b"", "a.cls": b"0", "b.jpg": png(3)[:60], "b.cls": b"1", "c.jpg": b"text", "c.cls": b"1"}
+    broken = {"a.jpg": b"", "a.cls": b"0", "b.jpg": png(3)[:44], "b.cls": b"1", "c.jpg": b"text", "c.cls": b"1"}
     shard(tmp_path / "train-0.tar", broken)
     shard(tmp_path / "val-0.tar", {"a.jpg": png(1), "a.cls": b"0"})
     train, val = load_sources(config(tmp_path), 8)
