@@ -20,6 +20,7 @@ from transformers import PreTrainedConfig
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
+from tasks.distillation import DistillConfig, Teacher
 from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
@@ -48,6 +49,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
     """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
@@ -96,6 +98,9 @@ class ImageClassification:
         augment = train_transform(height, config.data.augment, seen.crop_pct)
         self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
         self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing) if config.mix.on else None
+        self._teacher = None
+        if config.distill.teacher is not None:
+            self._teacher = Teacher(config.distill, self.num_classes, seen, config.run.mixed_precision)
         self.eval_data: Mapping[str, Dataset] = {
             "validation": TransformedImages(validation, EvalTransform(height, seen.crop_pct))
         }
@@ -129,11 +134,13 @@ class ImageClassification:
         return layer_depths(model)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Sum of the batch's cross entropies and their number."""
+        """Sum of the batch's cross entropies, or of what is minimised with a teacher, and the number of images."""
         logits = model(pixel_values=batch["pixel_values"]).logits.float()
         labels = batch["labels"]
         smoothing = 0.0 if labels.is_floating_point() else self.config.loss.label_smoothing  # mixed: it is in there
         total = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
+        if self._teacher is not None:
+            total = self._teacher.loss(logits, batch["pixel_values"], total)
         return total, torch.tensor(len(labels), device=total.device)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
