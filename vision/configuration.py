@@ -6,7 +6,7 @@ would make an experiment lie.
 """
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -70,19 +70,25 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         depths: blocks of each stage.
         hidden_sizes: channels of each stage.
         patch_sizes, strides, padding: of the convolution that opens each stage, in pixels of the map before it.
-        mlp_ratio: hidden channels of the channel MLP over the channels of its stage.
+        embedding_norm: norm after the stem and before each later strided convolution, or None for none of them.
+        position_embedding: learned numbers, at first 0, added to the tokens that a stage starts with; for all stages or
+            a list with one entry a stage. Images of another size see them resized.
+        mlp_ratio: hidden channels of the channel MLP over the channels of its stage: one number, or one a stage.
         token_mixer: a mixer's name, `{"name": ..., option: ...}`, or a list of these with one entry a stage.
         pool_size: window of the mixer `pooling`: odd, or a list of windows, one a group of channels.
         norm: `group_norm` (over the whole map, as the authors train), `layer_norm` (each token alone), ...
         norm_eps, norm_bias: of all norms.
         hidden_act, mlp_bias: of the channel MLP.
         hidden_dropout_prob: dropout inside the channel MLP.
-        classifier_dropout: dropout before the classifier.
+        head: `linear`, or `mlp` (expand four times, squared ReLU, layer norm, dropout, linear).
+        head_norm: `before_pooling` (`norm`, of the whole map) or `after_pooling` (layer norm of the mean, eps 1e-6).
+        classifier_dropout: dropout before the classifier's last linear layer.
         drop_path_rate: probability of dropping a branch in the last block; it rises linearly from 0 in the first.
         use_residual, use_channel_mlp: False for the paper's ablations.
         layer_scale_init_value: start of the scale on each branch, or None for no such scale.
         res_scale_init_value: start of the scale on the shortcut: a number, None, or a list with one entry a stage.
         initializer_range: standard deviation of the linear layers at the start.
+        convolution_init: start of the convolutions: `pytorch` (torch's own) or `trunc_normal` (as the linear layers').
         crop_pct: share of the resized image that the centre crop of an evaluation keeps.
         out_features, out_indices: maps that the backbone returns, of `stem`, `stage1`, `stage2`, ...
 
@@ -100,7 +106,9 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
     patch_sizes: list[int] | tuple[int, ...] = (7, 3, 3, 3)
     strides: list[int] | tuple[int, ...] = (4, 2, 2, 2)
     padding: list[int] | tuple[int, ...] = (2, 1, 1, 1)
-    mlp_ratio: float | int = 4.0
+    embedding_norm: str | None = None
+    position_embedding: bool | list[bool] | tuple[bool, ...] = False
+    mlp_ratio: float | int | list[Any] | tuple[Any, ...] = 4.0
     token_mixer: str | dict[str, Any] | list[Any] | tuple[Any, ...] = "pooling"
     pool_size: int | str | list[Any] | tuple[Any, ...] = 3
     norm: str = "group_norm"
@@ -109,6 +117,8 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
     hidden_act: str = "gelu"
     mlp_bias: bool = True
     hidden_dropout_prob: float | int = 0.0
+    head: Literal["linear", "mlp"] = "linear"
+    head_norm: Literal["before_pooling", "after_pooling"] = "before_pooling"
     classifier_dropout: float | int = 0.0
     drop_path_rate: float | int = 0.0
     use_residual: bool = True
@@ -116,6 +126,7 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
     layer_scale_init_value: float | int | None = 1e-5
     res_scale_init_value: float | int | list[Any] | tuple[Any, ...] | None = None
     initializer_range: float | int = 0.02
+    convolution_init: Literal["pytorch", "trunc_normal"] = "pytorch"
     crop_pct: float | int = 0.9
     _out_features: list[str] | None = None
     _out_indices: list[int] | None = None
@@ -148,12 +159,15 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
                 raise ValueError(f"{name} is a probability from 0 to below 1, not {getattr(self, name)}")
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct is the share of the image that is kept, above 0 up to 1, not {self.crop_pct}")
-        if self.mlp_ratio <= 0:
+        if min(self.of_stages("mlp_ratio")) <= 0:
             raise ValueError(f"mlp_ratio must be positive, not {self.mlp_ratio}")
         NORMS[self.norm]
+        if self.embedding_norm is not None:
+            NORMS[self.embedding_norm]
         ACTIVATIONS[self.hidden_act]
         mixer_specs(self.token_mixer, num_stages, unit="stage")
-        self.res_scales()
+        for name in ("position_embedding", "res_scale_init_value"):
+            self.of_stages(name)
         self.grids()
 
     @property
@@ -164,13 +178,13 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
             raise ValueError(f"image_size is a number of pixels or [height, width], not {self.image_size!r}")
         return size[0], size[1]
 
-    def res_scales(self) -> list[float | None]:
-        """The start of the scale on the shortcut, one a stage."""
-        value, num_stages = self.res_scale_init_value, len(self.depths)
-        if isinstance(value, int | float) or value is None:
+    def of_stages(self, name: str) -> list[Any]:
+        """The field `name` with one entry a stage, whether it was given as one value for all or as a list."""
+        value, num_stages = getattr(self, name), len(self.depths)
+        if not isinstance(value, list | tuple):
             return [value] * num_stages
         if len(value) != num_stages:
-            raise ValueError(f"res_scale_init_value has {len(value)} entries for {num_stages} stages: {list(value)}")
+            raise ValueError(f"{name} has {len(value)} entries for {num_stages} stages: {list(value)}")
         return list(value)
 
     def grids(self, image_size: tuple[int, int] | None = None) -> list[tuple[int, int]]:

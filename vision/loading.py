@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PoolFormerConfig, PreTrainedConfig, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from vision.configuration import MetaFormerVisionConfig
-from vision.modeling import MetaFormerVisionForImageClassification
+from vision.modeling import MetaFormerVisionForImageClassification, resize_positions
 from vision.timm_wrapper import PREFIX, create_timm_config
 from vision.variants import VARIANTS, ImageClassifier, build_model, create_config
 from vision.weights import StateDict, convert_state_dict, detect_source, fill, read_state_dict
@@ -174,15 +174,6 @@ def resized_positions(weights: StateDict, model: nn.Module) -> StateDict:
     }
 
 
-def resize_positions(embedding: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """(h, w, C) -> (*grid, C), bicubic."""
-    if embedding.shape[:2] == tuple(grid):
-        return embedding
-    maps = embedding.permute(2, 0, 1)[None].float()
-    resized = nn.functional.interpolate(maps, size=tuple(grid), mode="bicubic", align_corners=False, antialias=True)
-    return resized[0].permute(1, 2, 0).to(embedding.dtype)
-
-
 def _load_timm(
     path: Path, weights: StateDict, kind: str | TimmWrapperConfig, keep_head: bool, overrides: dict[str, Any]
 ) -> TimmWrapperForImageClassification:
@@ -215,4 +206,4 @@ def _load_timm(
     return fill(model, weights, path, new=tuple(f"timm_model.{head}." for head in heads) if new else ())
 
 
-__all__ = ["load_model", "resize_positions"]
+__all__ = ["load_model"]

@@ -30,6 +30,7 @@ from metaformer_nlp.core import (
 )
 from metaformer_nlp.core.cost import block_macs, conv_macs, linear_macs
 from vision.configuration import MetaFormerVisionConfig
+from vision.head import build_classifier
 
 
 class PatchEmbedding(nn.Module):
@@ -52,28 +53,42 @@ class MetaFormerVisionLayer(GradientCheckpointingLayer, MetaFormerBlock):
 
 
 class MetaFormerVisionStage(nn.Module):
-    """(B, C_in, H, W) -> (B, C, h, w): one patch embedding and the blocks on its tokens."""
+    """(B, C_in, H, W) -> (B, C, h, w): one patch embedding and the blocks on its tokens.
+
+    Where the configuration says so, a norm stands after the stem's convolution and before each later one, and a learned
+    position embedding (h, w, C) is added to the tokens.
+    """
 
     def __init__(self, config: MetaFormerVisionConfig, index: int, token_mixer: Any, rates: list[float]) -> None:
         super().__init__()
         self.index = index
         self.grid = config.grids()[index]
         dim = config.hidden_sizes[index]
+        in_channels = config.hidden_sizes[index - 1] if index else config.num_channels
         self.embedding = PatchEmbedding(
-            in_channels=config.hidden_sizes[index - 1] if index else config.num_channels,
+            in_channels=in_channels,
             dim=dim,
             patch_size=config.patch_sizes[index],
             stride=config.strides[index],
             padding=config.padding[index],
         )
-        defaults = {"pooling": {"pool_size": config.pool_size}}
-        mixers = [build_mixer(token_mixer, dim, self.grid, defaults) for _ in rates]
+        self.embedding_norm = (
+            build_norm(config.embedding_norm, in_channels if index else dim, eps=config.norm_eps, bias=config.norm_bias)
+            if config.embedding_norm
+            else None
+        )
+        self.position_embedding = (
+            nn.Parameter(torch.zeros(*self.grid, dim)) if config.of_stages("position_embedding")[index] else None
+        )
+        mixers = [
+            build_mixer(token_mixer, dim, self.grid, mixer_defaults(config, block)) for block in range(len(rates))
+        ]
         self.fixed_mixers = sorted({type(mixer).__name__ for mixer in mixers if mixer.fixed_length})
         self.blocks = nn.ModuleList(
             MetaFormerVisionLayer(
                 dim,
                 mixer,
-                hidden_dim=int(dim * config.mlp_ratio),
+                hidden_dim=int(dim * config.of_stages("mlp_ratio")[index]),
                 norm=config.norm,
                 norm_eps=config.norm_eps,
                 norm_bias=config.norm_bias,
@@ -82,16 +97,31 @@ class MetaFormerVisionStage(nn.Module):
                 dropout=config.hidden_dropout_prob,
                 drop_path=rate,
                 layer_scale_init=config.layer_scale_init_value,
-                res_scale_init=config.res_scales()[index],
+                res_scale_init=config.of_stages("res_scale_init_value")[index],
                 use_residual=config.use_residual,
                 use_channel_mlp=config.use_channel_mlp,
             )
             for mixer, rate in zip(mixers, rates, strict=True)
         )
 
+    def reset_parameters(self) -> None:
+        if self.position_embedding is not None:
+            nn.init.zeros_(self.position_embedding)
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, h, w)"""
-        return self.mix(self.embedding(x))
+        return self.mix(self.embed(x))
+
+    def embed(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, h, w, C): the tokens that the blocks start with."""
+        if self.embedding_norm is not None and self.index > 0:
+            x = self.embedding_norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        tokens = self.embedding(x)
+        if self.embedding_norm is not None and self.index == 0:
+            tokens = self.embedding_norm(tokens)
+        if self.position_embedding is not None:
+            tokens = tokens + resize_positions(self.position_embedding, tuple(tokens.shape[1:3]))
+        return tokens
 
     def macs(self, grid: tuple[int, int]) -> int:
         """Multiply-accumulates of one image whose map in this stage is `grid` tokens."""
@@ -113,6 +143,20 @@ class MetaFormerVisionStage(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
+def mixer_defaults(config: MetaFormerVisionConfig, block: int) -> dict[str, dict[str, Any]]:
+    """The model's own options of mixers by name, for block number `block` of a stage; a mixer's spec overrides them."""
+    return {"pooling": {"pool_size": config.pool_size}}
+
+
+def resize_positions(embedding: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(h, w, C) -> (*grid, C), bicubic; nothing is done where the grid is the same."""
+    if tuple(embedding.shape[:2]) == tuple(grid):
+        return embedding
+    maps = embedding.permute(2, 0, 1)[None].float()
+    resized = nn.functional.interpolate(maps, size=tuple(grid), mode="bicubic", align_corners=False, antialias=True)
+    return resized[0].permute(1, 2, 0).to(embedding.dtype)
+
+
 class MetaFormerVisionPreTrainedModel(PreTrainedModel):
     """What all three models share: configuration, names, and the weights' start as the authors have it."""
 
@@ -128,7 +172,8 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
         # Called for each module of a new model, and for what a checkpoint lacks after its model was built without
         # memory. So every parameter and buffer has its branch, and only functions that skip loaded tensors are used;
         # a module with tensors of its own, such as a user's token mixer, needs a `reset_parameters`.
-        if isinstance(module, nn.Linear):
+        truncated = (nn.Linear, nn.Conv2d) if self.config.convolution_init == "trunc_normal" else nn.Linear
+        if isinstance(module, truncated):
             initialization.trunc_normal_(module.weight, std=self.config.initializer_range)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
@@ -195,7 +240,7 @@ class MetaFormerVisionModel(MetaFormerVisionPreTrainedModel):
             )
         self.config.grids((pixel_values.shape[2], pixel_values.shape[3]))
         first, *others = self.stage_list()
-        tokens = first.embedding(pixel_values.contiguous(memory_format=torch.channels_last))
+        tokens = first.embed(pixel_values.contiguous(memory_format=torch.channels_last))
         maps = [tokens.permute(0, 3, 1, 2), first.mix(tokens)]
         for stage in others:
             maps.append(stage(maps[-1]))
@@ -221,9 +266,10 @@ class MetaFormerVisionModel(MetaFormerVisionPreTrainedModel):
 
 
 class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
-    """Trunk and head. The head is the authors': norm of the whole map, then mean over tokens, then linear.
+    """Trunk and head. The first paper's head: norm of the whole map, then mean over tokens, then linear.
 
-    timm takes the mean first and normalises afterwards, which is another function of the same weights.
+    timm takes the mean first and normalises afterwards, which is another function of the same weights; the second
+    paper's models do so too (`head_norm: after_pooling`), and some of them classify by an MLP (`head: mlp`).
     """
 
     def __init__(self, config: MetaFormerVisionConfig) -> None:
@@ -231,9 +277,12 @@ class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
         self.num_labels = config.num_labels
         dim = config.hidden_sizes[-1]
         self.metaformer = MetaFormerVisionModel(config)
-        self.norm = build_norm(config.norm, dim, eps=config.norm_eps, bias=config.norm_bias)
-        self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(dim, config.num_labels) if config.num_labels else nn.Identity()
+        if config.head_norm == "before_pooling":
+            self.norm = build_norm(config.norm, dim, eps=config.norm_eps, bias=config.norm_bias)
+        else:
+            self.norm = build_norm("layer_norm", dim, eps=1e-6)
+        self.dropout = nn.Dropout(config.classifier_dropout if config.head == "linear" else 0.0)
+        self.classifier = build_classifier(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -244,8 +293,15 @@ class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
 
     def macs(self, image_size: tuple[int, int] | None = None) -> int:
         """Multiply-accumulates of one image of (height, width) pixels, by default those of the configuration."""
-        head = linear_macs(self.classifier, 1) if isinstance(self.classifier, nn.Linear) else 0
+        head = sum(linear_macs(layer, 1) for layer in self.classifier.modules() if isinstance(layer, nn.Linear))
         return self.metaformer.macs(image_size) + head
+
+    def pool(self, last_map: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C): norm and mean over the tokens, in the configuration's order."""
+        tokens = last_map.permute(0, 2, 3, 1)
+        if self.config.head_norm == "before_pooling":
+            return self.norm(tokens).mean(dim=(1, 2))
+        return self.norm(tokens.mean(dim=(1, 2)))
 
     @can_return_tuple
     def forward(
@@ -265,9 +321,7 @@ class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
             **kwargs: passed on to the loss.
         """
         outputs = self.metaformer(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
-        tokens = outputs.last_hidden_state.permute(0, 2, 3, 1)  # (B, h, w, C)
-        pooled = self.norm(tokens).mean(dim=(1, 2))  # (B, C)
-        logits = self.classifier(self.dropout(pooled))
+        logits = self.classifier(self.dropout(self.pool(outputs.last_hidden_state)))
         loss = None if labels is None else self.loss_function(labels, logits, self.config, **kwargs)
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
