@@ -97,7 +97,10 @@ def _divide(
 
 def _class_folders(folder: Path, class_list: ClassList | None) -> list[str]:
     """Names of the class folders, sorted; of those in ``class_list`` at least one, otherwise at least two."""
-    found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise _unreadable(error) from error
     if len(found) < (1 if class_list else 2):
         raise ValueError(
             f"{folder}: needs one folder for each class, at least two; found {found or 'none'}. Images that lie side "
@@ -117,7 +120,7 @@ def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassLi
     numbers = classes.labels
     for class_name in folders:
         found = []
-        for directory, below, names in os.walk(root / part / class_name, followlinks=True):
+        for directory, below, names in os.walk(root / part / class_name, onerror=_stop, followlinks=True):
             below[:] = [name for name in below if not name.startswith(".")]
             relative = os.path.relpath(directory, root)
             found += [
@@ -133,3 +136,12 @@ def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassLi
         files += sorted(found)
         labels += [numbers[class_name]] * len(found)
     return files, labels
+
+
+def _stop(error: OSError) -> None:
+    """A folder that cannot be read holds images that would be missing without a word."""
+    raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> ValueError:
+    return ValueError(f"folder {error.filename} cannot be read: {error.strerror}. Mend its permissions or remove it.")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import warnings
 
 import numpy as np
@@ -52,7 +53,9 @@ def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_ex
     else:
         name = name or os.fspath(source)
         try:
-            with open(source, "rb") as file:
+            if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would wait for ever, a device never end
+                raise BadImage(name, "not a file")
+            with open(source, "rb", buffering=0) as file:
                 data = file.read()
         except OSError as error:
             raise BadImage(name, f"cannot be read: {error.strerror or error}") from error

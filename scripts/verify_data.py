@@ -1,0 +1,23 @@
+"""Read every image of a data set before a run, and list those that are broken; ends with status 1 if there are any.
+
+    python scripts/verify_data.py --data.name folder --data.root path/to/imagenet --data.class_file imagenet
+    python scripts/verify_data.py --data.name webdataset --data.root path/to/shards --report broken.csv --processes 16
+    python scripts/verify_data.py --data.name parquet --data.root path/to/parquet
+
+The data options are those of scripts/train_vision.py.
+"""
+
+import sys
+
+from tasks.cli import main
+from tasks.image_check import CheckConfig, run
+
+
+def check(config: CheckConfig) -> None:
+    """Scan; the exit status says whether the data can be used."""
+    if run(config)["broken"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(CheckConfig, check, __doc__)
