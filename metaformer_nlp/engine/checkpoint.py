@@ -1,9 +1,10 @@
 """Checkpoints that are whole or not there.
 
-A checkpoint is a folder `step-00001200` with `model.safetensors`, `optimizer.safetensors`, `state.json` and, written
-last, `manifest.json`: the size and sha256 of each other file. It is written under a temporary name, flushed to the
-disk, renamed, and only then are older ones removed. A folder without a matching manifest is no checkpoint, whatever
-else is in it, so that a kill at any moment leaves the previous one in force. Nothing is pickled.
+A checkpoint is a folder `step-00001200` with `model.safetensors`, `optimizer.safetensors`, `average.safetensors` if the
+weights are averaged, `state.json` and, written last, `manifest.json`: the size and sha256 of each other file. It is
+written under a temporary name, flushed to the disk, renamed, and only then are older ones removed. A folder without a
+matching manifest is no checkpoint, whatever else is in it, so that a kill at any moment leaves the previous one in
+force. Nothing is pickled.
 """
 
 import errno
@@ -11,6 +12,7 @@ import hashlib
 import json
 import re
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.files import TEMPORARY, sync, write_text
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
+AVERAGE = "average.safetensors"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -48,6 +52,8 @@ class Snapshot:
     """"<name of the state>/<name of the parameter>" -> tensor."""
     groups: list[dict[str, Any]] = field(default_factory=list)
     """The optimizer's groups, parameters by name."""
+    average: dict[str, Tensor] = field(default_factory=dict)
+    """The averaged weights; empty if they are not averaged."""
 
 
 def checkpoint_event(name: str) -> None:
@@ -57,15 +63,16 @@ def checkpoint_event(name: str) -> None:
 # ---- the state of wrapped models and optimizers (collective: every process calls these) ----
 
 
-def take_model(model: nn.Module) -> dict[str, Tensor]:
-    """The whole model's state, on the first process; empty on the others."""
-    state: dict[str, Any] = get_model_state_dict(
-        model, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
-    )
-    return state
+def take_model(model: nn.Module, average: WeightAverage | None = None) -> dict[str, Tensor]:
+    """The whole model's state, with averaged weights if there are any, on the first process; empty on the others."""
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    with average.applied() if average else nullcontext():
+        state: dict[str, Any] = get_model_state_dict(model, options=options)
+        # On the CPU these are the model's own tensors, which are about to get their own values back.
+        return {name: tensor.clone() for name, tensor in state.items()} if average else state
 
 
-def take_snapshot(model: nn.Module, optimizer: Optimizer) -> Snapshot:
+def take_snapshot(model: nn.Module, optimizer: Optimizer, average: WeightAverage | None = None) -> Snapshot:
     """The whole state, on the first process; empty on the others."""
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state: dict[str, Any] = get_optimizer_state_dict(model, optimizer, options=options)
@@ -74,11 +81,23 @@ def take_snapshot(model: nn.Module, optimizer: Optimizer) -> Snapshot:
         for parameter, values in state.get("state", {}).items()
         for name, value in values.items()
     }
-    return Snapshot(take_model(model), tensors, state.get("param_groups", []))
+    groups = [
+        {name: value.item() if isinstance(value, Tensor) else value for name, value in group.items()}
+        for group in state.get("param_groups", [])
+    ]
+    return Snapshot(take_model(model), tensors, groups, take_model(model, average) if average else {})
 
 
-def restore_snapshot(model: nn.Module, optimizer: Optimizer, snapshot: Snapshot | None, world_size: int) -> None:
-    """Put a snapshot, which only the first process needs to have, into the model and the optimizer of every process."""
+def restore_snapshot(
+    model: nn.Module,
+    optimizer: Optimizer,
+    snapshot: Snapshot | None,
+    world_size: int,
+    average: WeightAverage | None = None,
+) -> None:
+    """Put a snapshot, which only the first process needs to have, into the model, the optimizer and the average of
+    every process.
+    """
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=world_size > 1)
     state: dict[str, Any] = {}
     if snapshot is not None:
@@ -87,6 +106,9 @@ def restore_snapshot(model: nn.Module, optimizer: Optimizer, snapshot: Snapshot 
             name, parameter = key.split("/", 1)
             values.setdefault(parameter, {})[name] = tensor
         state = {"state": values, "param_groups": snapshot.groups}
+    if average is not None:
+        set_model_state_dict(model, dict(snapshot.average) if snapshot else {}, options=options)
+        average.reset()
     set_model_state_dict(model, dict(snapshot.model) if snapshot else {}, options=options)
     # Not strict here: a parameter that never had a gradient, as of an unused head, has no state.
     options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=world_size > 1, strict=False)
@@ -96,8 +118,11 @@ def restore_snapshot(model: nn.Module, optimizer: Optimizer, snapshot: Snapshot 
 # ---- folders (the first process only) ----
 
 
-def write_checkpoint(root: Path, step: int, snapshot: Snapshot, state: dict[str, Any], keep: int) -> Path:
-    """Write the checkpoint of `step` under `root`, then remove all but the `keep` newest (at least this one).
+def write_checkpoint(
+    root: Path, step: int, snapshot: Snapshot, state: dict[str, Any], keep: int, spare: int | None = None
+) -> Path:
+    """Write the checkpoint of `step` under `root`, then remove all but the `keep` newest (at least this one) and that
+    of step `spare`.
 
     `state` holds JSON values. OSError names the path and says that the older checkpoints are untouched.
     """
@@ -109,12 +134,13 @@ def write_checkpoint(root: Path, step: int, snapshot: Snapshot, state: dict[str,
         temporary.mkdir()
         manifest: dict[str, Any] = {"format": FORMAT, "step": step, "files": {}}
         contents = json.dumps({**state, "optimizer_groups": snapshot.groups}, indent=1)
-        for name in (MODEL, OPTIMIZER, STATE):
+        tensors = {MODEL: snapshot.model, OPTIMIZER: snapshot.optimizer, AVERAGE: snapshot.average}
+        for name in (MODEL, OPTIMIZER, *([AVERAGE] if snapshot.average else []), STATE):
             checkpoint_event(f"before {name}")
             if name == STATE:
                 write_text(temporary / name, contents)
             else:
-                _write_tensors(temporary / name, snapshot.model if name == MODEL else snapshot.optimizer)
+                _write_tensors(temporary / name, tensors[name])
             manifest["files"][name] = _identify(temporary / name)
             checkpoint_event(f"after {name}")
         checkpoint_event(f"before {MANIFEST}")
@@ -129,7 +155,7 @@ def write_checkpoint(root: Path, step: int, snapshot: Snapshot, state: dict[str,
         others = [path for path in checkpoint_folders(root) if path != final]
         newer = [path for path in others if _step(path) > step]  # damaged, likewise
         older = [path for path in others if _step(path) < step]
-        for path in newer + older[max(0, keep - 1) :]:
+        for path in newer + [path for path in older[max(0, keep - 1) :] if _step(path) != spare]:
             checkpoint_event("before prune")
             _remove(path)
             checkpoint_event("after prune")
@@ -169,7 +195,7 @@ def verify(folder: Path) -> None:
         raise CheckpointError(f"{folder}: {MANIFEST} is missing") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder}: {MANIFEST} cannot be read ({error})") from None
-    if not known or set(files) != {MODEL, OPTIMIZER, STATE}:
+    if not known or set(files) - {AVERAGE} != {MODEL, OPTIMIZER, STATE}:
         raise CheckpointError(f"{folder}: {MANIFEST} is of another format or step, or does not list the right files")
     for name, expected in files.items():
         path = folder / name
@@ -218,9 +244,18 @@ def read_snapshot(folder: Path) -> Snapshot:
     """The tensors of a verified checkpoint."""
     groups = read_state(folder)["optimizer_groups"]
     try:
-        return Snapshot(load_file(folder / MODEL), load_file(folder / OPTIMIZER), groups)
+        average = load_file(folder / AVERAGE) if (folder / AVERAGE).exists() else {}
+        return Snapshot(load_file(folder / MODEL), load_file(folder / OPTIMIZER), groups, average)
     except SafetensorError as error:
         raise CheckpointError(f"{folder}: not a safetensors file ({error})") from error
+
+
+def best_model(root: Path, step: int) -> dict[str, Tensor]:
+    """The model of the checkpoint of `step`, averaged if it was; CheckpointError if that is not whole."""
+    folder = root / f"step-{step:08d}"
+    verify(folder)
+    snapshot = read_snapshot(folder)
+    return snapshot.average or snapshot.model
 
 
 def _step(folder: Path) -> int:

@@ -69,7 +69,7 @@ def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
             # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
             if not stopping and due(config.eval_every) and progress.evaluated != progress.step:
                 stopping = work.evaluate(stop)
-            if stopping or due(config.save_every):
+            if stopping or due(config.save_every) or progress.best_step == progress.step:
                 work.save()
             if stopping:
                 work.say(f"stopped and saved at step {progress.step}; the same command goes on from there")

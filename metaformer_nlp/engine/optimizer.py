@@ -1,4 +1,6 @@
-"""AdamW with its two groups of parameters."""
+"""AdamW or LAMB, and their groups of parameters: decayed or not and, with layer decay, one pair a layer."""
+
+from collections.abc import Mapping
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -26,8 +28,13 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return decayed, spared
 
 
-def build_optimizer(model: nn.Module, optim: OptimConfig, fused: bool = False) -> AdamW:
-    """AdamW over the trainable parameters; ValueError if there are none."""
+def build_optimizer(
+    model: nn.Module, optim: OptimConfig, fused: bool = False, depths: Mapping[str, int] | None = None
+) -> Optimizer:
+    """The optimizer over the trainable parameters, with `optim.layer_decay` by the `depths` of `Task.layer_depths`.
+
+    ValueError if there are no trainable parameters, or one of them has no depth.
+    """
     decayed, spared = decay_groups(model)
     groups = [
         {"params": parameters, "weight_decay": decay}
@@ -38,10 +45,34 @@ def build_optimizer(model: nn.Module, optim: OptimConfig, fused: bool = False) -
         raise ValueError(
             "the model has no trainable parameter; nothing can be optimised (set schedule.steps to 0 to evaluate it)"
         )
+    if optim.layer_decay is not None:
+        groups = [part for group in groups for part in _by_depth(model, group, optim.layer_decay, depths)]
+    if optim.name == "lamb":
+        from timm.optim.lamb import Lamb
+
+        return Lamb(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
     return AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=fused or None)
 
 
+def _by_depth(model: nn.Module, group: dict, layer_decay: float, depths: Mapping[str, int] | None) -> list[dict]:
+    """The group cut by depth, each part with its `lr_scale`."""
+    if depths is None:
+        raise ValueError(
+            "optim.layer_decay needs a task that numbers its layers (a method layer_depths), which this one does not; "
+            "set it to null"
+        )
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    missing = [names[parameter] for parameter in group["params"] if names[parameter] not in depths]
+    if missing:
+        raise ValueError(f"optim.layer_decay: the task's layer_depths has no depth for {', '.join(missing[:5])}")
+    parts: dict[int, list[nn.Parameter]] = {}
+    for parameter in group["params"]:
+        parts.setdefault(depths[names[parameter]], []).append(parameter)
+    top = max(depths.values())
+    return [{**group, "params": parts[depth], "lr_scale": layer_decay ** (top - depth)} for depth in sorted(parts)]
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
-    """Use `rate` in the next step, in all groups."""
+    """Use `rate` in the next step, in all groups, times the scale that layer decay has given to each."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("lr_scale", 1.0)

@@ -1,9 +1,9 @@
 """The order of the samples, and every random draw, as functions of (seed, epoch, index, step, rank).
 
 Position p of the endless global sample stream lies in epoch p // n and is sample `permutation(n, seed, epoch)[p %
-n]`. Optimizer step t takes the positions [t * G, (t + 1) * G) of it, G being the global batch size. Nothing here has
-a state: a run that goes on from a position sees exactly what the run that was not interrupted would have seen, on any
-number of processes.
+n]`; with r repeats, repeat p % n % r of sample `permutation(n, seed, epoch)[p % n // r]`. Optimizer step t takes the
+positions [t * G, (t + 1) * G) of it, G being the global batch size. Nothing here has a state: a run that goes on from
+a position sees exactly what the run that was not interrupted would have seen, on any number of processes.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from metaformer_nlp.engine.task import Dataset
 # Keep the draws made for different purposes apart: equal numbers behind different tags give unrelated streams.
 _ORDER, _SAMPLE, _STEP, _EVALUATION, _MODEL = range(5)
 
-Key = tuple[int, int]
-"""(epoch, index): names a sample and everything random about it."""
+Key = tuple[int, int, int]
+"""(epoch, index, repeat): names a sample and everything random about it."""
 
 
 def _rng(*numbers: int) -> np.random.Generator:
@@ -38,15 +38,16 @@ def permutation(num_samples: int, seed: int, epoch: int) -> np.ndarray:
     return _rng(_ORDER, seed, epoch).permutation(num_samples)
 
 
-def key_at(position: int, num_samples: int, seed: int) -> Key:
-    """The sample at a position of the global stream."""
+def key_at(position: int, num_samples: int, seed: int, repeats: int = 1) -> Key:
+    """The sample at a position of the global stream, in which each comes `repeats` times in a row."""
     epoch, offset = divmod(position, num_samples)
-    return epoch, int(permutation(num_samples, seed, epoch)[offset])
+    place, repeat = divmod(offset, repeats)
+    return epoch, int(permutation(num_samples, seed, epoch)[place]), repeat
 
 
-def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+def sample_rng(seed: int, epoch: int, index: int, repeat: int = 0) -> np.random.Generator:
     """What a sample's augmentation and masking draw from."""
-    return _rng(_SAMPLE, seed, epoch, index)
+    return _rng(_SAMPLE, seed, epoch, index, *([repeat] if repeat else []))
 
 
 def step_seed(seed: int, step: int, rank: int) -> int:
@@ -110,11 +111,12 @@ class MicroBatches:
     seed: int
     layout: BatchLayout
     rank: int
+    repeats: int = 1
 
     def keys(self, start: int, micro: int) -> list[Key]:
         """Micro-batch `micro` of the global batch that begins at position `start` of the sample stream."""
         positions = self.layout.positions(start, micro, self.rank)
-        return [key_at(position, self.num_samples, self.seed) for position in positions]
+        return [key_at(position, self.num_samples, self.seed, self.repeats) for position in positions]
 
     def between(self, start: int, end: int) -> Iterator[list[Key]]:
         """All micro-batches of the global batches from position `start` up to `end`."""
@@ -131,9 +133,9 @@ class KeyedSamples(TorchDataset[Any]):
         self.data, self.seed = data, seed
 
     def __getitem__(self, key: Key) -> Any:
-        epoch, index = key
+        epoch, index, repeat = key
         try:
-            return self.data.sample(index, None if self.seed is None else sample_rng(self.seed, epoch, index))
+            return self.data.sample(index, None if self.seed is None else sample_rng(self.seed, epoch, index, repeat))
         except Exception as error:
             error.add_note(f"while reading sample {index} (epoch {epoch}) of {type(self.data).__name__}")
             raise
@@ -157,4 +159,4 @@ class EvaluationBatches:
     def __iter__(self) -> Iterator[list[Key]]:
         for number in self.numbers:
             first = (number or 0) * self.batch_size
-            yield [(0, index) for index in range(first, min(first + self.batch_size, self.num_samples))]
+            yield [(0, index, 0) for index in range(first, min(first + self.batch_size, self.num_samples))]

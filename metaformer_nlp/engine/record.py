@@ -4,8 +4,10 @@
     config.json        the resolved configuration
     environment.json   one entry for each start of the run: command, versions, machine, number of processes
     metrics.jsonl      one JSON object a line, see `RunFolder.log`
+    summary.csv        a row for each evaluation, derived from it
     checkpoints/       see checkpoint.py
     model/             the trained model, as the task saves it
+    model-best/        that of the best evaluation, with run.keep_best
     result.json        written last: a folder with it is a finished run
 
 Only the first process touches it.
@@ -19,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -29,6 +31,7 @@ from typing import Any
 import torch
 
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
+from metaformer_nlp.engine.summary import write_summary
 
 # These decide how a run is computed and kept, not what comes out of it; they may differ when it is resumed.
 FREE_KEYS = frozenset(
@@ -72,6 +75,10 @@ class Progress:
     """The step that was evaluated last."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Its metrics."""
+    best_step: int | None = None
+    """The step with the best evaluation so far, if run.keep_best asks for it."""
+    best_value: float | None = None
+    """Its metric."""
     seconds: float = 0.0
     """Working time over all starts of the run."""
     log_bytes: int = 0
@@ -208,6 +215,10 @@ class RunFolder:
             raise OSError(error.errno, error.strerror, str(self._metrics)) from error
         progress.log_bytes = self._metrics.stat().st_size
 
+    def summarize(self, epochs_per_step: float) -> None:
+        """Write summary.csv anew."""
+        write_summary(self._metrics, self.path / "summary.csv", epochs_per_step)
+
     def sync_log(self) -> None:
         """Flush metrics.jsonl to the disk: a checkpoint remembers its length."""
         if self._metrics.exists():
@@ -219,16 +230,19 @@ class RunFolder:
         file.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
         return file
 
-    def finish(self, save_model: Callable[[Path], None], result: dict[str, Any], keep_checkpoints: int) -> None:
-        """Save the model, then the result; both appear whole."""
-        model, temporary = self.path / "model", self.path / f"{TEMPORARY}model"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        save_model(temporary)
-        for file in temporary.rglob("*"):
-            sync(file)
-        shutil.rmtree(model, ignore_errors=True)
-        temporary.rename(model)
+    def finish(
+        self, models: Mapping[str, Callable[[Path], None]], result: dict[str, Any], keep_checkpoints: int
+    ) -> None:
+        """Save the models, by the name of their folder, then the result; all appear whole."""
+        for name, save_model in models.items():
+            model, temporary = self.path / name, self.path / f"{TEMPORARY}{name}"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            save_model(temporary)
+            for file in temporary.rglob("*"):
+                sync(file)
+            shutil.rmtree(model, ignore_errors=True)
+            temporary.rename(model)
         replace_text(self._result, json.dumps(result, indent=2) + "\n")
         if keep_checkpoints == 0:
             shutil.rmtree(self.checkpoints, ignore_errors=True)

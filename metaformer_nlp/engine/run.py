@@ -2,9 +2,12 @@
 together.
 """
 
+import math
 import sys
 import time
 from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from accelerate import Accelerator
 from tqdm import tqdm
 
 from metaformer_nlp.engine import checkpoint
+from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.optimizer import build_optimizer
@@ -47,7 +51,9 @@ class Run:
         """Optimizer steps of the whole run."""
         fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
         self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
-        self.samples = MicroBatches(len(task.train_data), run.seed, self.layout, accelerator.process_index)
+        self.samples = MicroBatches(
+            len(task.train_data), run.seed, self.layout, accelerator.process_index, run.augmentation_repeats
+        )
         self.readers = (run.num_workers, ReaderStart(str(folder.lock_path), folder.lock_file))
         model = self._new_model().train()  # a pretrained model comes in evaluation mode
         self.parameters = {
@@ -55,7 +61,10 @@ class Run:
             "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         }
         fused = accelerator.device.type == "cuda" and accelerator.scaler is None
-        self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, optim, fused))
+        numbering = getattr(task, "layer_depths", None)
+        depths = numbering(model) if optim.layer_decay is not None and callable(numbering) else None
+        self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, optim, fused, depths))
+        self.average = WeightAverage(self.model, run.ema_decay) if run.ema_decay else None
         if run.compile:
             compile_model(accelerator, self.model)
         self.step = TrainingStep(task, self.model, self.optimizer, accelerator, self.samples, optim.clip_grad_norm)
@@ -72,7 +81,9 @@ class Run:
             loaded: list[checkpoint.Snapshot] = []
             on_first(self.accelerator, lambda: loaded.append(checkpoint.read_snapshot(Path(path))))
             snapshot = loaded[0] if loaded else None
-            checkpoint.restore_snapshot(self.model, self.optimizer.optimizer, snapshot, self.layout.world_size)
+            checkpoint.restore_snapshot(
+                self.model, self.optimizer.optimizer, snapshot, self.layout.world_size, self.average
+            )
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
@@ -84,6 +95,7 @@ class Run:
             f"from step {progress.step} to {self.total} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
+        on_first(self.accelerator, self._summarize)
         if self.scaling.note:
             self.say(self.scaling.note)
         self.say(description)
@@ -115,6 +127,8 @@ class Run:
             report = error.report
             on_first(self.accelerator, lambda: self.folder.report_failure(report))
             raise
+        if self.average is not None and not done.skipped:
+            self.average.update()
         progress.step += 1
         progress.position += self.layout.batch_size
         progress.window_loss += done.loss_sum
@@ -145,20 +159,23 @@ class Run:
         start.
         """
         began = time.monotonic()
-        metrics = evaluate(
-            self.task,
-            self.model,
-            self.accelerator,
-            batch_size=self.config.eval_batch_size,
-            seed=self.config.seed,
-            num_workers=self.readers[0],
-            reader_start=self.readers[1],
-            stop=stop,
-        )
+        with self.average.applied() if self.average else nullcontext():
+            metrics = evaluate(
+                self.task,
+                self.model,
+                self.accelerator,
+                batch_size=self.config.eval_batch_size,
+                seed=self.config.seed,
+                num_workers=self.readers[0],
+                reader_start=self.readers[1],
+                stop=stop,
+            )
         if metrics is None:
             return True
         self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
         self._log({**metrics, "seconds": time.monotonic() - began})
+        on_first(self.accelerator, self._summarize)
+        self._note_best(metrics)
         self.say(f"step {self.progress.step}: {shown(metrics)}")
         return False
 
@@ -167,7 +184,7 @@ class Run:
         progress = self.progress
         if progress.step == self._saved:
             return
-        snapshot = checkpoint.take_snapshot(self.model, self.optimizer.optimizer)
+        snapshot = checkpoint.take_snapshot(self.model, self.optimizer.optimizer, self.average)
         scaler = self.accelerator.scaler
         state = {
             "identity": self.identity,
@@ -178,19 +195,21 @@ class Run:
 
         def write() -> None:
             self.folder.sync_log()
+            keep = max(1, self.config.keep_checkpoints)
             checkpoint.write_checkpoint(
-                self.folder.checkpoints, progress.step, snapshot, state, max(1, self.config.keep_checkpoints)
+                self.folder.checkpoints, progress.step, snapshot, state, keep, progress.best_step
             )
 
         on_first(self.accelerator, write)
         self._saved = progress.step
 
     def finish(self) -> dict[str, Any]:
-        """Save the model and the result; the result, the same on all processes."""
+        """Save the models and the result; the result, the same on all processes."""
         progress = self.progress
-        macs = getattr(self.task, "macs", None)
+        macs, name = getattr(self.task, "macs", None), self.config.keep_best
         result: dict[str, Any] = {
             "metrics": progress.metrics,
+            **({"best": {"step": progress.best_step, name: progress.best_value}} if name else {}),
             "train": {
                 "loss": progress.train_loss,
                 "steps": progress.step,
@@ -203,16 +222,24 @@ class Run:
             "seconds": self._seconds(),
             "world_size": self.layout.world_size,
         }
-        weights = checkpoint.take_model(self.model)
+        weights = {"model": checkpoint.take_model(self.model, self.average)}
 
-        def save_model(folder: Path) -> None:
+        def save_model(weights: dict[str, torch.Tensor], folder: Path) -> None:
             # Into a fresh model: no wrapper, hook or shard of the training gets into what is saved.
             model = self._new_model()
             model.load_state_dict(weights)
             self.task.save_model(model.eval(), folder)
 
         def write() -> dict[str, Any]:
-            self.folder.finish(save_model, plain(result), self.config.keep_checkpoints)
+            if progress.best_step == progress.step:
+                weights["model-best"] = weights["model"]
+            elif progress.best_step is not None:
+                try:
+                    weights["model-best"] = checkpoint.best_model(self.folder.checkpoints, progress.best_step)
+                except checkpoint.CheckpointError as error:  # no reason to lose the rest
+                    print(f"the folder model-best cannot be written: {error}", file=sys.stderr, flush=True)
+            models = {name: partial(save_model, state) for name, state in weights.items()}
+            self.folder.finish(models, plain(result), self.config.keep_checkpoints)
             return plain(result)
 
         stored = on_first(self.accelerator, write)
@@ -224,6 +251,20 @@ class Run:
         if self.accelerator.is_main_process:
             tqdm.write(text)
             sys.stdout.flush()
+
+    def _note_best(self, metrics: dict[str, float]) -> None:
+        name, progress = self.config.keep_best, self.progress
+        if name is None:
+            return
+        if name not in metrics:
+            raise ValueError(f"run.keep_best is {name!r}, which is not evaluated; use one of {', '.join(metrics)}")
+        value, best = metrics[name], progress.best_value
+        better = best is None or (value < best if name.endswith("loss") else value > best)
+        if better and math.isfinite(value):
+            progress.best_step, progress.best_value = progress.step, value
+
+    def _summarize(self) -> None:
+        self.folder.summarize(self.layout.batch_size / self.samples.num_samples)
 
     def _new_model(self) -> torch.nn.Module:
         seed_torch(model_seed(self.config.seed), self.accelerator.device)

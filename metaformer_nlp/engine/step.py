@@ -107,7 +107,7 @@ class TrainingStep:
             if math.isfinite(loss_sum) or not math.isfinite(
                 loss.item()
             ):  # a finite loss: the gradient's fault, all are suspect
-                mine += [index for _, index in self.samples.keys(position, micro)]
+                mine += [index for _, index, _ in self.samples.keys(position, micro)]
         suspects = {rank: indices for rank, indices in enumerate(gather(self.accelerator, mine)) if indices}
         listed = "; ".join(
             f"process {rank}: samples {', '.join(map(str, indices[:16]))}{' ...' if len(indices) > 16 else ''}"

@@ -26,15 +26,20 @@ class Dataset(Protocol):
     def sample(self, index: int, rng: np.random.Generator | None) -> Any:
         """Sample `index` (0 <= index < len).
 
-        Everything random (augmentation, masking) must come from `rng`, which is a function of (seed, epoch, index),
-        so that a sample is the same in whatever process and after whatever interruption it is read. `rng` is None in
-        evaluation, where nothing may be random.
+        Everything random (augmentation, masking) must come from `rng`, which is a function of (seed, epoch, index,
+        repeat), so that a sample is the same in whatever process and after whatever interruption it is read. `rng` is
+        None in evaluation, where nothing may be random.
         """
         ...
 
 
 class Task(Protocol):
-    """One experiment. An optional method `macs() -> int` (multiply-adds of one sample) is put into result.json."""
+    """One experiment.
+
+    Two methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    `layer_depths(model) -> dict[str, int]` numbers the layers for optim.layer_decay: the depth of each parameter by
+    its name, from 0 (stem) to the largest (head).
+    """
 
     train_data: Dataset
     eval_data: Mapping[str, Dataset]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import timm.optim.lamb  # noqa: F401  (before the forks: a second for each of them)
 import torch
 
 from metaformer_nlp.engine import checkpoint
@@ -20,6 +21,15 @@ from metaformer_nlp.engine.step import TrainingStep
 from tests.engine import toy
 
 CLOCK = ("seconds", "samples_per_second")
+EVERYTHING = {
+    "name": "lamb",
+    "layer_decay": 0.8,
+    "ema_decay": 0.7,
+    "keep_best": "validation/loss",
+    "augmentation_repeats": 2,
+    "keep_checkpoints": 1,
+}
+"""Options that add to the state of a run."""
 
 
 @dataclass
@@ -187,17 +197,21 @@ def contents(folder: Path) -> dict[str, Any]:
     last = checkpoint.checkpoint_folders(folder / "checkpoints")[0]
     result = json.loads((folder / "result.json").read_text())
     state = json.loads((last / "state.json").read_text())
-    for changing in ("seconds", "log_bytes", "evaluated", "metrics"):  # a stop may come before the last evaluation
+    for changing in ("seconds", "log_bytes", "evaluated", "metrics", "best_step", "best_value"):
+        # A stop may come before the last evaluation.
         state["progress"].pop(changing)
     state["identity"]["run"].pop("folder")
     for free in ("save_every", "num_workers", "keep_checkpoints", "micro_batch_size"):
         state["identity"]["run"].pop(free)
+    optional = {"average": last / "average.safetensors", "best": folder / "model-best" / "weights.json"}
     return {
+        **{name: path.read_bytes() for name, path in optional.items() if path.exists()},
         "model": (last / "model.safetensors").read_bytes(),
         "optimizer": (last / "optimizer.safetensors").read_bytes(),
         "state": state,
         "saved": (folder / "model" / "weights.json").read_bytes(),
         "metrics": lines(folder),
+        "summary": (folder / "summary.csv").read_text(),
         "result": {key: value for key, value in result.items() if key not in CLOCK},
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.harness import (
+    EVERYTHING,
     Outcome,
     at_event,
     at_step,
@@ -23,6 +24,7 @@ from tests.engine.harness import (
 )
 
 OPTIONS = {"steps": 11, "save_every": 2, "eval_every": 3, "log_every": 3, "clip_grad_norm": 1.0, "lr": 0.02}
+FULL = OPTIONS | EVERYTHING | {"lr": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     train_alone(folder, **OPTIONS)
     return contents(folder)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_full(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("undisturbed_full") / "run"
+    train_alone(folder, **FULL)
+    whole = contents(folder)
+    assert {"average", "best"} < whole.keys()
+    assert whole["result"]["best"]["step"] not in (3, 11)  # neither the first evaluation nor the last
+    return whole
 
 
 def kill_and_finish(folder: Path, kills: list[int], **options: object) -> Outcome:
@@ -47,6 +59,12 @@ def test_killed_at_random_steps(tmp_path: Path, undisturbed: dict, workers: int)
     assert contents(tmp_path / "run") == undisturbed
 
 
+@pytest.mark.parametrize("kills", [[0, 4, 7, 10], [8, 9]])
+def test_killed_with_everything_that_has_a_state(tmp_path: Path, undisturbed_full: dict, kills: list[int]) -> None:
+    kill_and_finish(tmp_path / "run", kills, **FULL)
+    assert contents(tmp_path / "run") == undisturbed_full
+
+
 def test_the_comparison_sees_a_difference(tmp_path: Path, undisturbed: dict) -> None:
     train_alone(tmp_path / "run", **(OPTIONS | {"lr": 0.0200001}))
     other = contents(tmp_path / "run")
@@ -62,10 +80,10 @@ def test_stopped_by_signals_again_and_again(tmp_path: Path, undisturbed: dict) -
     assert contents(tmp_path / "run") == undisturbed
 
 
-def test_killed_at_every_point_of_a_save(tmp_path: Path, undisturbed: dict) -> None:
-    base, options = tmp_path / "base", OPTIONS | {"keep_checkpoints": 1}
+def test_killed_at_every_point_of_a_save(tmp_path: Path, undisturbed_full: dict) -> None:
+    base, options = tmp_path / "base", FULL
     launch(base, prepare=at_step(5, die), **options)
-    assert steps_kept(base) == [4]
+    assert steps_kept(base) == [4, 3]
     events = 0
     while True:
         folder = tmp_path / f"event{events}"
@@ -76,7 +94,7 @@ def test_killed_at_every_point_of_a_save(tmp_path: Path, undisturbed: dict) -> N
         kept = steps_kept(folder)
         assert kept[0] in (4, 6)
         train_alone(folder, **options)
-        assert contents(folder) == undisturbed, f"event {events}"
+        assert contents(folder) == undisturbed_full, f"event {events}"
         leftovers = [path.name for path in (folder / "checkpoints").iterdir() if not path.name.startswith("step-")]
         assert leftovers == []
         events += 1

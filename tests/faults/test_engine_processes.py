@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from metaformer_nlp.engine.order import key_at
-from tests.engine.harness import at_step, die, launch, send, steps_kept, train_alone
+from tests.engine.harness import EVERYTHING, at_step, contents, die, launch, send, steps_kept, train_alone
 
 pytestmark = pytest.mark.distributed
 
@@ -18,7 +18,7 @@ def sample_of(step: int, rank: int) -> int:
     """A sample that process `rank` of 2 sees in step `step` and that no earlier step sees."""
     keys = [key_at(position, 37, 0) for position in range(12 * (step + 1))]
     mine = keys[12 * step + 6 * rank :][:6]
-    return next(index for epoch, index in mine if index not in {earlier for _, earlier in keys[: 12 * step]})
+    return next(index for _, index, _ in mine if index not in {earlier for _, earlier, _ in keys[: 12 * step]})
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
@@ -52,6 +52,17 @@ def test_a_loss_that_is_not_finite_on_a_single_process(tmp_path: Path) -> None:
     # The sample being mended, the run goes on from its last good step.
     train_alone(tmp_path / "run", steps=9, save_every=1, micro_batch_size=4)
     assert steps_kept(tmp_path / "run") == [9, 8]
+
+
+def test_killed_on_two_processes(tmp_path: Path) -> None:
+    """DDP keeps the norm statistics of the first process; average and moments must come back everywhere."""
+    options = EVERYTHING | {"steps": 6, "save_every": 2, "eval_every": 2, "log_every": 1}
+    launch(tmp_path / "whole", 2, **options)
+    outcomes = launch(tmp_path / "run", 2, prepare=at_step(5, die), **options)
+    assert [outcome.code for outcome in outcomes] == [-9, -9], [outcome.said for outcome in outcomes]
+    outcomes = launch(tmp_path / "run", 2, **options)
+    assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.said for outcome in outcomes]
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
 
 
 def test_a_process_that_dies_takes_the_others_with_it(tmp_path: Path) -> None:
