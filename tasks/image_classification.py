@@ -16,7 +16,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
@@ -24,7 +23,7 @@ from tasks.distillation import DistillConfig, Teacher
 from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
-from tasks.image_model import ModelConfig, layer_depths
+from tasks.image_model import ModelConfig, ModelDescription, layer_depths
 from tasks.plugins import import_plugins
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
@@ -93,7 +92,7 @@ class ImageClassification:
         train, validation = load_sources(config.data, height)
         self.classes = readable_names(train)
         self.num_classes = len(self.classes)
-        self._model_config: PreTrainedConfig | None = None
+        self._model_config: ModelDescription | None = None
         self._sources = {"train": train, "validation": validation}
         augment = train_transform(height, config.data.augment, seen.crop_pct)
         self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
@@ -107,11 +106,11 @@ class ImageClassification:
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; labels (B, K) where the samples are to be mixed."""
-        pixels, labels, *draws = zip(*samples, strict=True)
-        batch = {"pixel_values": torch.stack(pixels), "labels": torch.tensor(labels)}
+        pictures, classes, *draws = zip(*samples, strict=True)
+        pixels, labels = torch.stack(pictures), torch.tensor(classes)
         if draws and self._mixing is not None:
-            batch["pixel_values"], batch["labels"] = self._mixing(*batch.values(), draw=draws[0][0])
-        return batch
+            pixels, labels = self._mixing(pixels, labels, draws[0][0])
+        return {"pixel_values": pixels, "labels": labels}
 
     def build_model(self) -> nn.Module:
         """The classifier, its weights drawn from torch's generator or read from the checkpoint.

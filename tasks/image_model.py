@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
-from transformers import PreTrainedConfig, TimmWrapperForImageClassification
+from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
-from vision import create_config, load_model
+from vision import ImageClassifier, MetaFormerVisionConfig, create_config, load_model
 from vision.variants import build_model
+
+ModelDescription = MetaFormerVisionConfig | TimmWrapperConfig
 
 DEFAULT = "poolformer_xxs"
 _NOT_FIELDS = ("name", "checkpoint", "new_head")
@@ -78,7 +80,7 @@ class ModelConfig:
             if key not in _NOT_FIELDS
         }
 
-    def describe(self, **fields: Any) -> PreTrainedConfig:
+    def describe(self, **fields: Any) -> ModelDescription:
         """The configuration of the model that ``build`` gives, but for its classes; ``fields`` are laid over it.
 
         Raises:
@@ -89,7 +91,7 @@ class ModelConfig:
         # Some number of classes, since what was trained without labels has none.
         return load_model(self.checkpoint, self.name, num_labels=2, **self.overrides(), **fields).config
 
-    def build(self, classes: Sequence[str], **fields: Any) -> nn.Module:
+    def build(self, classes: Sequence[str], **fields: Any) -> ImageClassifier:
         """The classifier; what the checkpoint does not give is drawn from torch's generator."""
         names = dict(enumerate(classes))
         fields |= {"id2label": names, "label2id": {name: index for index, name in names.items()}}
