@@ -1,7 +1,8 @@
 """Published weights: read a file safely, find out whose it is, and rename its tensors to this project's names.
 
-The authors' (sail-sg/poolformer), timm's and transformers' PoolFormer hold the same tensors one to one; only names
-differ, and their channel MLPs are 1x1 convolutions [O, I, 1, 1] where ours are linear layers [O, I].
+The authors' (sail-sg/poolformer and sail-sg/metaformer), timm's and transformers' models hold the same tensors one to
+one; only names differ, 1x1 convolutions [O, I, 1, 1] are linear layers [O, I] here, and position embeddings
+[1, C, h, w] are [h, w, C].
 """
 
 import pickle
@@ -23,8 +24,13 @@ BLOCK_NAMES = [
     (r"(?:norm1|before_norm)\.", "norm1."),
     (r"(?:norm2|after_norm)\.", "norm2."),
     (r"(?:mlp\.fc|output\.conv)([12])\.", r"channel_mlp.fc\1."),
+    (r"mlp\.act\.", "channel_mlp.act."),
     (r"layer_?scale_?([12])(?:\.scale)?$", r"residual\1.layer_scale"),
     (r"res_scale([12])\.scale$", r"residual\1.res_scale"),
+    (r"token_mixer\.pwconv1\.", "token_mixer.expand."),
+    (r"token_mixer\.act1\.", "token_mixer.act."),
+    (r"token_mixer\.dwconv\.", "token_mixer.depthwise.conv."),
+    (r"token_mixer\.pwconv2\.", "token_mixer.project."),
     (r"token_mixer\.", "token_mixer."),
 ]
 
@@ -32,11 +38,16 @@ BLOCK_NAMES = [
 SOURCES: dict[str, list[tuple[str, str]]] = {
     "sail-sg": [
         (r"patch_embed\.proj\.", "metaformer.stages.0.embedding.projection."),
+        (r"downsample_layers\.(\d+)\.conv\.", r"metaformer.stages.\1.embedding.projection."),
+        (r"downsample_layers\.(\d+)\.(?:post|pre)_norm\.", r"metaformer.stages.\1.embedding_norm."),
+        (r"stages\.(\d+)\.(\d+)\.", r"metaformer.stages.\1.blocks.\2."),
         (r"norm\.", "norm."),
         (r"head\.", "classifier."),
     ],
     "timm": [
         (r"stem\.conv\.", "metaformer.stages.0.embedding.projection."),
+        (r"stem\.norm\.", "metaformer.stages.0.embedding_norm."),
+        (r"stages\.(\d+)\.downsample\.norm\.", r"metaformer.stages.\1.embedding_norm."),
         (r"stages\.(\d+)\.downsample\.conv\.", r"metaformer.stages.\1.embedding.projection."),
         (r"stages\.(\d+)\.blocks\.(\d+)\.", r"metaformer.stages.\1.blocks.\2."),
         (r"head\.norm\.", "norm."),
@@ -53,10 +64,10 @@ SOURCES: dict[str, list[tuple[str, str]]] = {
 """Whose names they are -> patterns of their beginnings and what ours are. `metaformer` is this project."""
 
 MARKS = {
-    "sail-sg": "patch_embed.proj.weight",
-    "timm": "stem.conv.weight",
-    "transformers": "encoder.patch_embeddings.0.projection.weight",
-    "metaformer": "stages.0.embedding.projection.weight",
+    "sail-sg": ("patch_embed.proj.weight", "downsample_layers.0.conv.weight"),
+    "timm": ("stem.conv.weight",),
+    "transformers": ("encoder.patch_embeddings.0.projection.weight",),
+    "metaformer": ("stages.0.embedding.projection.weight",),
 }
 
 
@@ -66,10 +77,10 @@ def detect_source(state_dict: Mapping[str, Any]) -> str:
     Raises:
         ValueError: none of these; some of the names found and the one that each source would have are given.
     """
-    for source, mark in MARKS.items():
-        if any(name == mark or name.endswith(f".{mark}") for name in state_dict):
+    for source, marks in MARKS.items():
+        if any(f".{name}".endswith(f".{mark}") for name in state_dict for mark in marks):
             return source
-    expected = ", ".join(f"{mark} ({source})" for source, mark in MARKS.items())
+    expected = ", ".join(f"{mark} ({source})" for source, marks in MARKS.items() for mark in marks)
     raise ValueError(
         f"these weights are of no known MetaFormer for images: none of {expected} is among their "
         f"{len(state_dict)} names, which begin {', '.join(map(str, list(state_dict)[:5]))}"
@@ -88,7 +99,7 @@ def unwrap(loaded: Any) -> StateDict:
 
 
 def sail_sg_stages(state_dict: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Patterns for the authors' `network.{n}.`; entry n is a stage, a downsampling or a position embedding.
+    """Patterns for the first paper's `network.{n}.`; entry n is a stage, a downsampling or a position embedding.
 
     Position embeddings shift the numbers after them, so entries are told apart by what they hold.
     """
@@ -100,6 +111,8 @@ def sail_sg_stages(state_dict: Mapping[str, Any]) -> list[tuple[str, str]]:
     for number in sorted(entries):
         if all(tail.startswith("proj.") for tail in entries[number]):
             patterns.append((rf"network\.{number}\.proj\.", f"metaformer.stages.{stage}.embedding.projection."))
+        elif entries[number] == {"pos_embed"}:
+            patterns.append((rf"network\.{number}\.pos_embed", f"metaformer.stages.{stage}.position_embedding"))
         elif all(re.match(r"\d+\.", tail) for tail in entries[number]):
             patterns.append((rf"network\.{number}\.(\d+)\.", rf"metaformer.stages.{stage}.blocks.\1."))
             stage += 1
@@ -147,13 +160,16 @@ def convert_state_dict(state_dict: Mapping[str, Any], source: str | None = None)
     names = {name: our_name(name, patterns) for name in tensors}
     unknown = [name for name, new in names.items() if new is None]
     if unknown:
-        raise ValueError(f"not {source} weights of a PoolFormer: no place for {listed(unknown)}")
+        raise ValueError(f"not {source} weights of a MetaFormer: no place for {listed(unknown)}")
     converted = {}
     for name, new in names.items():
         assert new is not None
         tensor = tensors[name]
-        pointwise = ".blocks." in new and tensor.ndim == 4 and tensor.shape[2:] == (1, 1)
-        converted[new] = tensor.flatten(1) if pointwise else tensor
+        if new.endswith(".position_embedding"):
+            tensor = tensor[0].permute(1, 2, 0)
+        elif ".blocks." in new and tensor.ndim == 4 and tensor.shape[2:] == (1, 1):
+            tensor = tensor.flatten(1)
+        converted[new] = tensor
     return converted
 
 
