@@ -49,9 +49,27 @@ def same_segment(segment_ids: Tensor) -> Tensor:
     return segment_ids[:, :, None] == segment_ids[:, None, :]
 
 
+class Documents(NamedTuple):
+    """Where each token of a batch belongs; padding counts as one more document of its row."""
+
+    number: Tensor  # (B, L) int64: which document of its row, in no particular order, below L
+    position: Tensor  # (B, L) int64: how many earlier tokens of that document there are
+
+
+def documents(segment_ids: Tensor) -> Documents:
+    """Sorts the slots of ``segment_ids (B, L)`` by document; O(L log L), so that long rows cost little."""
+    ordered, slots = segment_ids.sort(dim=1, stable=True)
+    starts = torch.ones_like(ordered, dtype=torch.bool)
+    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    index = torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
+    position = index - torch.where(starts, index, 0).cummax(1).values
+    back = slots.argsort(1)
+    return Documents((starts.cumsum(1) - 1).gather(1, back), position.gather(1, back))
+
+
 def positions_in_segment(segment_ids: Tensor) -> Tensor:
     """(B, L) -> (B, L) int: how many earlier tokens of its own document each token has."""
-    return same_segment(segment_ids).tril(-1).sum(-1)
+    return documents(segment_ids).position
 
 
 def neighbour_masks(segment_ids: Tensor, offsets: Iterable[int]) -> dict[int, Tensor]:
@@ -72,20 +90,30 @@ def neighbour(x: Tensor, offset: int, masks: dict[int, Tensor]) -> Tensor:
     return torch.where(masks[offset], x.roll(-offset, 1), 0.0)
 
 
-class SegmentMeans(NamedTuple):
-    """Everything needed to average over documents: of each token its document's row and one over its length."""
+def add_neighbour(total: Tensor, x: Tensor, offset: int, masks: dict[int, Tensor]) -> Tensor:
+    """``total += neighbour(x, offset, masks)``, in place and in one pass over memory; ``total`` is not ``x``."""
+    mask, length = masks[offset].to(x.dtype), x.shape[1]
+    if abs(offset) < length:
+        here = slice(max(0, -offset), length - max(0, offset))
+        there = slice(max(0, offset), length - max(0, -offset))
+        total[:, here].addcmul_(x[:, there], mask[:, here])
+    return total
 
-    row: Tensor  # (B * L,) int: index of the first slot of the token's document
-    inverse_length: Tensor  # (B, L, 1) float
+
+class SegmentMeans(NamedTuple):
+    """Everything needed to average over documents."""
+
+    row: Tensor  # (B * L,) int: a number for the token's document, different for all documents of the batch
+    inverse_length: Tensor  # (B, L, 1) float: one over the document's length
 
 
 def segment_means(segment_ids: Tensor) -> SegmentMeans:
     """Prepares :func:`mean_over_segment` for ``segment_ids (B, L)``."""
     batch, length = segment_ids.shape
-    same = same_segment(segment_ids)
-    first = same.to(torch.uint8).argmax(-1)
-    row = first + torch.arange(batch, device=segment_ids.device)[:, None] * length
-    return SegmentMeans(row.flatten(), same.sum(-1, keepdim=True).float().reciprocal())
+    number = documents(segment_ids).number
+    lengths = torch.zeros_like(number).scatter_add(1, number, torch.ones_like(number))
+    row = number + torch.arange(batch, device=number.device)[:, None] * length
+    return SegmentMeans(row.flatten(), lengths.gather(1, number)[:, :, None].float().reciprocal())
 
 
 def mean_over_segment(x: Tensor, means: SegmentMeans) -> Tensor:

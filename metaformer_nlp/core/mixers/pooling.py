@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
 from metaformer_nlp.core.segments import (
     SegmentMeans,
+    add_neighbour,
     mean_over_segment,
-    neighbour,
     neighbour_masks,
     segment_means,
 )
@@ -68,12 +68,12 @@ def run_sum(x: Tensor, count: int, sign: int, masks: dict[int, Tensor]) -> Tenso
     covered, power, power_sum = 0, 1, x
     while True:
         if count & power:
-            total = power_sum if total is None else power_sum + neighbour(total, sign * power, masks)
+            total = power_sum if total is None else add_neighbour(power_sum.clone(), total, sign * power, masks)
             covered += power
         if covered == count:
             assert total is not None
             return total
-        power_sum = power_sum + neighbour(power_sum, sign * power, masks)
+        power_sum = add_neighbour(power_sum.clone(), power_sum, sign * power, masks)
         power *= 2
 
 
@@ -88,7 +88,10 @@ class PoolingSegments(NamedTuple):
 def window_sum(x: Tensor, window: Window, masks: dict[int, Tensor]) -> Tensor:
     """(B, L, C) -> (B, L, C): the sum over each token's window, inside its document."""
     total = run_sum(x, window.after + 1, 1, masks)
-    return total + neighbour(run_sum(x, window.before, -1, masks), -1, masks) if window.before else total
+    if not window.before:
+        return total
+    total = total if window.after else total.clone()  # a run of one token is x itself
+    return add_neighbour(total, run_sum(x, window.before, -1, masks), -1, masks)
 
 
 def average_pool(x: Tensor, window: Window) -> Tensor:
