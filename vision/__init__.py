@@ -6,11 +6,13 @@ from transformers import (
     AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
+    AutoModelForMaskedImageModeling,
 )
 
 from vision.configuration import MetaFormerVisionConfig
 from vision.cost import macs
 from vision.loading import load_model
+from vision.masked_image_modeling import MetaFormerVisionForMaskedImageModeling
 from vision.modeling import (
     MetaFormerVisionBackbone,
     MetaFormerVisionForImageClassification,
@@ -23,6 +25,7 @@ from vision.weights import convert_state_dict, load_weights, read_state_dict
 AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
 AutoModel.register(MetaFormerVisionConfig, MetaFormerVisionModel)
 AutoModelForImageClassification.register(MetaFormerVisionConfig, MetaFormerVisionForImageClassification)
+AutoModelForMaskedImageModeling.register(MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling)
 AutoBackbone.register(MetaFormerVisionConfig, MetaFormerVisionBackbone)
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
 
@@ -32,6 +35,7 @@ __all__ = [
     "MetaFormerVisionBackbone",
     "MetaFormerVisionConfig",
     "MetaFormerVisionForImageClassification",
+    "MetaFormerVisionForMaskedImageModeling",
     "MetaFormerVisionModel",
     "Preprocessing",
     "convert_state_dict",

@@ -45,6 +45,10 @@ class AugmentConfig:
     """imagenet: policy in timm's notation, or null."""
     random_erasing: float = 0.25
     """imagenet: probability of erasing a rectangle."""
+    crop_scale: tuple[float, float] = (0.08, 1.0)
+    """imagenet: least and largest share of the image that the random crop keeps."""
+    color_jitter: float | None = 0.4
+    """imagenet: strength of random brightness, contrast and saturation; has no effect beside auto_augment."""
 
 
 def to_tensor(image: Picture) -> torch.Tensor:
@@ -123,7 +127,8 @@ class ImageNetTransform:
                 input_size=size,
                 is_training=True,
                 hflip=config.flip,
-                color_jitter=0.4,  # inert beside auto_augment, as in the published recipe
+                scale=config.crop_scale,
+                color_jitter=config.color_jitter,
                 auto_augment=config.auto_augment,
                 interpolation="random",
                 re_prob=config.random_erasing,

@@ -1,0 +1,14 @@
+"""Pre-train an image model without labels (SimMIM: paint in hidden patches), then fine-tune it with train_vision.py.
+
+    python scripts/pretrain_vision.py --config scripts/recipes/transfer/simmim_cifar10.yaml --data.root path/to/parquet
+    python scripts/train_vision.py --config scripts/recipes/transfer/finetune_cifar10.yaml --data.root path/to/parquet
+    accelerate launch scripts/pretrain_vision.py --config my_recipe.yaml --data.name folder --data.root path/to/images
+
+A run that was interrupted goes on when the same command is given again.
+"""
+
+from tasks.cli import main
+from tasks.masked_image_modeling import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, __doc__)

@@ -1,0 +1,176 @@
+"""Self-supervised pre-training of image models: hide patches of an image and learn to paint them in (SimMIM).
+
+What is hidden of an image is a function of (seed, epoch, index); in evaluation of the index alone, so that losses can
+be compared. The trunk that is saved starts a classifier: ``scripts/train_vision.py --model.checkpoint RUN/model``.
+
+Shapes: B batch, S pixels of a side, G = S / masking.patch_size squares of a side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
+from tasks.cli import to_dict
+from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
+from tasks.image_model import ModelConfig
+from tasks.plugins import import_plugins
+from vision import MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling, image_processor
+from vision.masked_image_modeling import painting_error, pixel_mask
+from vision.transforms import EvalTransform, Transform, train_transform
+
+_EVAL_MASKS = 12  # sets these random choices apart from others
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """What is hidden of an image."""
+
+    patch_size: int = 32
+    """Side in pixels of the squares that are hidden; divides the image, and is a multiple of the stem's stride."""
+    ratio: float = 0.6
+    """Share of the squares that is hidden, rounded up to a whole number of them."""
+
+    def check(self, config: MetaFormerVisionConfig) -> None:
+        """ValueError unless images of the configuration's size can be hidden and painted in."""
+        size, stem, stride = config.image_height_width, config.strides[0], math.prod(config.strides)
+        if self.patch_size < 1 or self.patch_size % stem or any(side % self.patch_size for side in size):
+            allowed = [n for n in range(stem, min(size) + 1, stem) if not any(side % n for side in size)]
+            raise ValueError(
+                f"masking.patch_size {self.patch_size}: must divide the image of {size[0]}x{size[1]} pixels and be a "
+                f"multiple of the stem's stride {stem}: {', '.join(map(str, allowed)) or 'no number is'}"
+            )
+        if not 0 < self.ratio < 1:
+            raise ValueError(f"masking.ratio {self.ratio}: must be a share, above 0 and below 1")
+        if math.prod(size) <= self.patch_size**2:
+            raise ValueError(f"masking.patch_size {self.patch_size} is the whole image; hide smaller squares")
+        grid = config.grids()[-1]
+        if (grid[0] * stride, grid[1] * stride) != size:
+            raise ValueError(
+                f"images of {size[0]}x{size[1]} pixels end in {grid[0]}x{grid[1]} tokens, each of which paints "
+                f"{stride}x{stride} pixels: use an image size that is a multiple of {stride}"
+            )
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pre-train an image model on images alone; their classes are not used."""
+
+    run: RunConfig
+    schedule: ScheduleConfig
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    tracker: str | None = None
+    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+
+class MaskedImages:
+    """A source seen through a transform, and what is hidden of each image: the engine's map-style data."""
+
+    def __init__(self, source: ImageSource, transform: Transform, grid: int, ratio: float) -> None:
+        self.source, self.transform, self.grid = source, transform, grid
+        self.count = math.ceil(ratio * grid**2)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """(3, S, S) float32 and (G, G) of bool, True where hidden."""
+        pixels = self.transform(self.source.load(index, rng), rng)
+        draw = np.random.default_rng([_EVAL_MASKS, index]) if rng is None else rng
+        hidden = np.zeros(self.grid**2, dtype=bool)
+        hidden[draw.permutation(self.grid**2)[: self.count]] = True
+        return pixels, torch.from_numpy(hidden.reshape(self.grid, self.grid))
+
+
+class MaskedImageModeling:
+    """The engine's Task for one :class:`Config`."""
+
+    def __init__(self, config: Config) -> None:
+        if config.model.checkpoint is not None:
+            raise ValueError("model.checkpoint: pre-training starts from fresh weights; leave it null")
+        self.config = config
+        sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
+        given = {key: value for key, value in sizes.items() if value is not None}
+        row = config.model.describe(num_labels=0, **given)  # checks the options before any data is read
+        if not isinstance(row, MetaFormerVisionConfig):
+            raise ValueError(f"model.name {config.model.name}: only this project's own models can be pre-trained here")
+        config.masking.check(row)
+        self._model_config = row
+        height, width = row.image_height_width
+        if height != width:
+            raise ValueError(f"data.image_size: images are square here, not {height} x {width}")
+        train, validation = load_sources(config.data, height)
+        self._sources = {"train": train, "validation": validation}
+        crop, masking = row.crop_pct, config.masking
+        augment = train_transform(height, config.data.augment, crop)
+        masks = height // masking.patch_size, masking.ratio
+        self.train_data: Dataset = MaskedImages(train, augment, *masks)
+        self.eval_data: Mapping[str, Dataset] = {
+            "validation": MaskedImages(validation, EvalTransform(height, crop), *masks)
+        }
+
+    def collate(self, samples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """``{"pixel_values": (B, 3, S, S), "bool_masked_pos": (B, G, G)}``."""
+        pixels, hidden = zip(*samples, strict=True)
+        return {"pixel_values": torch.stack(pixels), "bool_masked_pos": torch.stack(hidden)}
+
+    def build_model(self) -> nn.Module:
+        """Trunk and decoder, their weights drawn from torch's generator."""
+        model = MetaFormerVisionForMaskedImageModeling(self._model_config)
+        self._macs = model.macs()
+        return model
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one image; known once the model was built."""
+        return self._macs
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sum of absolute errors over the channels of hidden pixels, and the number of these."""
+        pixels, masks = batch["pixel_values"], batch["bool_masked_pos"]
+        painted = model(pixel_values=pixels, bool_masked_pos=masks).reconstruction
+        hidden = pixel_mask(masks, (pixels.shape[2], pixels.shape[3]))
+        return painting_error(painted, pixels, hidden), hidden.sum() * pixels.shape[1]
+
+    def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The same sum and count."""
+        total, count = self.loss(model, batch)
+        return {"loss": total.double(), "count": count}
+
+    def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """``loss``: mean absolute error of a hidden pixel's channel, in standard deviations of ImageNet's pixels."""
+        return {"loss": sum(float(one["loss"]) for one in results) / sum(float(one["count"]) for one in results)}
+
+    def save_model(self, model: nn.Module, folder: Path) -> None:
+        """The model and its image processor, as the Auto classes read them."""
+        model.save_pretrained(folder)  # type: ignore[operator]
+        image_processor(model.config).save_pretrained(folder)  # type: ignore[arg-type]
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identity of the data, part by part."""
+        return {part: fingerprint(source) for part, source in self._sources.items()}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, evaluate and save; returns what the run folder's result.json holds."""
+    import_plugins(config.plugins)
+    return run_training(
+        MaskedImageModeling(config),
+        optim=config.optim,
+        schedule=config.schedule,
+        run=config.run,
+        config=to_dict(config),
+        tracker=config.tracker,
+    )
