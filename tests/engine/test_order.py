@@ -22,8 +22,8 @@ def test_an_epoch_is_a_permutation_of_its_own() -> None:
     orders = {tuple(permutation(37, seed, epoch)) for seed in range(3) for epoch in range(3)}
     assert len(orders) == 9
     keys = [key_at(position, 37, 5) for position in range(3 * 37)]
-    assert [epoch for epoch, _ in keys] == [0] * 37 + [1] * 37 + [2] * 37
-    assert [index for _, index in keys[37:74]] == permutation(37, 5, 1).tolist()
+    assert [epoch for epoch, *_ in keys] == [0] * 37 + [1] * 37 + [2] * 37
+    assert [index for _, index, _ in keys[37:74]] == permutation(37, 5, 1).tolist()
 
 
 def test_the_order_is_the_one_that_was_published() -> None:
@@ -58,8 +58,8 @@ def test_a_sample_gets_its_own_generator_and_none_in_evaluation() -> None:
         def sample(self, index: int, rng: np.random.Generator | None) -> tuple[int, int | None]:
             return index, None if rng is None else int(rng.integers(2**62))
 
-    assert KeyedSamples(Data(), 7)[(2, 1)] == (1, int(sample_rng(7, 2, 1).integers(2**62)))
-    assert KeyedSamples(Data(), None)[(0, 1)] == (1, None)
+    assert KeyedSamples(Data(), 7)[(2, 1, 0)] == (1, int(sample_rng(7, 2, 1).integers(2**62)))
+    assert KeyedSamples(Data(), None)[(0, 1, 0)] == (1, None)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_the_same_samples_on_another_number_of_processes(tmp_path: Path) -> None
             def call(self, step, position, *rest):
                 with path.open("a") as file:
                     for micro in range(self.samples.layout.accumulation):
-                        for _, index in self.samples.keys(position, micro):
+                        for _, index, _ in self.samples.keys(position, micro):
                             file.write(json.dumps([step, index]) + "\n")
                 return original(self, step, position, *rest)
 
@@ -166,6 +166,6 @@ def test_evaluation_batches_are_dealt_whole(size: int, batch: int, world: int) -
             assert keys
             if number is not None:
                 assert number not in seen
-                seen[number] = [index for _, index in keys]
+                seen[number] = [index for _, index, _ in keys]
     assert [index for number in sorted(seen) for index in seen[number]] == list(range(size))
     assert evaluate.EvaluationBatches is order.EvaluationBatches

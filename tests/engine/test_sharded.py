@@ -21,6 +21,7 @@ OPTIONS = {
     "eval_every": 3,
     "log_every": 1,
     "clip_grad_norm": 0.5,
+    "ema_decay": 0.5,
 }
 
 
@@ -51,7 +52,7 @@ def test_sharded_training_and_its_checkpoints(tmp_path: Path) -> None:
     assert steps_kept(tmp_path / "run") == [4, 2]
     outcomes = launch(tmp_path / "run", 2, prepare=shard, **OPTIONS)
     assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.said for outcome in outcomes]
-    for name in ("model.safetensors", "optimizer.safetensors"):
+    for name in ("model.safetensors", "average.safetensors", "optimizer.safetensors"):
         ours, theirs = (load_file(tmp_path / run / "checkpoints/step-00000006" / name) for run in ("run", "plain"))
         assert ours.keys() == theirs.keys()
         for key in ours:

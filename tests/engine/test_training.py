@@ -21,6 +21,7 @@ def test_a_run_folder_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixt
     assert said.err == ""  # no progress bar where there is no terminal
     assert {path.name for path in folder.iterdir()} == {
         "checkpoints", "config.json", "environment.json", "metrics.jsonl", "model", "result.json", "run.lock",
+        "summary.csv",
     }  # fmt: skip
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["train"]["steps"] == 7

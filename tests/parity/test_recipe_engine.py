@@ -1,13 +1,16 @@
 """The engine's part of the published recipes against timm's own functions: learning rate, weight decay, layer decay."""
 
+import copy
+from typing import Literal
+
 import pytest
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
 
 import vision
 from metaformer_nlp.engine.config import OptimConfig, ScheduleConfig
-from metaformer_nlp.engine.optimizer import build_optimizer
+from metaformer_nlp.engine.optimizer import build_optimizer, set_learning_rate
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
 
 POOLFORMER = {"epochs": 300, "warmup_epochs": 5, "warmup_start_lr": 1e-6, "min_lr": 1e-5, "cooldown_epochs": 10}
@@ -56,3 +59,23 @@ def test_the_same_weights_are_decayed_as_by_timm(name: str) -> None:
 
     assert sides(ours.param_groups) == sides(theirs)
     assert set(sides(theirs)) == {0.0, 0.05}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lamb"])
+def test_the_same_steps_as_with_the_optimizer_of_timm(name: Literal["adamw", "lamb"]) -> None:
+    """With the follow-up's options: lr 8e-3, weight decay 0.05, timm's defaults for the rest."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.LayerNorm(8), torch.nn.Linear(8, 3))
+    other = copy.deepcopy(model)
+    eps = {"adamw": 1e-8, "lamb": 1e-6}[name]
+    ours = build_optimizer(model, OptimConfig(name=name, lr=8e-3, weight_decay=0.05, eps=eps))
+    theirs = create_optimizer_v2(other, opt=name, lr=8e-3, weight_decay=0.05)
+    for step in range(5):
+        inputs = 10 * torch.randn(4, 6)
+        for each, optimizer in ((model, ours), (other, theirs)):
+            optimizer.zero_grad()
+            each(inputs).square().sum().backward()
+            set_learning_rate(optimizer, 8e-3 / (step + 1))
+            optimizer.step()
+    for mine, expected in zip(model.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-6, atol=1e-8)
