@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from metaformer_nlp.core.cost import count_parameters
 from tasks.plugins import import_plugins
-from vision import create_model
+from vision import create_model, macs, preprocessing
 
 ARITHMETIC: dict[str, tuple[torch.dtype, torch.dtype | None]] = {
     "float32": (torch.float32, None),
@@ -128,8 +128,8 @@ class Contestant:
         dtype, self.autocast = ARITHMETIC[precision]
         layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
         with self._memory():
-            model, size = build_model(name, config.image_size)
-            self.facts = {"param_count": count_parameters(model).total / 1e6, "gmacs": count_macs(model, size) / 1e9}
+            model, size, products = build_model(name, config.image_size)
+            self.facts = {"param_count": count_parameters(model).total / 1e6, "gmacs": products / 1e9}
             self.facts |= {"img_size": size, "batch_size": config.batch_size}
             model = model.to(device, dtype, memory_format=layout).train(mode == "training")  # type: ignore[call-overload]
             pixels = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -205,35 +205,24 @@ class Contestant:
         self.resident += torch.cuda.memory_allocated(self.device) - before
 
 
-def build_model(name: str, image_size: int | None) -> tuple[nn.Module, int]:
-    """A model with random weights and nothing that drops anything, and the side of its images in pixels.
+def build_model(name: str, image_size: int | None) -> tuple[nn.Module, int, int]:
+    """A model with random weights that drops nothing, the side of its images in pixels, and its MACs for one image.
+
+    timm's models come without the wrapper that other scripts use, so that its few microseconds are not counted.
 
     Raises:
         ValueError: unknown name, or a size that the model cannot have.
     """
     source, _, rest = name.rpartition("/")
-    if source == "timm":
-        return _timm_model(rest, image_size)
-    if source not in ("", "transformers"):
+    if source not in ("", "timm", "transformers"):
         raise ValueError(f"{name}: unknown source {source}/; there are timm/NAME, transformers/NAME and plain names")
-    sizes: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
-    ours = create_model(rest, drop_path_rate=0.0, classifier_dropout=0.0, **sizes)
-    side = ours.config.image_height_width[0]
-    return (ours, side) if not source else (_transformers_model(rest, ours.config), side)
-
-
-def _timm_model(name: str, image_size: int | None) -> tuple[nn.Module, int]:
-    import timm  # here: it costs seconds
-
-    if not timm.is_model(name):
-        raise ValueError(f"timm/{name}: timm has no such model; the nearest: {timm.list_models(f'*{name[:6]}*')[:8]}")
-    sizes: dict[str, Any] = {} if image_size is None else {"img_size": image_size}
-    try:  # models with tokens of a fixed number take their size when they are built; the others know no such option
-        model = timm.create_model(name, **sizes)
-    except TypeError:
-        model = timm.create_model(name)
-    native: tuple[int, int, int] = timm.get_pretrained_cfg_value(name, "input_size")  # type: ignore[assignment]
-    return model, image_size or native[-1]
+    fields: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
+    if source == "timm":
+        wrapped = create_model(name, **fields)
+        return cast(nn.Module, wrapped.timm_model), preprocessing(wrapped).image_size[0], macs(wrapped)
+    ours = create_model(rest, drop_path_rate=0.0, classifier_dropout=0.0, **fields)
+    side = preprocessing(ours).image_size[0]
+    return (_transformers_model(rest, ours.config) if source else ours), side, macs(ours)
 
 
 def _transformers_model(name: str, row: Any) -> nn.Module:
@@ -244,17 +233,6 @@ def _transformers_model(name: str, row: Any) -> nn.Module:
     same = ("depths", "hidden_sizes", "patch_sizes", "strides", "padding", "mlp_ratio", "pool_size", "hidden_act")
     fields = {key: getattr(row, key) for key in (*same, "layer_scale_init_value", "num_labels")}
     return PoolFormerForImageClassification(PoolFormerConfig(**fields, drop_path_rate=0.0))
-
-
-def count_macs(model: nn.Module, image_size: int) -> int:
-    """Multiply-accumulates of one image, as ours count them, and for the others as torch counts their products."""
-    if callable(own := getattr(model, "macs", None)):
-        return int(own((image_size, image_size)))
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.zeros(1, 3, image_size, image_size))
-    return counter.get_total_flops() // 2
 
 
 def compare(mode: str, precision: str, config: Config, device: torch.device) -> list[dict[str, Any]]:

@@ -1,0 +1,288 @@
+"""Accuracy of any checkpoint on any labelled images: top-1, top-5 and ReaL, with timm's columns in a csv file.
+
+The numbers are exact: every image counts once, for any number of processes (see ``metaformer_nlp.engine.evaluate``);
+each image's five best classes are put in the data's order before they are compared with its labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from metaformer_nlp.core.cost import count_parameters
+from metaformer_nlp.engine import RunConfig
+from metaformer_nlp.engine.evaluate import evaluate
+from metaformer_nlp.engine.processes import on_first, start_processes
+from tasks.image_classes import readable_names
+from tasks.image_classification import TransformedImages
+from tasks.image_data import DataConfig, ImageSource, load_sources
+from tasks.plugins import import_plugins
+from tasks.vision_benchmark import split_names
+from vision import VARIANTS, ImageClassifier, Preprocessing, load_model, preprocessing
+from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+from vision.transforms import Picture, resize_and_crop, to_tensor
+
+TIMM_COLUMNS = (
+    "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
+)  # fmt: skip
+"""Of the results files of timm's validate.py: per cent, millions of parameters, pixels of the side."""
+
+REAL_COLUMNS = ("real_top1", "real_top5")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Evaluate checkpoints of image classifiers."""
+
+    checkpoint: str | list[str]
+    """What to evaluate; several separated by commas, or a list. A run folder, a folder of save_pretrained, or a weight
+    file of sail-sg, timm or transformers; NAME=FILE says which model a weight file is of, where its tensors leave that
+    open: poolformer_s12=weights.pth, timm/resmlp_12_224=weights.pth."""
+    part: Literal["validation", "train", "all"] = "validation"
+    """Which part of the data; all: the whole folder, as for `--data.root imagenet/val`, a folder of class folders."""
+    real_labels: str | None = None
+    """ReaL labels (arXiv 2006.07159): a json file, the list of right classes of each of ImageNet's 50,000 validation
+    images; or timm, for the copy that timm has."""
+    output: str | None = None
+    """csv file that gets a line for each checkpoint, after those that are there; timm's columns."""
+    batch_size: int = 64
+    """Images of a batch of one process."""
+    num_workers: int = 0
+    """Reader processes per process."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Arithmetic: float32, or autocast."""
+    data: DataConfig = field(default_factory=DataConfig)
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+
+@dataclass(frozen=True)
+class ModelTransform:
+    """An image as the model's own preprocessing has it at test time: -> (3, S, S) float32."""
+
+    seen: Preprocessing
+
+    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> Tensor:
+        seen = self.seen
+        pixels = to_tensor(resize_and_crop(image, seen.image_size[0], seen.crop_pct, seen.interpolation))
+        if (seen.mean, seen.std) == (IMAGENET_MEAN, IMAGENET_STD):
+            return pixels
+        mean, std, own_mean, own_std = (
+            torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD, seen.mean, seen.std)
+        )
+        return (pixels * std + mean - own_mean) / own_std
+
+
+class Joined:
+    """The parts of a data set as one."""
+
+    def __init__(self, parts: Sequence[ImageSource]) -> None:
+        self.parts, self.classes = parts, parts[0].classes
+        self.class_names = readable_names(parts[0])
+        self.labels = np.concatenate([part.labels for part in parts])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def _at(self, index: int) -> tuple[ImageSource, int]:
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
+    def name(self, index: int) -> str:
+        part, index = self._at(index)
+        return part.name(index)
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        part, index = self._at(index)
+        return part.load(index, rng)
+
+
+class Evaluation:
+    """What the engine's ``evaluate`` asks of a task, for one source seen as one model sees it."""
+
+    def __init__(self, source: ImageSource, seen: Preprocessing, real: Sequence[frozenset[int]] | None) -> None:
+        self.source, self.real = source, real
+        self.eval_data: Mapping[str, Any] = {"images": TransformedImages(source, ModelTransform(seen))}
+
+    def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
+        """``{"pixel_values": (B, 3, S, S)}``"""
+        return {"pixel_values": torch.stack([sample[0] for sample in samples])}
+
+    def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """``ranked`` (B, 5): the best classes of each image; ``finite`` (B,): whether its logits are numbers."""
+        logits = model(pixel_values=batch["pixel_values"]).logits.float()
+        ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        return {"ranked": ranked, "finite": logits.isfinite().all(dim=1)}
+
+    def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
+        """``top1`` and ``top5``, and with ReaL labels ``real_top1`` and ``real_top5``, in per cent."""
+        ranked, finite = (torch.cat([result[key] for result in results]).numpy() for key in ("ranked", "finite"))
+        if not finite.all():
+            first = self.source.name(int(np.flatnonzero(~finite)[0]))
+            raise ValueError(
+                f"the model gives NaN or infinity for {(~finite).sum()} of {len(finite)} images, the first of them "
+                f"{first}: its weights are broken, or the precision is too low (--precision no)"
+            )
+        hits = ranked == self.source.labels[:, None]
+        found = {"top1": _per_cent(hits[:, 0]), "top5": _per_cent(hits.any(axis=1))}
+        if self.real is not None:
+            known = [(row, right) for row, right in zip(ranked.tolist(), self.real, strict=True) if right]
+            found["real_top1"] = _per_cent([row[0] in right for row, right in known])
+            found["real_top5"] = _per_cent([not right.isdisjoint(row) for row, right in known])
+        return found
+
+
+def _per_cent(hits: Any) -> float:
+    return 100.0 * float(np.mean(hits))
+
+
+def open_checkpoint(entry: str, data: DataConfig) -> ImageClassifier:
+    """The model of ``PATH`` or ``NAME=PATH``, for the size and crop that ``data`` asks for."""
+    name, path = split_entry(entry)
+    sizes = {"image_size": data.image_size, "crop_pct": data.crop_pct}
+    return load_model(path, name, **{key: value for key, value in sizes.items() if value is not None})  # type: ignore[arg-type]
+
+
+def split_entry(entry: str) -> tuple[str | None, Path]:
+    """``NAME=PATH`` -> (NAME, PATH); a path alone may hold an equals sign.
+
+    Raises:
+        ValueError: there is no such file or folder.
+    """
+    name, equals, rest = entry.partition("=")
+    named = bool(equals) and (name in VARIANTS or name.startswith("timm/"))
+    path = Path(rest if named else entry).expanduser()
+    if not path.exists():
+        hint = f"; before = stands no model's name ({name})" if equals and not named else ""
+        raise ValueError(f"checkpoint {path}: no such file or folder (looked in {Path.cwd()}){hint}")
+    return (name if named else None), path
+
+
+def check_classes(model: ImageClassifier, source: ImageSource, entry: str) -> None:
+    """Raise ValueError unless the model's classes can be the data's: as many, and the same names in the same order."""
+    names, labels = readable_names(source), model.config.id2label or {}
+    count = int(model.config.num_labels)
+    if count != len(names):
+        hint = " Give --data.class_file imagenet, so that the folders get ImageNet's labels." if count == 1000 else ""
+        raise ValueError(f"{entry} tells {count} classes apart, the data has {len(names)}.{hint}")
+    own = [str(labels.get(index)) for index in range(count)]
+    if own != names and set(own) == set(names):
+        raise ValueError(
+            f"{entry} and the data have the same classes in another order; give the model's order by --data.class_file"
+        )
+
+
+def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
+    """The right classes of each image of ``source``, found by the name of its file; empty where nobody could tell.
+
+    Raises:
+        ValueError: not such a file, or images that are not of ImageNet's validation part.
+    """
+    if path == "timm":
+        import timm.data
+
+        file = Path(timm.data.__file__).parent / "_info" / "imagenet_real_labels.json"
+    else:
+        file = Path(path).expanduser()
+    try:
+        lists = json.loads(file.read_text(encoding="utf-8"))
+        rows = {f"ILSVRC2012_val_{number:08d}": frozenset(map(int, row)) for number, row in enumerate(lists, 1)}
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"real_labels {file}: not a json list of lists of class numbers ({error})") from error
+    stems = [Path(source.name(index)).stem for index in range(len(source))]
+    missing = [stem for stem in stems if stem not in rows]
+    if missing:
+        raise ValueError(
+            f"real_labels: {len(missing)} of {len(stems)} images have no ReaL label, such as {missing[0]}; they are "
+            "found by file name, ILSVRC2012_val_00000001 and so on, of ImageNet's validation part"
+        )
+    return [rows[stem] for stem in stems]
+
+
+def choose_part(config: Config, size: int) -> ImageSource:
+    """The images that are asked for."""
+    train, validation = load_sources(config.data, size)
+    parts: dict[str, ImageSource] = {"train": train, "validation": validation}
+    return Joined([train, validation]) if config.part == "all" else parts[config.part]
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Evaluate each checkpoint; prints and returns the rows, and writes them to ``config.output``."""
+    import_plugins(config.plugins)
+    entries = split_names(config.checkpoint)
+    for entry in entries:
+        split_entry(entry)  # a wrong path is said before the first of several evaluations, not after it
+    columns = (*TIMM_COLUMNS, *(REAL_COLUMNS if config.real_labels else ()))
+    if config.output is not None:
+        check_output(Path(config.output), columns)
+    rows = []
+    settings = RunConfig(folder=".", batch_size=1, mixed_precision=config.precision)
+    with start_processes(settings, None) as accelerator:
+        for entry in entries:
+            model = open_checkpoint(entry, config.data)
+            seen, parameters = preprocessing(model), count_parameters(model).total
+            if seen.image_size[0] != seen.image_size[1]:
+                raise ValueError(f"{entry} takes images of {seen.image_size}; only square ones are evaluated here")
+            source = choose_part(config, seen.image_size[0])
+            check_classes(model, source, entry)
+            real = None if config.real_labels is None else read_real_labels(config.real_labels, source)
+            found = evaluate(
+                Evaluation(source, seen, real),  # type: ignore[arg-type]  # of a Task, what evaluation needs
+                accelerator.prepare_model(model, evaluation_mode=True),
+                accelerator,
+                batch_size=config.batch_size,
+                num_workers=config.num_workers,
+            )
+            assert found is not None
+            row = timm_row(entry, {key.split("/")[1]: value for key, value in found.items()}, seen, parameters)
+            rows.append(row)
+            accelerator.print(f"{len(source)} images: " + ", ".join(f"{key} {value}" for key, value in row.items()))
+            if config.output is not None:
+                on_first(accelerator, lambda row=row: append_row(Path(str(config.output)), row, columns))  # type: ignore[misc]
+    return rows
+
+
+def timm_row(entry: str, found: Mapping[str, float], seen: Preprocessing, parameters: int) -> dict[str, Any]:
+    """A line of the results, as timm rounds it."""
+    row: dict[str, Any] = {"model": entry}
+    for key in ("top1", "top5"):
+        row |= {key: round(found[key], 4), f"{key}_err": round(100 - found[key], 4)}
+    row |= {"param_count": round(parameters / 1e6, 2), "img_size": seen.image_size[0], "crop_pct": seen.crop_pct}
+    row["interpolation"] = seen.interpolation
+    return row | {key: round(found[key], 4) for key in REAL_COLUMNS if key in found}
+
+
+def check_output(path: Path, columns: Sequence[str]) -> None:
+    """Raise ValueError if ``path`` is there and is not a results file of these columns."""
+    if path.is_dir():
+        raise ValueError(f"output {path}: is a folder; name a csv file")
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file), [])
+    if header != list(columns):
+        raise ValueError(f"output {path}: has the columns {','.join(header)}, not {','.join(columns)}; name a new file")
+
+
+def append_row(path: Path, row: Mapping[str, Any], columns: Sequence[str]) -> None:
+    """Add a line, and before the first one the header."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.is_file() or path.stat().st_size == 0
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+        print(f"written: {path}", file=sys.stderr)
