@@ -145,7 +145,7 @@ class MetaFormerVisionStage(nn.Module):
 
 def mixer_defaults(config: MetaFormerVisionConfig, block: int) -> dict[str, dict[str, Any]]:
     """The model's own options of mixers by name, for block number `block` of a stage; a mixer's spec overrides them."""
-    return {"pooling": {"pool_size": config.pool_size}}
+    return {"pooling": {"pool_size": config.pool_size}, "window_mlp": {"shift": block % 2 == 1}}
 
 
 def resize_positions(embedding: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -143,8 +143,48 @@ def baseline_rows() -> dict[str, Row]:
 
 
 def compared_rows() -> dict[str, Row]:
-    """Stand-ins for systems that the first paper compares with and timm lacks."""
-    return {}
+    """Stand-ins for the systems that the first paper compares with and timm lacks: PVT (v1) and Swin-Mixer.
+
+    They have the systems' mixers, widths, depths and norms in this project's frame; docs/models.md says what differs.
+    """
+    shared: Row = {
+        "norm": "layer_norm",
+        "embedding_norm": "layer_norm",
+        "layer_scale_init_value": None,
+        "patch_sizes": (4, 2, 2, 2),
+        "padding": (0, 0, 0, 0),
+        "convolution_init": "trunc_normal",
+        "crop_pct": 0.875,
+    }
+    reducing = [{"name": "spatial_reduction_attention", "reduction": reduction} for reduction in (8, 4, 2, 1)]
+    pvt: Row = {
+        **shared,
+        "norm_eps": 1e-6,
+        "hidden_sizes": SMALL_DIMS,
+        "mlp_ratio": [8, 8, 4, 4],
+        "position_embedding": True,
+        "token_mixer": reducing,
+    }
+    tiny_windows: Row = {**shared, "image_size": 256, "depths": (2, 2, 6, 2), "hidden_sizes": (96, 192, 384, 768)}
+
+    def windows(window_size: int, head_dim: int) -> Row:
+        return {"token_mixer": {"name": "window_mlp", "window_size": window_size, "head_dim": head_dim}}
+
+    return {
+        "pvt_v1_tiny": {**pvt, "depths": (2, 2, 2, 2), "drop_path_rate": 0.1},
+        "pvt_v1_small": {**pvt, "depths": (3, 4, 6, 3), "drop_path_rate": 0.1},
+        "pvt_v1_medium": {**pvt, "depths": (3, 4, 18, 3), "drop_path_rate": 0.3},
+        "pvt_v1_large": {**pvt, "depths": (3, 8, 27, 3), "drop_path_rate": 0.3},
+        "swin_mixer_t_d24": {**tiny_windows, **windows(8, 24), "drop_path_rate": 0.2},
+        "swin_mixer_t_d6": {**tiny_windows, **windows(8, 6), "drop_path_rate": 0.2},
+        "swin_mixer_b_d24": {
+            **shared,
+            **windows(7, 32),
+            "depths": (2, 2, 18, 2),
+            "hidden_sizes": (128, 256, 512, 1024),
+            "drop_path_rate": 0.5,
+        },
+    }
 
 
 def _small_image(depths: tuple[int, ...], hidden_sizes: tuple[int, ...], drop_path: float = 0.0) -> Row:

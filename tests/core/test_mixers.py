@@ -22,6 +22,8 @@ from metaformer_nlp.core.segments import neighbour_masks, positions_in_segment
 DIM, LENGTH = 12, 20
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"num_heads": 3}],
+    "spatial_reduction_attention": [{}, {"reduction": 1}, {"reduction": 3, "num_heads": 2}],
+    "window_mlp": [{}, {"window_size": 3, "num_heads": 3}, {"window_size": 2, "num_heads": 2, "shift": True}],
     "pooling": [{}, {"pool_size": 7}, {"pool_size": [3, 15, "global", "left:5", "right:2"]}, {"subtract_input": False}],
 }
 SHAPES = {1: (LENGTH,), 2: (4, 5)}
@@ -146,22 +148,64 @@ def test_blocks_leak_nothing_with_any_norm(name: str, norm: str) -> None:
     assert len(shared) == count
 
 
+def test_spatial_gating_is_gmlps() -> None:
+    """Against the formula of the paper, and a fresh gate lets everything through."""
+    mixer = build_mixer({"name": "spatial_gating", "expansion": 4}, DIM, (LENGTH,))
+    x = torch.randn(2, LENGTH, DIM)
+    first, second = nn.functional.gelu(mixer.expand(x)).chunk(2, -1)
+    torch.testing.assert_close(mixer(x), mixer.project(first), atol=1e-4, rtol=1e-4)
+    redraw(mixer)
+    first, second = nn.functional.gelu(mixer.expand(x)).chunk(2, -1)
+    gate = torch.einsum("ij,bjc->bic", mixer.token_weight, mixer.norm(second)) + mixer.token_bias[:, None]
+    torch.testing.assert_close(mixer(x), mixer.project(first * gate), atol=1e-5, rtol=1e-5)
+
+
+def test_windows_of_the_window_mlp() -> None:
+    """Nothing leaves a window; the shifted windows lie half a window further up and left; heads share nothing."""
+    x = torch.randn(1, 8, 8, DIM)
+    for shift, inside in ((False, slice(4, 8)), (True, slice(2, 6))):
+        options = {"window_size": 4, "num_heads": 2, "shift": shift}
+        mixer = redraw(build_mixer({"name": "window_mlp", **options}, DIM, (8, 8)))
+        changed = x.clone()
+        changed[:, 5, 5, :3] += 1.0
+        moved = (mixer(changed) - mixer(x)).abs() > 1e-6
+        assert moved[0, inside, inside, :3].all()
+        assert not moved[..., DIM // 2 :].any()
+        assert moved.sum() == 4 * 4 * 3
+    alone = redraw(build_mixer({"name": "window_mlp", "window_size": 4, "num_heads": 2, "shift": True}, DIM, (4, 4)))
+    flat = x[:, :4, :4].reshape(16, 2, DIM // 2)
+    expected = torch.einsum("nij,jnc->inc", alone.weight, flat) + alone.bias.transpose(0, 1)
+    torch.testing.assert_close(alone(x[:, :4, :4]).reshape(16, 2, -1), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_reduced_attention_is_attention_over_the_smaller_map() -> None:
+    mixer = redraw(build_mixer({"name": "spatial_reduction_attention", "num_heads": 2, "reduction": 2}, DIM, (4, 4)))
+    x = torch.randn(2, 4, 4, DIM)
+    seen = mixer.norm(mixer.reduce(x.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2))
+    key, value = mixer.key_value(seen).chunk(2, -1)
+    query = mixer.query(x.flatten(1, 2))
+    heads = []
+    for part in (slice(0, 6), slice(6, 12)):
+        scores = query[..., part] @ key[..., part].transpose(1, 2) / math.sqrt(6)
+        heads.append(scores.softmax(-1) @ value[..., part])
+    torch.testing.assert_close(mixer(x).flatten(1, 2), mixer.proj(torch.cat(heads, -1)), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(MIXERS))
 def test_compiles_and_exports(name: str) -> None:
     """One graph, no breaks; the exported program gives the same numbers."""
-    options = OPTIONS.get(name, [{}])[-1]
-    block = MetaFormerBlock(
-        DIM, build_mixer({"name": name, **options}, DIM, (LENGTH,)), hidden_dim=24, norm="group_norm"
-    )
+    options, shape = OPTIONS.get(name, [{}])[-1], SHAPES[MIXERS[name].ranks[0]]
+    block = MetaFormerBlock(DIM, build_mixer({"name": name, **options}, DIM, shape), hidden_dim=24, norm="group_norm")
     redraw(block).eval()
     _, packed, segment_ids = documents(6, 9, -5)
-    expected = block(packed, segment_ids)
+    inputs = (packed, segment_ids) if len(shape) == 1 else (torch.randn(2, *shape, DIM),)
+    expected = block(*inputs)
     torch._dynamo.reset()
     compiled = torch.compile(block, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(packed, segment_ids), expected, atol=1e-5, rtol=1e-5)
-    exported = torch.export.export(block, (packed, segment_ids)).module()
-    torch.testing.assert_close(exported(packed, segment_ids), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(compiled(*inputs), expected, atol=1e-5, rtol=1e-5)
+    exported = torch.export.export(block, inputs).module()
+    torch.testing.assert_close(exported(*inputs), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("window", [3, 5, 31, "left:1", "left:4", "right:6"])

@@ -1,6 +1,16 @@
 """Token mixers, one file a family. Importing this package registers them."""
 
-from metaformer_nlp.core.mixers import attention, conv, fourier, identity, pooling, token_matrix
+from metaformer_nlp.core.mixers import (
+    attention,
+    conv,
+    fourier,
+    gating,
+    identity,
+    pooling,
+    reduced_attention,
+    token_matrix,
+    window_mlp,
+)
 from metaformer_nlp.core.mixers.base import MIXERS, TokenMixer, build_mixer, mixer_specs, register_mixer
 
 __all__ = [
@@ -10,9 +20,12 @@ __all__ = [
     "build_mixer",
     "conv",
     "fourier",
+    "gating",
     "identity",
     "mixer_specs",
     "pooling",
+    "reduced_attention",
     "register_mixer",
     "token_matrix",
+    "window_mlp",
 ]

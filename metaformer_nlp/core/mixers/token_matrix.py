@@ -39,8 +39,12 @@ class TokenMatrix(TokenMixer):
         return positions_in_segment(segment_ids), same_segment(segment_ids)
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
+        return self.combine(x, self.prepared(segment_ids))
+
+    def combine(self, x: Tensor, segments: tuple[Tensor, Tensor] | None) -> Tensor:
+        """(B, *S, C) -> (B, *S, C): the matrix times the tokens; C need not be the mixer's own ``dim``."""
         self.check_length(tuple(x.shape[1:-1]))
-        segments, tokens = self.prepared(segment_ids), x.flatten(1, -2)
+        tokens = x.flatten(1, -2)
         if segments is None:
             weights = self.matrix()[: tokens.shape[1], : tokens.shape[1]]
         else:
