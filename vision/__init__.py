@@ -19,6 +19,7 @@ from vision.modeling import (
     MetaFormerVisionModel,
 )
 from vision.processing import IMAGE_PROCESSORS, Preprocessing, image_processor, preprocessing
+from vision.timm_models import ENTRIES as TIMM_ENTRIES
 from vision.variants import VARIANTS, ImageClassifier, create_config, create_model
 from vision.weights import convert_state_dict, load_weights, read_state_dict
 
@@ -30,6 +31,7 @@ AutoBackbone.register(MetaFormerVisionConfig, MetaFormerVisionBackbone)
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
 
 __all__ = [
+    "TIMM_ENTRIES",
     "VARIANTS",
     "ImageClassifier",
     "MetaFormerVisionBackbone",
