@@ -3,8 +3,8 @@
 The augmentation of a sample depends on the generator that is handed in and on nothing else, so that a run that was
 interrupted sees the same pictures again, whatever the number of workers and processes.
 
-Shapes: an image is a Pillow image or an (H, W, 3) array of uint8; the result is a float32 tensor (3, S, S) with the mean
-taken away and divided by the standard deviation, ImageNet's unless the model was made with others.
+Shapes: an image is a Pillow image or an (H, W, 3) array of uint8; the result is a float32 tensor (3, S, S) with the
+mean taken away and divided by the standard deviation, ImageNet's unless the model was made with others.
 """
 
 from __future__ import annotations
@@ -141,8 +141,7 @@ class ImageNetTransform:
     ) -> None:
         from timm.data import auto_augment, create_transform  # here: it costs seconds that small runs should not pay
 
-        posterize = {name: _posterize for name in auto_augment.NAME_TO_OP if name.startswith("Posterize")}
-        with patch.dict(auto_augment.NAME_TO_OP, posterize):
+        with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):
             crop, vary, finish = create_transform(
                 input_size=size,
                 is_training=True,
@@ -173,11 +172,15 @@ class ImageNetTransform:
         return tensor
 
 
-def _posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
+def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     """Keep the upper ``bits`` of each pixel. RandAugment at full strength asks for 0, which newer Pillow refuses and
     which was a black image before: what the published recipes trained with."""
     mask = 255 & ~(2 ** (8 - max(0, bits)) - 1) if bits < 8 else 255
     return image.point([level & mask for level in range(256)] * len(image.getbands()))
+
+
+POSTERIZE = dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
+"""Replaces timm's entries of these names while a transform is built."""
 
 
 @contextlib.contextmanager
@@ -185,18 +188,19 @@ def global_generators(seed: int) -> Iterator[None]:
     """Seed the generators of ``random``, numpy and torch's CPU; put them back on leaving.
 
     Not ``torch.manual_seed``: it would seed the accelerators too, and those could not be put back cheaply. Numpy's is
-    exchanged, since saving and restoring its state takes 0.2 ms; the second of a pair of normal numbers that it may hold
-    ready is lost.
+    exchanged, since saving and restoring its state takes 0.2 ms; the second of a pair of normal numbers that it may
+    hold ready is lost.
     """
-    saved = random.getstate(), np.random.get_bit_generator(), torch.default_generator.get_state()
+    generator = np.random.get_bit_generator()  # type: ignore[attr-defined]
+    saved = random.getstate(), generator, torch.default_generator.get_state()
     random.seed(seed)
-    np.random.set_bit_generator(np.random.MT19937(seed))
+    np.random.set_bit_generator(np.random.MT19937(seed))  # type: ignore[attr-defined]
     torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:
         random.setstate(saved[0])
-        np.random.set_bit_generator(saved[1])
+        np.random.set_bit_generator(saved[1])  # type: ignore[attr-defined]
         torch.default_generator.set_state(saved[2])
 
 

@@ -14,7 +14,7 @@ from vision.transforms import (
     AugmentConfig,
     EvalTransform,
     SmallTransform,
-    _posterize,
+    posterize,
     resize_and_crop,
     to_tensor,
     train_transform,
@@ -84,13 +84,13 @@ def test_wrong_arrays_are_refused() -> None:
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
-def test_posterize_is_pillows(bits: int) -> None:
+def testposterize_is_pillows(bits: int) -> None:
     theirs = ImageOps.posterize(picture(), bits)
-    assert np.array_equal(np.asarray(_posterize(picture(), bits)), np.asarray(theirs))
+    assert np.array_equal(np.asarray(posterize(picture(), bits)), np.asarray(theirs))
 
 
-def test_posterize_to_no_bits_is_black() -> None:
+def testposterize_to_no_bits_is_black() -> None:
     transform = train_transform(32, AugmentConfig(recipe="imagenet", auto_augment="rand-m10-inc1", random_erasing=0))
     for seed in range(60):  # at full strength every Posterize asks for 0 bits
         transform(picture(), np.random.default_rng(seed))
-    assert np.asarray(_posterize(picture(), 0)).max() == 0
+    assert np.asarray(posterize(picture(), 0)).max() == 0

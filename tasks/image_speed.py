@@ -1,0 +1,179 @@
+"""Images per second that one processor core prepares: this project's input pipeline beside timm's, in one run.
+
+The pipelines take turns image by image, in an order that shifts, and what is counted is the processor time of this
+process: other programs on the machine slow all of them alike. In training each image is varied by the same random
+numbers in all pipelines, so that they do the same work. Files are read once before, so that no disk is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from metaformer_nlp.engine.order import sample_rng
+from tasks.image_classification import TransformedImages
+from tasks.image_data import DataConfig, load_sources
+from vision.transforms import POSTERIZE, AugmentConfig, EvalTransform, global_generators, train_transform
+
+Pipeline = Callable[[int, int], Any]
+"""Prepares an image, in a round, by number."""
+
+
+@dataclass(frozen=True)
+class SpeedConfig:
+    """Measure how many images a second one processor core prepares, here and in timm."""
+
+    root: str
+    """Image folder, with train/ or with one folder a class."""
+    image_size: int = 224
+    """Pixels of the side that the model sees."""
+    crop_pct: float = 0.9
+    """Evaluation: share of the resized image that the central crop keeps."""
+    images: int = 90
+    """Images of the training part to use, a fixed random choice; at most as many as there are."""
+    rounds: int = 7
+    """How often each pipeline prepares each image; the figures are medians over the rounds."""
+    report: str | None = None
+    """File to write the figures to, .csv or .json; null: none."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one pipeline."""
+
+    part: str
+    """training or evaluation."""
+    pipeline: str
+    milliseconds: float
+    """Processor time of an image, median over the rounds."""
+    images_per_second: float
+    """Of one core."""
+    relative_speed: float
+    """To timm's, that is its time divided by this one's; median over the rounds."""
+
+
+def run(config: SpeedConfig) -> list[Speed]:
+    """Measure, print a table, write the report.
+
+    Raises:
+        ValueError: wrong options or data (see :func:`tasks.image_data.load_sources`).
+    """
+    if config.rounds < 1 or config.images < 1:
+        raise ValueError(f"images {config.images} and rounds {config.rounds}: must be at least 1")
+    if config.report is not None and Path(config.report).suffix not in (".csv", ".json"):
+        raise ValueError(f"report {config.report}: must end in .csv or .json")
+    torch.set_num_threads(1)
+    training, evaluation, count = _pipelines(config)
+    results = _measure("training", training, count, config.rounds)
+    results += _measure("evaluation", evaluation, count, config.rounds)
+    print(f"{count} images, {config.rounds} rounds, one core; relative to timm")
+    for row in results:
+        print(
+            f"{row.part:12}{row.pipeline:16}{row.milliseconds:8.2f} ms an image "
+            f"{row.images_per_second:8.1f} images/s {row.relative_speed:6.3f}"
+        )
+    if config.report is not None:
+        _write(Path(config.report), results)
+    return results
+
+
+def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipeline], int]:
+    """Pipelines by name for training and for evaluation, and the number of images."""
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, auto_augment, create_transform
+
+    data = DataConfig(name="folder", root=config.root)
+    source = load_sources(data, config.image_size)[0]
+    if config.images < len(source):
+        source = load_sources(DataConfig(name="folder", root=config.root, max_train_samples=config.images), 1)[0]
+    augment = AugmentConfig(recipe="imagenet")
+    train = TransformedImages(source, train_transform(config.image_size, augment))
+    evaluate = TransformedImages(source, EvalTransform(config.image_size, config.crop_pct))
+
+    root = Path(config.root).expanduser()
+    files = [root / source.name(index) for index in range(len(source))]
+    numbers: dict[Path, int] = {}
+
+    def timms(training: bool, prefetcher: bool) -> Pipeline:
+        with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):  # its own stops at what newer versions of Pillow refuse
+            transform = create_transform(
+                config.image_size,
+                is_training=training,
+                use_prefetcher=prefetcher,
+                crop_pct=config.crop_pct,
+                interpolation="random" if training else "bicubic",
+                auto_augment=augment.auto_augment,
+                hflip=augment.flip,
+                re_prob=augment.random_erasing,
+                re_mode="pixel",
+                mean=IMAGENET_DEFAULT_MEAN,
+                std=IMAGENET_DEFAULT_STD,
+            )
+        dataset = ImageDataset(str(root / "train" if (root / "train").is_dir() else root), transform=transform)
+        if not numbers:
+            numbers.update({Path(dataset.filename(index, absolute=True)): index for index in range(len(dataset))})
+        return lambda turn, index: dataset[numbers[files[index]]]
+
+    # timm's loader with its prefetcher hands over bytes and leaves the arithmetic and the erasing to the GPU.
+    return (
+        {
+            "timm": timms(True, False),
+            "ours": lambda turn, index: train.sample(index, sample_rng(0, turn, index)),
+            "timm, bytes only": timms(True, True),
+        },
+        {
+            "timm": timms(False, False),
+            "ours": lambda turn, index: evaluate.sample(index),
+            "timm, bytes only": timms(False, True),
+        },
+        len(source),
+    )
+
+
+def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int) -> list[Speed]:
+    from tqdm import tqdm
+
+    names = list(pipelines)
+    seconds = np.zeros((rounds + 1, len(names)))
+    for turn in tqdm(range(rounds + 1), desc=part, unit="round"):  # the first one warms up
+        for index in range(count):
+            for place in range(len(names)):
+                number = (place + index + turn) % len(names)
+                with _same_numbers(turn, index):
+                    start = time.process_time()
+                    pipelines[names[number]](turn, index)
+                    seconds[turn, number] += time.process_time() - start
+    times = seconds[1:] / count
+    middle = [statistics.median(column) for column in times.T]
+    ratios = np.median(times[:, :1] / times, axis=0)
+    return [
+        Speed(part, name, 1e3 * middle[number], 1 / middle[number], float(ratios[number]))
+        for number, name in enumerate(names)
+    ]
+
+
+def _same_numbers(turn: int, index: int) -> contextlib.AbstractContextManager[None]:
+    """What timm's transforms draw from: the numbers that ours draw of the same sample."""
+    return global_generators(int(sample_rng(0, turn, index).integers(2**63)))
+
+
+def _write(path: Path, results: list[Speed]) -> None:
+    rows = [asdict(row) for row in results]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        if path.suffix == ".json":
+            json.dump(rows, file, indent=1)
+        else:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
