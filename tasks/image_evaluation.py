@@ -22,14 +22,13 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
+from tasks.image_checkpoints import ModelTransform, open_checkpoint, split_entry, split_names, square
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, ImageSource, load_sources
 from tasks.plugins import import_plugins
-from tasks.vision_benchmark import split_names
-from vision import VARIANTS, ImageClassifier, Preprocessing, load_model, preprocessing
-from vision.processing import IMAGENET_MEAN, IMAGENET_STD
-from vision.transforms import Picture, resize_and_crop, to_tensor
+from vision import ImageClassifier, Preprocessing, preprocessing
+from vision.transforms import Picture
 
 TIMM_COLUMNS = (
     "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
@@ -63,23 +62,6 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     plugins: list[str] = field(default_factory=list)
     """Python files or modules to import first, such as one that registers a token mixer."""
-
-
-@dataclass(frozen=True)
-class ModelTransform:
-    """An image as the model's own preprocessing has it at test time: -> (3, S, S) float32."""
-
-    seen: Preprocessing
-
-    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> Tensor:
-        seen = self.seen
-        pixels = to_tensor(resize_and_crop(image, seen.image_size[0], seen.crop_pct, seen.interpolation))
-        if (seen.mean, seen.std) == (IMAGENET_MEAN, IMAGENET_STD):
-            return pixels
-        mean, std, own_mean, own_std = (
-            torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD, seen.mean, seen.std)
-        )
-        return (pixels * std + mean - own_mean) / own_std
 
 
 class Joined:
@@ -148,28 +130,6 @@ def _per_cent(hits: Any) -> float:
     return 100.0 * float(np.mean(hits))
 
 
-def open_checkpoint(entry: str, data: DataConfig) -> ImageClassifier:
-    """The model of ``PATH`` or ``NAME=PATH``, for the size and crop that ``data`` asks for."""
-    name, path = split_entry(entry)
-    sizes = {"image_size": data.image_size, "crop_pct": data.crop_pct}
-    return load_model(path, name, **{key: value for key, value in sizes.items() if value is not None})  # type: ignore[arg-type]
-
-
-def split_entry(entry: str) -> tuple[str | None, Path]:
-    """``NAME=PATH`` -> (NAME, PATH); a path alone may hold an equals sign.
-
-    Raises:
-        ValueError: there is no such file or folder.
-    """
-    name, equals, rest = entry.partition("=")
-    named = bool(equals) and (name in VARIANTS or name.startswith("timm/"))
-    path = Path(rest if named else entry).expanduser()
-    if not path.exists():
-        hint = f"; before = stands no model's name ({name})" if equals and not named else ""
-        raise ValueError(f"checkpoint {path}: no such file or folder (looked in {Path.cwd()}){hint}")
-    return (name if named else None), path
-
-
 def check_classes(model: ImageClassifier, source: ImageSource, entry: str) -> None:
     """Raise ValueError unless the model's classes can be the data's: as many, and the same names in the same order."""
     names, labels = readable_names(source), model.config.id2label or {}
@@ -231,11 +191,9 @@ def run(config: Config) -> list[dict[str, Any]]:
     settings = RunConfig(folder=".", batch_size=1, mixed_precision=config.precision)
     with start_processes(settings, None) as accelerator:
         for entry in entries:
-            model = open_checkpoint(entry, config.data)
+            model = open_checkpoint(entry, config.data.image_size, config.data.crop_pct)
             seen, parameters = preprocessing(model), count_parameters(model).total
-            if seen.image_size[0] != seen.image_size[1]:
-                raise ValueError(f"{entry} takes images of {seen.image_size}; only square ones are evaluated here")
-            source = choose_part(config, seen.image_size[0])
+            source = choose_part(config, square(seen, entry))
             check_classes(model, source, entry)
             real = None if config.real_labels is None else read_real_labels(config.real_labels, source)
             found = evaluate(

@@ -16,7 +16,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -28,6 +28,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from metaformer_nlp.core.cost import count_parameters
+from tasks.image_checkpoints import split_names
 from tasks.plugins import import_plugins
 from vision import create_model, macs, preprocessing
 
@@ -104,15 +105,6 @@ class Config:
                 raise ValueError(f"precision {precision}: must be one of {', '.join(ARITHMETIC)}")
         if self.output is not None and Path(self.output).suffix not in (".csv", ".json"):
             raise ValueError(f"output {self.output}: must end with .csv or .json")
-
-
-def split_names(names: str | Sequence[str]) -> list[str]:
-    """``"a, b"`` or ``["a", "b"]`` -> ``["a", "b"]``; ValueError where there is none."""
-    listed = names.split(",") if isinstance(names, str) else names
-    found = [name.strip() for name in listed if name.strip()]
-    if not found:
-        raise ValueError("an empty list of names; give at least one, for example --models poolformer_s12")
-    return found
 
 
 class Contestant:

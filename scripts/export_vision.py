@@ -1,0 +1,14 @@
+"""Export a trained image classifier: torch.export (.pt2) or ONNX (.onnx), for any batch size, run and compared.
+
+    python scripts/export_vision.py --checkpoint runs/digits --output digits.pt2,digits.onnx
+    python scripts/export_vision.py --checkpoint poolformer_s12=poolformer_s12.pth.tar --output s12.onnx
+
+Beside each file a .json says how images are prepared and what the classes are called.
+ONNX needs more libraries: pip install 'metaformer-nlp[export]'.
+"""
+
+from tasks.cli import main
+from tasks.export import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, __doc__)

@@ -1,0 +1,13 @@
+"""Share a trained image classifier on the Hugging Face hub, with a model card filled from its run.
+
+    python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12 --dry_run true
+    python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12
+
+The first command shows what would be sent. Log in once with `hf auth login`.
+"""
+
+from tasks.cli import main
+from tasks.sharing import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, __doc__)

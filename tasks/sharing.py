@@ -1,0 +1,120 @@
+"""A trained image classifier on the Hugging Face hub: weights, image processor and a filled model card."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from tasks.plugins import import_plugins
+from vision.card import model_card
+from vision.loading import model_folder, stored_config
+
+SHARED = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
+"""What goes to the hub, besides the parts of weights that were saved in several files."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Share a trained image classifier."""
+
+    model: str
+    """A run folder (its model/ is shared, the card tells its results and settings) or a folder of save_pretrained."""
+    repository: str
+    """Where to: USER/MODEL on the hub."""
+    private: bool = False
+    """true: only you and those you invite see it."""
+    dry_run: bool = False
+    """true: show the model card and the files, and send nothing."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in ``path``; nothing where there is no such file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: no valid json ({error})") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: must hold a json object, not a {type(values).__name__}")
+    return values
+
+
+def card_of(folder: Path, repository: str) -> str:
+    """The model card of a run folder, or of a model's folder, about which less is known."""
+    inner = model_folder(folder)
+    config = stored_config(inner)
+    if config is None:
+        raise ValueError(f"{folder}: no saved model there; give a finished run's folder or one of save_pretrained")
+    result, settings, environment = (
+        read_json(folder / name) if inner != folder else {}
+        for name in ("result.json", "config.json", "environment.json")
+    )
+    return model_card(config, result, settings, repository=repository, command=_command(environment))
+
+
+def _command(environment: Mapping[str, Any]) -> list[str] | None:
+    starts = environment.get("starts") or []
+    if not starts:
+        return None
+    # Absolute paths are somebody's machine: of them the last part is told.
+    words = [Path(word).name if word.startswith(("/", "~")) else word for word in map(str, starts[0]["command"])]
+    return ["python", *map(shlex.quote, words)]
+
+
+def run(config: Config, api: Any = None) -> str:
+    """Share the model; returns its address. ``api`` stands for ``huggingface_hub.HfApi`` in tests.
+
+    Raises:
+        ValueError: no model in the folder, a repository name that the hub does not allow, or a refusal of the hub.
+    """
+    import_plugins(config.plugins)
+    folder = Path(config.model).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"model {folder}: no such folder (looked in {Path.cwd()})")
+    try:
+        validate_repo_id(config.repository)
+    except HFValidationError as error:
+        raise ValueError(f"repository {config.repository}: {error}") from error
+    card, inner = card_of(folder, config.repository), model_folder(folder)
+    files = sorted(path for path in inner.iterdir() if path.name in SHARED[:2] or path.name.startswith("model"))
+    with tempfile.TemporaryDirectory() as name:
+        staged = Path(name)
+        for path in files:
+            shutil.copy2(path, staged / path.name)
+        (staged / "README.md").write_text(card, encoding="utf-8")
+        sizes = [f"  {path.name}  {path.stat().st_size / 2**20:.1f} MB" for path in sorted(staged.iterdir())]
+        print("\n".join([f"{inner} -> {config.repository}:", *sizes]))
+        if config.dry_run:
+            print(f"\n{card}")
+            return ""
+        api = api or HfApi()
+        try:
+            api.create_repo(config.repository, private=config.private, exist_ok=True)
+            api.upload_folder(
+                repo_id=config.repository, folder_path=str(staged), commit_message=f"Share {inner.resolve().name}"
+            )
+        except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+            raise ValueError(
+                f"the hub took nothing of {config.repository}: {error} (log in with `hf auth login`; HF_HUB_OFFLINE=1 "
+                "forbids all sending)"
+            ) from error
+    address = f"https://huggingface.co/{config.repository}"
+    print(f"shared: {address}")
+    return address
