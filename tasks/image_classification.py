@@ -94,14 +94,15 @@ class ImageClassification:
         self.num_classes = len(self.classes)
         self._model_config: ModelDescription | None = None
         self._sources = {"train": train, "validation": validation}
-        augment = train_transform(height, config.data.augment, seen.crop_pct)
+        look = seen.crop_pct, seen.interpolation, seen.mean, seen.std
+        augment = train_transform(height, config.data.augment, *look)
         self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
         self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing) if config.mix.on else None
         self._teacher = None
         if config.distill.teacher is not None:
             self._teacher = Teacher(config.distill, self.num_classes, seen, config.run.mixed_precision)
         self.eval_data: Mapping[str, Dataset] = {
-            "validation": TransformedImages(validation, EvalTransform(height, seen.crop_pct))
+            "validation": TransformedImages(validation, EvalTransform(height, *look))
         }
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:

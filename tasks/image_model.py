@@ -109,6 +109,10 @@ def layer_depths(model: nn.Module) -> dict[str, int]:
         from timm.models import group_parameters
 
         inner = model.timm_model
+        if not hasattr(inner, "group_matcher"):
+            raise ValueError(
+                f"optim.layer_decay: timm gives no order of the layers of {model.config.architecture}; leave it"
+            )
         depths = group_parameters(inner, inner.group_matcher(coarse=False), reverse=True)
         return {f"timm_model.{name}": depth for name, depth in depths.items()}
     first_blocks = [1]
