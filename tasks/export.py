@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.image_checkpoints import Logits, open_checkpoint, split_names, square
+from tasks.image_checkpoints import Logits, eval_transform, open_checkpoint, split_names
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
 
@@ -109,7 +109,7 @@ def run(config: Config) -> dict[str, float]:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"output {path}: must end with {' or '.join(SUFFIXES)}")
     model = open_checkpoint(config.checkpoint, config.image_size)
-    size, function = square(preprocessing(model), config.checkpoint), Logits(model).eval()
+    size, function = eval_transform(preprocessing(model), config.checkpoint).size, Logits(model).eval()
     pixels, differences = torch.randn(2, 3, size, size), {}
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from vision import VARIANTS, ImageClassifier, Preprocessing, load_model
-from vision.processing import IMAGENET_MEAN, IMAGENET_STD
-from vision.transforms import Picture, resize_and_crop, to_tensor
+from vision.transforms import EvalTransform
 
 
 def split_names(names: str | Sequence[str]) -> list[str]:
@@ -52,32 +48,12 @@ def open_checkpoint(entry: str, image_size: int | None = None, crop_pct: float |
     return load_model(path, name, **fields).eval()
 
 
-@dataclass(frozen=True)
-class ModelTransform:
-    """An image as the model's own preprocessing has it at test time: -> (3, S, S) float32."""
-
-    seen: Preprocessing
-
-    def crop(self, image: Picture) -> Picture:
-        """The part of the image that the model sees, S x S pixels."""
-        return resize_and_crop(image, self.seen.image_size[0], self.seen.crop_pct, self.seen.interpolation)
-
-    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> Tensor:
-        pixels = to_tensor(self.crop(image))
-        if (self.seen.mean, self.seen.std) == (IMAGENET_MEAN, IMAGENET_STD):
-            return pixels
-        mean, std, own_mean, own_std = (
-            torch.tensor(x).view(3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD, self.seen.mean, self.seen.std)
-        )
-        return (pixels * std + mean - own_mean) / own_std
-
-
-def square(seen: Preprocessing, entry: str) -> int:
-    """The side in pixels of what the model sees; ValueError where that is no square."""
+def eval_transform(seen: Preprocessing, entry: str) -> EvalTransform:
+    """An image as a model was made for it at test time; ValueError where that is no square."""
     height, width = seen.image_size
     if height != width:
         raise ValueError(f"{entry} takes images of {height} x {width} pixels; only square ones are handled here")
-    return height
+    return EvalTransform(height, seen.crop_pct, seen.interpolation, seen.mean, seen.std)
 
 
 class Logits(nn.Module):

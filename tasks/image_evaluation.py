@@ -22,13 +22,13 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
-from tasks.image_checkpoints import ModelTransform, open_checkpoint, split_entry, split_names, square
+from tasks.image_checkpoints import eval_transform, open_checkpoint, split_entry, split_names
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, ImageSource, load_sources
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, Preprocessing, preprocessing
-from vision.transforms import Picture
+from vision.transforms import EvalTransform, Picture
 
 TIMM_COLUMNS = (
     "model", "top1", "top1_err", "top5", "top5_err", "param_count", "img_size", "crop_pct", "interpolation",
@@ -94,9 +94,9 @@ class Joined:
 class Evaluation:
     """What the engine's ``evaluate`` asks of a task, for one source seen as one model sees it."""
 
-    def __init__(self, source: ImageSource, seen: Preprocessing, real: Sequence[frozenset[int]] | None) -> None:
+    def __init__(self, source: ImageSource, transform: EvalTransform, real: Sequence[frozenset[int]] | None) -> None:
         self.source, self.real = source, real
-        self.eval_data: Mapping[str, Any] = {"images": TransformedImages(source, ModelTransform(seen))}
+        self.eval_data: Mapping[str, Any] = {"images": TransformedImages(source, transform)}
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S)}``"""
@@ -193,11 +193,12 @@ def run(config: Config) -> list[dict[str, Any]]:
         for entry in entries:
             model = open_checkpoint(entry, config.data.image_size, config.data.crop_pct)
             seen, parameters = preprocessing(model), count_parameters(model).total
-            source = choose_part(config, square(seen, entry))
+            transform = eval_transform(seen, entry)
+            source = choose_part(config, transform.size)
             check_classes(model, source, entry)
             real = None if config.real_labels is None else read_real_labels(config.real_labels, source)
             found = evaluate(
-                Evaluation(source, seen, real),  # type: ignore[arg-type]  # of a Task, what evaluation needs
+                Evaluation(source, transform, real),  # type: ignore[arg-type]  # of a Task, what evaluation needs
                 accelerator.prepare_model(model, evaluation_mode=True),
                 accelerator,
                 batch_size=config.batch_size,
