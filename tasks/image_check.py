@@ -77,7 +77,8 @@ def run(config: CheckConfig) -> dict[str, Any]:
         print(_describe(part, report["parts"][part]))
     _write(path, report)
     for row in report["broken"][:20]:
-        print(f"  {row['name']}: {row['why']}")
+        # A name of a file may hold bytes that are no text.
+        print(f"  {row['name']}: {row['why']}".encode(errors="backslashreplace").decode())
     more = f" (20 of {len(report['broken'])} are shown)" if len(report["broken"]) > 20 else ""
     print(f"{len(report['broken']) or 'no'} broken images{more}; report: {path}")
     return report

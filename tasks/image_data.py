@@ -94,11 +94,14 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
     sources: tuple[ImageSource, ...]
     columns = Columns(config.image_column, config.label_column)
     class_list = None if config.class_file is None else read_class_file(config.class_file)
+    local = ("digits", "folder", "parquet", "webdataset")
+    if config.revision is not None and config.name in local:
+        raise ValueError(f"data.revision {config.revision}: only data sets of the hub have one, not {config.name}")
     if config.name == "digits":
         if class_list is not None:
             raise ValueError("data.class_file: digits has its own ten classes; set it to null")
         sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
-    elif config.name in ("folder", "parquet", "webdataset"):
+    elif config.name in local:
         if config.root is None:
             raise ValueError(f"data.name {config.name} needs --data.root, the folder that holds the images")
         root = Path(config.root).expanduser()

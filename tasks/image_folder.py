@@ -18,6 +18,9 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".p
 HELD_OUT = ("val", "validation", "test")
 """Folders that may hold the validation part; the first that is there."""
 
+_PARTS = {"train", "training", "val", "valid", "validation", "eval", "test", "testing"}
+"""What nobody calls a class."""
+
 
 class FolderImages:
     """Files below ``root``, one folder a class; names are paths relative to ``root``."""
@@ -98,9 +101,19 @@ def _divide(
 def _class_folders(folder: Path, class_list: ClassList | None) -> list[str]:
     """Names of the class folders, sorted; of those in ``class_list`` at least one, otherwise at least two."""
     try:
-        found = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+        entries = sorted((entry for entry in os.scandir(folder) if entry.name[0] != "."), key=lambda entry: entry.name)
+        broken = [entry.path for entry in entries if entry.is_symlink() and not os.path.exists(entry.path)]
+        found = [entry.name for entry in entries if entry.is_dir()]
     except OSError as error:
         raise _unreadable(error) from error
+    if broken:
+        raise ValueError(f"{broken[0]}: a link to {os.readlink(broken[0])}, which is not there; mend or remove it")
+    parts = [name for name in found if name.lower() in _PARTS]
+    if parts:
+        raise ValueError(
+            f"{folder}: holds the folders {parts}, which are no classes. A data set in parts needs the folders train/ "
+            f"and {', '.join(f'{name}/' for name in HELD_OUT)} (one of these), each with one folder a class."
+        )
     if len(found) < (1 if class_list else 2):
         raise ValueError(
             f"{folder}: needs one folder for each class, at least two; found {found or 'none'}. Images that lie side "
@@ -119,8 +132,13 @@ def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassLi
     labels: list[int] = []
     numbers = classes.labels
     for class_name in folders:
-        found = []
+        found, seen = [], set()
         for directory, below, names in os.walk(root / part / class_name, onerror=_stop, followlinks=True):
+            place = os.path.realpath(directory)
+            if place in seen:  # a link to a folder above itself
+                below.clear()
+                continue
+            seen.add(place)
             below[:] = [name for name in below if not name.startswith(".")]
             relative = os.path.relpath(directory, root)
             found += [

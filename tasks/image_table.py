@@ -64,8 +64,8 @@ class TableImages:
         else:
             data, path = value, None
         source = path if data is None else data
-        if source is None:
-            raise BadImage(self.name(index), "the row holds neither bytes nor a path")
+        if not isinstance(source, (bytes, str)):
+            raise BadImage(self.name(index), "the row holds neither the bytes of an image nor its path")
         return load_rgb(source, self.name(index), apply_exif=self.apply_exif)
 
 
@@ -101,7 +101,10 @@ def _read_files(files: list[Path]) -> tuple[pa.Table, Origins]:
     if sum(file.stat().st_size for file in files) > IN_MEMORY_BYTES:
         from datasets import Dataset
 
-        return Dataset.from_parquet([str(file) for file in files]).data.table, origins
+        try:
+            return Dataset.from_parquet([str(file) for file in files]).data.table, origins
+        except Exception as error:  # of several types, for a damaged file as for a full disk
+            raise ValueError(f"{', '.join(map(str, files))}: cannot be read as one table: {error}") from error
     try:
         return pa.concat_tables([pq.read_table(file) for file in files]), origins
     except pa.ArrowException as error:

@@ -10,6 +10,7 @@ What is decided here, since Pillow's plain ``convert("RGB")`` decides it silentl
 - CMYK, YCbCr, LAB, HSV, palettes and 1-bit images go through ``convert``; colour profiles are ignored.
 - EXIF orientation is **ignored** unless asked for: the ImageNet recipes ignore it, in training and in evaluation, and
   published accuracies are measured that way.
+- Of an animation the first picture is taken.
 - An image of more than :data:`MAX_PIXELS` is refused before it is decoded, a truncated one after.
 """
 
@@ -19,12 +20,17 @@ import io
 import os
 import stat
 import warnings
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for a "decompression bomb": 512 MiB of RGB."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "MPO", "GIF", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
+"""What is read, by Pillow's names, whatever the file is called. Not among them are formats that Pillow hands to other
+programs (EPS runs Ghostscript)."""
 
 
 class BadImage(ValueError):  # noqa: N818 (a thing that is bad, not an error of the program)
@@ -65,7 +71,7 @@ def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_ex
         with warnings.catch_warnings():
             # Pillow warns at half of its limit; large photographs are legitimate.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(name, f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} are refused")
         image.load()
@@ -75,13 +81,20 @@ def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_ex
     except BadImage:
         raise
     except UnidentifiedImageError as error:
-        raise BadImage(name, "not an image, or in a format that Pillow cannot read") from error
+        raise BadImage(name, f"not an image in one of the formats {', '.join(_formats())}") from error
     except Image.DecompressionBombError as error:
         raise BadImage(name, f"more than {MAX_PIXELS} pixels are refused") from error
     except MemoryError:
         raise
     except Exception as error:  # decoders raise OSError, SyntaxError, struct.error, IndexError, ... on damaged files
         raise BadImage(name, f"damaged: {error}") from error
+
+
+@lru_cache
+def _formats() -> tuple[str, ...]:
+    """Those of :data:`FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def to_rgb(image: Image.Image, name: str = "") -> Image.Image:
