@@ -9,12 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
-from transformers import PreTrainedTokenizerFast
+from transformers import BertTokenizer, PreTrainedTokenizerFast
 
 #: Special tokens; their ids are their places in this tuple.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -136,6 +137,22 @@ def to_fast_tokenizer(model: SentencePieceModel, max_length: int = 512) -> PreTr
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     )
+
+
+def read_wordpiece(path: str | Path, *, lowercase: bool = True, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """A fast tokenizer of a WordPiece vocabulary of BERT's kind, one piece a line, with BERT's templates.
+
+    Raises:
+        ValueError: no such file, or one that lacks special tokens.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ValueError(f"no vocabulary at {file} (looked in {Path.cwd()})")
+    pieces = file.read_text(encoding="utf-8").splitlines()
+    if missing := [token for token in SPECIAL_TOKENS if token not in pieces]:
+        raise ValueError(f"{file} is no WordPiece vocabulary of BERT's kind: it lacks {', '.join(missing)}")
+    vocab = {piece: number for number, piece in enumerate(pieces)}
+    return BertTokenizer(vocab=vocab, do_lower_case=lowercase, model_max_length=max_length)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,14 @@
+"""Train a sentencepiece Unigram tokenizer on plain text and save it as a fast Hugging Face tokenizer.
+
+    python scripts/train_tokenizer.py --folder runs/tokenizer
+    python scripts/train_tokenizer.py --folder runs/tokenizer --data.text 'corpus/train-*.parquet' --vocab_size 16384
+    python scripts/train_tokenizer.py --folder runs/bert --wordpiece_vocab path/to/vocab.txt --lowercase true
+
+What it writes opens with AutoTokenizer, and --data.tokenizer of the other scripts takes it.
+"""
+
+from tasks.cli import main
+from tasks.tokenizer_training import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, __doc__)

@@ -1,0 +1,143 @@
+"""A tokenizer from plain text: trained by sentencepiece, saved as a fast Hugging Face one, compared with the former.
+
+The folder that is written opens with ``AutoTokenizer`` and is what ``--data.tokenizer`` of the other scripts takes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from metaformer_nlp.text.tokenizer import SentencePieceModel, read_wordpiece, to_fast_tokenizer, train_sentencepiece
+from tasks.cli import to_dict
+from tasks.text_data import DocumentUnit, TextSource, text_source
+
+__all__ = ["Config", "run"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The text that the pieces are learned from."""
+
+    text: str = "english"
+    """english (embedded: the documentation of Python), a .txt or .parquet file, a folder with some, or a pattern such
+    as 'corpus/train-*.parquet'."""
+    column: str = "text"
+    """Parquet: the column with the text."""
+    unit: DocumentUnit = "paragraph"
+    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
+    held_out: float = 0.05
+    """Share of the documents that is left out: those that scripts/pretrain_text.py holds out with the same number."""
+    max_characters: int = 50_000_000
+    """Read at most so many characters. Time and memory grow with them (about 2.5 GB for 50 million)."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Train a tokenizer."""
+
+    folder: str
+    """Where the tokenizer is saved; a new or empty folder."""
+    data: DataConfig = field(default_factory=DataConfig)
+    vocab_size: int = 8192
+    """Pieces in all, special tokens and 256 bytes included; 8192 to 50000 are usual."""
+    lowercase: bool = False
+    """Fold case before the text is cut into pieces."""
+    character_coverage: float = 0.9995
+    """Share of the characters of the text that get a piece of their own; the others are spelled as bytes."""
+    max_length: int = 512
+    """Length at which truncation=True cuts, special tokens included."""
+    wordpiece_vocab: str | None = None
+    """A vocab.txt of BERT's kind: nothing is trained, it is wrapped as it is; only lowercase and max_length matter."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, compare with sentencepiece on lines of the text, and save; returns what is written to training.json.
+
+    Raises:
+        ValueError: a folder that holds something, no text, or a vocabulary that does not suit the text.
+    """
+    folder = Path(config.folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder {folder} is there and not empty; give a new one, or remove it")
+    if not 0 <= config.data.held_out < 1:
+        raise ValueError(f"data.held_out {config.data.held_out}: must be at least 0 and below 1")
+    if config.wordpiece_vocab is not None:
+        tokenizer = read_wordpiece(config.wordpiece_vocab, lowercase=config.lowercase, max_length=config.max_length)
+        report: dict[str, Any] = {"vocab_size": len(tokenizer)}
+    else:
+        tokenizer, report = _train(config)
+    _save(folder, tokenizer, {"config": to_dict(config), **report})
+    print(f"saved: {folder} ({', '.join(f'{key} {value}' for key, value in report.items())})")
+    return report
+
+
+def _train(config: Config) -> tuple[PreTrainedTokenizerFast, dict[str, Any]]:
+    source = text_source(config.data.text, column=config.data.column, unit=config.data.unit)
+    source = source.part(config.data.held_out, inside=False)
+    limit = config.data.max_characters
+    with tqdm(total=limit, desc="reading", unit="char", unit_scale=True, disable=None) as bar:
+        texts = _texts(source, limit, bar)
+        model = train_sentencepiece(
+            texts, config.vocab_size, lowercase=config.lowercase, character_coverage=config.character_coverage
+        )
+        characters = int(bar.n)
+    tokenizer = to_fast_tokenizer(model, max_length=config.max_length)
+    lines = list(itertools.islice(_lines(source), 2000))
+    return tokenizer, {"vocab_size": len(tokenizer), "characters": characters, **_compare(model, tokenizer, lines)}
+
+
+def _texts(source: TextSource, limit: int, bar: tqdm[Any]) -> Iterator[str]:
+    """Documents until ``limit`` characters were given; the last is cut. Then says that learning begins."""
+    for text in source.read():
+        part = text[: limit - int(bar.n)]
+        bar.n += len(part)
+        bar.update(0)
+        yield part
+        if bar.n >= limit:
+            break
+    bar.set_description_str("read; learning pieces (minutes)")
+
+
+def _lines(source: TextSource) -> Iterator[str]:
+    return (line for text in source.read() for line in text.splitlines() if line.strip())
+
+
+def _compare(model: SentencePieceModel, tokenizer: PreTrainedTokenizerFast, lines: list[str]) -> dict[str, Any]:
+    """How often the fast tokenizer cuts a line as sentencepiece does, and how long a token is.
+
+    Where they differ, both cuts must be equally good (a line of dashes has many): else the tokenizer is wrong.
+    """
+    reference = model.processor()
+    same = tokens = 0
+    for line in lines:
+        expected, found = reference.encode(line), tokenizer(line, add_special_tokens=False, verbose=False)["input_ids"]
+        same += found == expected
+        tokens += len(found)
+        scores = [sum(reference.get_score(piece) for piece in ids) for ids in (expected, found)]
+        if abs(scores[0] - scores[1]) > 1e-3 * max(1.0, abs(scores[0])):
+            raise AssertionError(f"the fast tokenizer cuts {line!r} worse than sentencepiece: {scores}")
+    characters = sum(map(len, lines))
+    return {
+        "lines_compared": len(lines),
+        "lines_equal_to_sentencepiece": same,
+        "characters_per_token": round(characters / max(tokens, 1), 3),
+    }
+
+
+def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, report: dict[str, Any]) -> None:
+    """Under another name first: a folder that is there is whole."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    tokenizer.save_pretrained(temporary)
+    (temporary / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder)
