@@ -16,6 +16,8 @@ from tasks.image_classification import Config, ImageClassification, run
 from tasks.image_model import ModelConfig, layer_depths
 from vision import create_model
 
+RECIPES = Path(__file__).parents[2] / "scripts" / "recipes" / "transfer"
+
 
 def config(folder: Path | str = "unused", **options: Any) -> Config:
     values = {
@@ -129,3 +131,11 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.pth").write_text("nothing")
     with pytest.raises(ValueError, match=r"notes\.pth"):
         ImageClassification(config(**{"model.checkpoint": str(tmp_path / "notes.pth")}))
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("finetune*.yaml")), ids=lambda path: path.stem)
+def test_transfer_recipes_are_whole(recipe: Path) -> None:
+    settings = from_dict(Config, {"run.folder": "unused"}, [recipe])
+    assert recipe.read_text().startswith("# ")
+    with pytest.raises(ValueError, match="runs/"):  # the folder that the recipe before leaves
+        settings.model.describe()
