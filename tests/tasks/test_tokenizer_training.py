@@ -13,7 +13,7 @@ from tasks.tokenizer_training import Config, run
 
 
 def config(folder: Path, **values: object) -> Config:
-    return from_dict(Config, {"folder": str(folder), "vocab_size": 500, **values})
+    return from_dict(Config, {"folder": str(folder), "vocab_size": 320, **values})
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def text(tmp_path: Path) -> str:
 def test_a_trained_tokenizer_opens_and_agrees_with_sentencepiece(text: str, tmp_path: Path) -> None:
     report = run(config(tmp_path / "out", **{"data.text": text, "data.held_out": 0.2}))
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert len(tokenizer) == 500
+    assert len(tokenizer) == 320
     assert tokenizer("ball", "fen")["token_type_ids"][-1] == 1
     assert report["lines_equal_to_sentencepiece"] == report["lines_compared"] > 200
     assert json.loads((tmp_path / "out" / "training.json").read_text())["config"]["data"]["text"] == text
