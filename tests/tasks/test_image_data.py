@@ -185,6 +185,48 @@ def test_parquet_errors(tmp_path: Path) -> None:
         load_sources(parquet_config(tmp_path, image_column="picture"), 8)
 
 
+def test_a_class_file_numbers_a_table(tmp_path: Path) -> None:
+    listed = tmp_path / "classes.txt"
+    listed.write_text("cat\ndog\nape\nbee\n")
+    write_table(tmp_path / "train.parquet", [0, 1, 2])  # ape, bee, cat
+    write_table(tmp_path / "test.parquet", [0, 1], ["dog", "cat"])
+    train, test = load_sources(parquet_config(tmp_path, class_file=str(listed)), 8)
+    assert (train.labels.tolist(), test.labels.tolist()) == ([2, 3, 0], [1, 0])
+    assert list(train.classes) == ["cat", "dog", "ape", "bee"]
+    write_table(tmp_path / "test.parquet", [0, 3], None)  # plain numbers are the class file's
+    assert load_sources(parquet_config(tmp_path, class_file=str(listed)), 8)[1].labels.tolist() == [0, 3]
+    write_table(tmp_path / "test.parquet", [0, 1], ["dog", "owl"])
+    with pytest.raises(ValueError, match=r"test\.parquet: class owl is not among the 4"):
+        load_sources(parquet_config(tmp_path, class_file=str(listed)), 8)
+    write_table(tmp_path / "test.parquet", [0, 2], ["dog", "cat"])
+    with pytest.raises(ValueError, match=r"test\.parquet row 1: label .* out of range"):
+        load_sources(parquet_config(tmp_path, class_file=str(listed)), 8)
+
+
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    write_table(tmp_path / "train.parquet", [0, 1])
+    write_table(tmp_path / "test.parquet", [])
+    with pytest.raises(ValueError, match=r"test\.parquet: no rows"):
+        load_sources(parquet_config(tmp_path), 8)
+
+
+def test_the_revision_goes_to_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    write_table(tmp_path / "train.parquet", [0, 1])
+    asked: dict[str, Any] = {}
+
+    def load_dataset(name: str, **options: Any) -> Any:
+        asked.update(options, name=name)
+        part = datasets.Dataset(pq.read_table(tmp_path / "train.parquet"))
+        return datasets.DatasetDict({"train": part, "validation": part})
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    train, _ = load_sources(DataConfig(name="someone/birds", revision="0a1b2c"), 8)
+    assert asked == {"name": "someone/birds", "revision": "0a1b2c"}
+    assert (len(train), train.name(1)) == (2, "someone/birds train row 1")
+
+
 def test_an_unknown_name_says_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"none of digits, folder, parquet"):
         load_sources(DataConfig(name="digts"), 8)

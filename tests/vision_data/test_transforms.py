@@ -66,6 +66,31 @@ def test_evaluation_is_timms(height: int, width: int, crop_pct: float) -> None:
     torch.testing.assert_close(EvalTransform(32, crop_pct)(image), theirs(image), atol=1e-6, rtol=1e-5)
 
 
+def test_evaluation_with_a_models_own_statistics_is_timms() -> None:
+    from timm.data import create_transform
+
+    mean, std = (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)
+    theirs = create_transform(32, is_training=False, interpolation="bilinear", crop_pct=0.8, mean=mean, std=std)
+    image = picture()
+    ours = EvalTransform(32, 0.8, "bilinear", mean, std)
+    torch.testing.assert_close(ours(image), theirs(image), atol=1e-6, rtol=1e-5)
+    none = train_transform(32, AugmentConfig(recipe="none"), 0.8, "bilinear", mean, std)
+    assert torch.equal(none(image, None), ours(image))
+    small = train_transform(32, AugmentConfig(crop_padding=0, flip=0), 1.0, "bicubic", mean, std)
+    expected = to_tensor(resize_and_crop(image, 32), mean, std)
+    assert torch.equal(small(image, np.random.default_rng(0)), expected)
+    crop = AugmentConfig(recipe="imagenet", auto_augment="rand-n0", random_erasing=0)
+    plain, own = (
+        train_transform(32, crop, mean=m, std=s)(image, np.random.default_rng(0))
+        for m, s in ((IMAGENET_MEAN, IMAGENET_STD), (mean, std))
+    )
+    bytes_of = [
+        t * torch.tensor(s)[:, None, None] + torch.tensor(m)[:, None, None]
+        for t, m, s in ((plain, IMAGENET_MEAN, IMAGENET_STD), (own, mean, std))
+    ]
+    torch.testing.assert_close(*bytes_of)
+
+
 def test_arrays_and_pillow_images_are_treated_alike() -> None:
     image = picture()
     for crop_pct in (1.0, 0.8):

@@ -1,0 +1,54 @@
+"""The comparison of input pipelines: it runs, and all pipelines see the same pictures."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tasks.image_speed import SpeedConfig, _pipelines, _same_numbers, run
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    return str(tmp_path / "images")
+
+
+def test_table_and_report(root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    try:
+        rows = run(SpeedConfig(root, image_size=32, images=3, rounds=1, report=str(tmp_path / "speed.csv")))
+    finally:
+        torch.set_num_threads(threads)
+    assert [(row.part, row.pipeline) for row in rows][:2] == [("training", "timm"), ("training", "ours")]
+    assert all(row.images_per_second > 0 for row in rows)
+    assert rows[0].relative_speed == rows[3].relative_speed == 1
+    assert "3 images, 1 rounds" in capsys.readouterr().out
+    assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 6
+
+
+def test_both_do_the_same_work(root: str) -> None:
+    training, evaluation, count = _pipelines(SpeedConfig(root, image_size=32, images=5))
+    assert count == 5
+    for pipelines in (training, evaluation):
+        for turn, index in ((0, 1), (3, 4)):
+            ours = pipelines["ours"](turn, index)
+            with _same_numbers(turn, index):
+                theirs = pipelines["timm"](turn, index)
+            torch.testing.assert_close(ours[0], theirs[0], atol=2e-6, rtol=0)
+            assert ours[1] == theirs[1]
+
+
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"images": 0}, {"report": "speed.txt"}])
+def test_wrong_options(root: str, options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        run(SpeedConfig(root, **options))  # type: ignore[arg-type]
