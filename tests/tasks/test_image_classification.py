@@ -106,6 +106,7 @@ def test_a_run_learns_saves_and_opens_again(tmp_path: Path) -> None:
     assert stored["model"] == to_dict(settings)["model"]
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "run" / "model").eval()
     assert model.config.id2label[7] == "7"
+    assert "| Data | digits |" in (tmp_path / "run" / "model" / "README.md").read_text()
     processor = AutoImageProcessor.from_pretrained(tmp_path / "run" / "model")
     task = ImageClassification(settings)
     for index in range(3):
