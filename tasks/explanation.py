@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TimmWrapperForImageClassification
 
-from tasks.image_checkpoints import Logits, eval_transform, open_checkpoint, split_entry, split_names
+from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry, split_names
 from tasks.image_folder import IMAGE_SUFFIXES
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
@@ -57,13 +57,12 @@ def last_layer(model: ImageClassifier) -> nn.Module:
         ValueError: a model of timm whose layers have no known name.
     """
     if not isinstance(model, TimmWrapperForImageClassification):
-        layer: nn.Module = model.get_submodule("metaformer.stages")[-1]  # type: ignore[index]
-        return layer
+        return list(model.get_submodule("metaformer.stages").children())[-1]
     inner: Any = model.timm_model
     for name in LAST_LAYERS:
         if (found := getattr(inner, name, None)) is None:
             continue
-        last = found[-1] if isinstance(found, nn.Sequential | nn.ModuleList) else found
+        last: Any = found[-1] if isinstance(found, nn.Sequential | nn.ModuleList) else found
         # Where only the class token goes to the head, the other tokens of the last block get no gradient after it.
         return last.norm1 if getattr(inner, "global_pool", "") == "token" and hasattr(last, "norm1") else last
     raise ValueError(
@@ -115,12 +114,13 @@ def heat_map(model: ImageClassifier, pixels: Tensor, target: int, layer: str | N
 
 def class_number(model: ImageClassifier, target: int | str) -> int:
     """The index of a class given by number or name; ValueError where there is none."""
-    names = {str(name): int(index) for index, name in (model.config.id2label or {}).items()}
-    number = names.get(str(target), int(target) if str(target).isdigit() else -1)
-    if not 0 <= number < model.config.num_labels:
+    names = class_names(model)
+    if str(target) in names:
+        return names.index(str(target))
+    number = int(target) if str(target).isdigit() else -1
+    if not 0 <= number < len(names):
         raise ValueError(
-            f"target {target}: no class of this model, which has {model.config.num_labels}, such as "
-            f"{', '.join(list(names)[:5])}"
+            f"target {target}: no class of this model, which has {len(names)}, such as {', '.join(names[:5])}"
         )
     return number
 
@@ -166,7 +166,6 @@ def draw(models: dict[str, ImageClassifier], images: Sequence[Path], config: Con
             with torch.no_grad():
                 shares = model(pixel_values=pixels[None]).logits[0].softmax(0)
             target = int(shares.argmax()) if config.target is None else class_number(model, config.target)
-            name = str((model.config.id2label or {}).get(target, target))
             if column == 1:
                 grid[row, 0].imshow(shown)
                 grid[row, 0].set_title(path.name, fontsize=8, wrap=True)
@@ -175,7 +174,9 @@ def draw(models: dict[str, ImageClassifier], images: Sequence[Path], config: Con
                 heat_map(model, pixels, target, config.layer), cmap="jet", alpha=0.45, vmin=0, vmax=1
             )
             heading = f"{title(entry)}\n" if row == 0 else ""
-            grid[row, column].set_title(f"{heading}{name[:28]} {100 * shares[target]:.0f} %", fontsize=8)
+            grid[row, column].set_title(
+                f"{heading}{class_names(model)[target][:28]} {100 * shares[target]:.0f} %", fontsize=8
+            )
     path = Path(config.output).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

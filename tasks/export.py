@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.image_checkpoints import Logits, eval_transform, open_checkpoint, split_names
+from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_names
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
 
@@ -98,7 +98,7 @@ def difference(program: Program, model: nn.Module, size: int) -> float:
 
 def describe(model: ImageClassifier) -> dict[str, object]:
     """What one has to know to feed the program: preprocessing, and the names of the classes."""
-    return {"preprocessing": asdict(preprocessing(model)), "classes": list((model.config.id2label or {}).values())}
+    return {"preprocessing": asdict(preprocessing(model)), "classes": class_names(model)}
 
 
 def run(config: Config) -> dict[str, float]:

@@ -48,6 +48,12 @@ def open_checkpoint(entry: str, image_size: int | None = None, crop_pct: float |
     return load_model(path, name, **fields).eval()
 
 
+def class_names(model: ImageClassifier) -> list[str]:
+    """What the model calls its classes, in their order; LABEL_0 and so on where nobody named them."""
+    names: dict[Any, str] = dict(model.config.id2label or {})
+    return [str(names.get(index, f"LABEL_{index}")) for index in range(int(model.config.num_labels or 0))]
+
+
 def eval_transform(seen: Preprocessing, entry: str) -> EvalTransform:
     """An image as a model was made for it at test time; ValueError where that is no square."""
     height, width = seen.image_size

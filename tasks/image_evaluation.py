@@ -22,7 +22,7 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
-from tasks.image_checkpoints import eval_transform, open_checkpoint, split_entry, split_names
+from tasks.image_checkpoints import class_names, eval_transform, open_checkpoint, split_entry, split_names
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, ImageSource, load_sources
@@ -132,12 +132,11 @@ def _per_cent(hits: Any) -> float:
 
 def check_classes(model: ImageClassifier, source: ImageSource, entry: str) -> None:
     """Raise ValueError unless the model's classes can be the data's: as many, and the same names in the same order."""
-    names, labels = readable_names(source), model.config.id2label or {}
-    count = int(model.config.num_labels)
+    names, own = readable_names(source), class_names(model)
+    count = len(own)
     if count != len(names):
         hint = " Give --data.class_file imagenet, so that the folders get ImageNet's labels." if count == 1000 else ""
         raise ValueError(f"{entry} tells {count} classes apart, the data has {len(names)}.{hint}")
-    own = [str(labels.get(index)) for index in range(count)]
     if own != names and set(own) == set(names):
         raise ValueError(
             f"{entry} and the data have the same classes in another order; give the model's order by --data.class_file"
