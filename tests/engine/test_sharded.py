@@ -4,6 +4,7 @@ accelerate shards on accelerators only, so the toy is sharded here in place of `
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,17 +41,19 @@ def shard(rank: int) -> None:
 
 
 @pytest.mark.distributed
-def test_sharded_training_and_its_checkpoints(tmp_path: Path) -> None:
-    train_alone(tmp_path / "plain", **OPTIONS)
+@pytest.mark.parametrize("optim", [{}, {"name": "lamb", "layer_decay": 0.8, "lr": 0.02}], ids=["adamw", "lamb"])
+def test_sharded_training_and_its_checkpoints(tmp_path: Path, optim: dict[str, Any]) -> None:
+    options = OPTIONS | optim
+    train_alone(tmp_path / "plain", **options)
 
     def shard_and_die(rank: int) -> None:
         shard(rank)
         at_step(4, die)(rank)
 
-    outcomes = launch(tmp_path / "run", 2, prepare=shard_and_die, **OPTIONS)
+    outcomes = launch(tmp_path / "run", 2, prepare=shard_and_die, **options)
     assert [outcome.code for outcome in outcomes] == [-9, -9], [outcome.said for outcome in outcomes]
     assert steps_kept(tmp_path / "run") == [4, 2]
-    outcomes = launch(tmp_path / "run", 2, prepare=shard, **OPTIONS)
+    outcomes = launch(tmp_path / "run", 2, prepare=shard, **options)
     assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.said for outcome in outcomes]
     for name in ("model.safetensors", "average.safetensors", "optimizer.safetensors"):
         ours, theirs = (load_file(tmp_path / run / "checkpoints/step-00000006" / name) for run in ("run", "plain"))

@@ -46,7 +46,7 @@ def test_the_learning_rate_is_that_of_timm(options: dict, peak: float, update_ev
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", ["poolformer_s12", "poolformer_m36"])
+@pytest.mark.parametrize("name", ["poolformer_s12", "metaformer_pppa_s12", "poolformerv2_s12", "caformer_s18"])
 def test_the_same_weights_are_decayed_as_by_timm(name: str) -> None:
     with torch.device("meta"):
         model = vision.create_model(name)
