@@ -1,0 +1,67 @@
+"""From finished fine-tuning runs to GLUE's table over seeds and to the submission for its server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from tasks.glue import GLUE
+from tasks.glue_submission import check_submission, write_submission
+from tasks.glue_table import averages, glue_table, read_runs, render, write_csv
+
+__all__ = ["Config", "run"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Evaluate runs of scripts/finetune_glue.py."""
+
+    runs: list[str]
+    """Folders of finished runs, one a seed."""
+    csv: str | None = None
+    """File to write the table to, with all digits."""
+    submission: str | None = None
+    """Zip file to write for GLUE's server: each task is predicted by its run of median score."""
+    root: str | None = None
+    """submission: folder in GLUE's layout with the test files; null: the hub."""
+    max_length: int = 128
+    """submission: longest row in tokens, as in fine-tuning."""
+
+
+def run(config: Config) -> list[Any]:
+    """Print the table, write what was asked for, and return the table's lines.
+
+    Raises:
+        ValueError: no runs, folders that are not finished, or a submission that breaks the server's rules.
+    """
+    if not config.runs:
+        raise ValueError("runs is empty: name folders of finished runs of scripts/finetune_glue.py")
+    metrics = read_runs(config.runs)
+    lines = [*glue_table(metrics), *averages(metrics)]
+    Console().print(render(lines))
+    if config.csv is not None:
+        write_csv(lines, Path(config.csv))
+    if config.submission is not None:
+        models = _median_models(config.runs, metrics)
+        made = write_submission(models, config.root, Path(config.submission), config.max_length)
+        for name, origin in made.items():
+            print(f"{name}.tsv: {origin}")
+        problems = check_submission(Path(config.submission))
+        if problems:
+            raise ValueError(f"{config.submission} breaks the server's rules: {'; '.join(problems)}")
+        print(f"written and checked: {config.submission}")
+    return lines
+
+
+def _median_models(folders: list[str], metrics: list[dict[str, float]]) -> dict[str, Path]:
+    """Task -> the saved model of the run whose score is the (lower) median; the best one would flatter."""
+    models = {}
+    for task in GLUE:
+        key = f"validation/{task}/score"
+        ranked = sorted((found[key], folder) for found, folder in zip(metrics, folders, strict=True) if key in found)
+        if ranked:
+            models[task] = Path(ranked[(len(ranked) - 1) // 2][1]) / task / "model"
+    return models

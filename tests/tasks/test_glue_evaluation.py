@@ -1,0 +1,116 @@
+"""GLUE's table over seeds and the submission: averages by hand, and every rule of the server broken once."""
+
+from __future__ import annotations
+
+import json
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import glue_submission
+from tasks.cli import from_dict
+from tasks.glue import GLUE
+from tasks.glue_evaluation import Config, run
+from tasks.glue_submission import FILES, answers, check_submission, write_submission
+from tasks.glue_table import averages, glue_table
+
+
+def metrics(scores: dict[str, float]) -> dict[str, float]:
+    """What finetune_glue writes for tasks that reach these scores in every metric."""
+    found: dict[str, float] = {"validation/average": 0.0}
+    for name, score in scores.items():
+        for metric in (*GLUE[name].metrics, "score"):
+            found[f"constant/{name}/{metric}"] = 0.5
+            for place, split in enumerate(GLUE[name].evaluation):
+                found[f"{split}/{name}/{metric}"] = score + 0.1 * place
+    return found
+
+
+def test_the_three_averages_by_hand() -> None:
+    eight = dict.fromkeys(("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "QNLI", "RTE"), 0.6) | {"MNLI": 0.7}
+    nine_numbers, eight_tasks = averages([metrics(eight)])
+    assert nine_numbers.mean == pytest.approx((7 * 0.6 + 0.7 + 0.8) / 9)
+    assert eight_tasks.mean == pytest.approx((7 * 0.6 + 0.75) / 8)
+    assert averages([metrics(eight | {"WNLI": 0.3})])[2].mean == pytest.approx((7 * 0.6 + 0.75 + 0.3) / 9)
+    assert averages([metrics({"CoLA": 0.5})]) == []
+
+
+def test_lines_summarise_seeds() -> None:
+    runs = [metrics({"CoLA": value, "MRPC": 0.8}) for value in (0.1, 0.2, 0.6)]
+    cola, accuracy, _f1 = glue_table([*runs, metrics({"MRPC": 0.8})])
+    assert (cola.seeds, cola.median, cola.mean, cola.constant) == (3, 0.2, pytest.approx(0.3), 0.5)
+    half = 4.302652729911275 * np.std([0.1, 0.2, 0.6], ddof=1) / math.sqrt(3)
+    assert (cola.low, cola.high) == (pytest.approx(0.3 - half), pytest.approx(0.3 + half))
+    assert accuracy.seeds == 4
+
+
+@pytest.fixture
+def submission(tmp_path: Path) -> Path:
+    """All constants: no model is needed for a file that keeps the rules."""
+    made = write_submission({}, str(tmp_path), tmp_path / "all.zip")
+    assert all("constant" in origin for origin in made.values())
+    return tmp_path / "all.zip"
+
+
+def changed(path: Path, name: str, old: str, new: str) -> Path:
+    """A copy in which the first ``old`` of a file has become ``new``; without ``old`` the file is left out."""
+    with zipfile.ZipFile(path) as archive:
+        files = {item: archive.read(item).decode() for item in archive.namelist()}
+    text = files.pop(name)
+    if old:
+        assert old in text
+        files[name] = text.replace(old, new, 1)
+    copy = path.with_name("changed.zip")
+    with zipfile.ZipFile(copy, "w") as archive:
+        for item, content in files.items():
+            archive.writestr(item, content)
+    return copy
+
+
+def test_a_submission_keeps_the_rules_and_each_broken_one_is_found(submission: Path) -> None:
+    assert check_submission(submission) == []
+    for name, old, new, said in (
+        ("AX.tsv", "", "", "missing"),
+        ("RTE.tsv", "index\tprediction", "id\tlabel", "header"),
+        ("RTE.tsv", "7\tentailment\n", "", "2999 rows instead of 3000"),
+        ("RTE.tsv", "7\tentailment", "8\tentailment", "index '8'"),
+        ("RTE.tsv", "7\tentailment", "7\t0", "not one of entailment"),
+        ("STS-B.tsv", "7\t2.500", "7\t5.100", "no number from 0 to 5"),
+        ("STS-B.tsv", "7\t2.500", "7\tnan", "no number from 0 to 5"),
+    ):
+        problems = check_submission(changed(submission, name, old, new))
+        assert len(problems) == 1
+        assert said in problems[0]
+
+
+def test_answers_are_words_and_scores_are_clamped() -> None:
+    assert answers(GLUE["RTE"], np.array([[0.0, 1.0], [1.0, 0.0]])) == ["not_entailment", "entailment"]
+    assert answers(GLUE["STS-B"], np.array([[-1.0], [2.34567], [9.0]])) == ["0.000", "2.346", "5.000"]
+
+
+def test_each_task_is_predicted_by_its_median_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+    for number, score in enumerate((0.9, 0.1, 0.5)):
+        folders.append(tmp_path / f"run{number}")
+        folders[-1].mkdir()
+        (folders[-1] / "result.json").write_text(json.dumps({"metrics": metrics({"RTE": score})}))
+    (tmp_path / "glue" / "RTE").mkdir(parents=True)
+    rows = "".join(f"{row}\tone\tother\n" for row in range(FILES["RTE"].rows))
+    (tmp_path / "glue" / "RTE" / "test.tsv").write_text("index\tsentence1\tsentence2\n" + rows)
+    asked: list[Path] = []
+
+    def predict(folder: Path, texts: list[tuple[str, ...]], max_length: int) -> np.ndarray:
+        asked.append(folder)
+        return np.tile([0.0, 1.0], (len(texts), 1))
+
+    monkeypatch.setattr(glue_submission, "predict", predict)
+    options = {"runs": list(map(str, folders)), "root": str(tmp_path / "glue"), "submission": str(tmp_path / "s.zip")}
+    run(from_dict(Config, options))
+    assert asked == [folders[2] / "RTE" / "model"]
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert archive.read("RTE.tsv").decode().split("\n")[1] == "0\tnot_entailment"
+    with pytest.raises(ValueError, match=r"result\.json is missing"):
+        run(from_dict(Config, {"runs": [str(tmp_path)]}))
