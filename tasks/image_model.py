@@ -26,15 +26,16 @@ class ModelConfig:
 
     name: str | None = None
     """Row of the table in vision/variants.py, or timm/<name> for any image model of timm, such as
-    timm/resmlp_12_224. null: what the checkpoint is; without a checkpoint poolformer_xxs."""
+    timm/resmlp_12_224. null: what the checkpoint is (a saved folder knows it); without a checkpoint poolformer_xxs."""
     checkpoint: str | None = None
     """Weights to start from: a run folder, a folder of save_pretrained, or a weight file of the authors, timm or
     transformers. Another number of classes gets a new head; position embeddings are resized. null: fresh weights."""
     new_head: bool = False
     """A fresh head even where the checkpoint's has the right number of classes."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
-    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
-    separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each stage."""
+    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_reduction_attention, spatial_mlp,
+    spatial_gating, window_mlp, depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of
+    these, one for each stage."""
     pool_size: int | str | list[Any] | None = None
     """Window of pooling: odd, or a list of windows, one for each group of channels."""
     norm: str | None = None
