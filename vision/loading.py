@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,23 @@ from transformers import PoolFormerConfig, PreTrainedConfig, TimmWrapperConfig, 
 
 from vision.configuration import MetaFormerVisionConfig
 from vision.modeling import MetaFormerVisionForImageClassification, resize_positions
+from vision.rows import ablation_rows, baseline_rows, poolformer_rows
 from vision.timm_wrapper import PREFIX, create_timm_config
 from vision.variants import VARIANTS, ImageClassifier, build_model, create_config
 from vision.weights import StateDict, convert_state_dict, detect_source, fill, read_state_dict
 
 HEAD = "classifier."
-PUBLISHED = {
-    "timm": ("poolformer_", "poolformerv2_", "convformer_", "caformer_"),
-    "transformers": ("poolformer_",),
-    "sail-sg": ("poolformer", "metaformer_", "identityformer_", "randformer_", "convformer_", "caformer_"),
-    "metaformer": ("",),
+PUBLISHED: dict[str, Container[str]] = {
+    "transformers": poolformer_rows(),
+    "timm": {*poolformer_rows(), *(row for row in baseline_rows() if row.startswith(("poolformer", "conv", "ca")))},
+    "sail-sg": {
+        *poolformer_rows(),
+        *baseline_rows(),
+        *(row for row in ablation_rows() if row.startswith("metaformer")),
+    },
+    "metaformer": VARIANTS,
 }
-"""Whose weights they are -> beginnings of the rows for which such files exist."""
+"""Whose weights they are -> the rows for which there are such files."""
 
 
 def load_model(
@@ -75,7 +80,16 @@ def load_model(
     new = () if labels else ("norm.",)
     if labels != model.num_labels or not keep_head:
         new = (*new, HEAD)
-    return fill(model, resized_positions(weights, model), path, new=new)
+    try:
+        return fill(model, resized_positions(weights, model), path, new=new)
+    except ValueError as error:
+        fixed = sorted({mixer for stage in model.metaformer.stage_list() for mixer in stage.fixed_mixers})
+        if not fixed or image_size is None:
+            raise
+        raise ValueError(
+            f"{error} It has a mixer of a fixed length ({', '.join(fixed)}), which fits one image_size only: leave "
+            "image_size as it was when the weights were trained."
+        ) from error
 
 
 def model_folder(path: Path) -> Path:
@@ -137,9 +151,8 @@ def found_name(path: Path, weights: StateDict) -> str:
     Raises:
         ValueError: none fits, or several do, as rows that differ only in what has no weights; they are named.
     """
-    raw = read_state_dict(path)
-    rows = [row for row in VARIANTS if row.startswith(PUBLISHED[detect_source(raw)])]
-    fitting = [row for row in rows if _fits(row, weights)]
+    published = PUBLISHED[detect_source(read_state_dict(path))]
+    fitting = [row for row in VARIANTS if row in published and _fits(row, weights)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
