@@ -45,6 +45,10 @@ class Run:
         """Build model and optimizer; the weights are a function of the seed."""
         self.task, self.accelerator, self.folder, self.config = task, accelerator, folder, run
         self.schedule = schedule
+        if run.keep_best and run.keep_best.split("/")[0] not in task.eval_data:
+            raise ValueError(
+                f"run.keep_best is {run.keep_best!r}; its split must be one of {', '.join(task.eval_data)}"
+            )
         self.scaling = scale(run, optim, len(task.train_data), accelerator.num_processes)
         self.layout = self.scaling.layout
         self.total = total_steps(schedule, len(task.train_data), self.layout.batch_size)

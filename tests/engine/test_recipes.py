@@ -102,6 +102,9 @@ def test_higher_is_better_unless_it_is_a_loss(tmp_path: Path) -> None:
     assert (tmp_path / "b" / "model-best" / "weights.json").exists()
     with pytest.raises(ValueError, match=r"validation/accuracy.*validation/loss"):
         toy.train(tmp_path / "c", keep_best="validation/accuracy", **options)
+    with pytest.raises(ValueError, match=r"val/loss.*validation, tiny"):
+        toy.train(tmp_path / "d", keep_best="val/loss", **options)
+    assert not (tmp_path / "d" / "metrics.jsonl").exists()  # before the training, not after it
 
 
 def test_a_best_checkpoint_that_is_lost_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

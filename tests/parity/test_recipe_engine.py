@@ -1,4 +1,4 @@
-"""The engine's part of the published recipes against timm's own functions: learning rate, weight decay, layer decay."""
+"""The engine's part of the published recipes against timm's functions: learning rate, weight decay, steps, average."""
 
 import copy
 from typing import Literal
@@ -7,8 +7,10 @@ import pytest
 import torch
 from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from timm.scheduler import create_scheduler_v2
+from timm.utils import ModelEmaV3
 
 import vision
+from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.config import OptimConfig, ScheduleConfig
 from metaformer_nlp.engine.optimizer import build_optimizer, set_learning_rate
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
@@ -79,3 +81,20 @@ def test_the_same_steps_as_with_the_optimizer_of_timm(name: Literal["adamw", "la
             optimizer.step()
     for mine, expected in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_the_average_of_the_weights_is_that_of_timm() -> None:
+    """Batch norm brings running statistics and a counter."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+    ours, theirs = WeightAverage(model, 0.9), ModelEmaV3(model, decay=0.9)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    for _ in range(4):
+        optimizer.zero_grad()
+        model(torch.randn(4, 6)).square().sum().backward()
+        optimizer.step()
+        ours.update()
+        theirs.update(model)
+    with ours.applied():
+        for name, expected in theirs.module.state_dict().items():
+            torch.testing.assert_close(model.state_dict()[name], expected, rtol=1e-6, atol=1e-8)
