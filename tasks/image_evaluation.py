@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
@@ -57,8 +59,8 @@ class Config:
     """Images of a batch of one process."""
     num_workers: int = 0
     """Reader processes per process."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
-    """Arithmetic: float32, or autocast."""
+    precision: Literal["no", "bf16", "fp16"] | None = None
+    """Arithmetic: float32 (no), or autocast. null: what `accelerate launch --mixed_precision` says, else float32."""
     data: DataConfig = field(default_factory=DataConfig)
     plugins: list[str] = field(default_factory=list)
     """Python files or modules to import first, such as one that registers a token mixer."""
@@ -94,8 +96,15 @@ class Joined:
 class Evaluation:
     """What the engine's ``evaluate`` asks of a task, for one source seen as one model sees it."""
 
-    def __init__(self, source: ImageSource, transform: EvalTransform, real: Sequence[frozenset[int]] | None) -> None:
-        self.source, self.real = source, real
+    def __init__(
+        self,
+        source: ImageSource,
+        transform: EvalTransform,
+        real: Sequence[frozenset[int]] | None,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        """``progress`` is called after each batch of this process."""
+        self.source, self.real, self.progress = source, real, progress
         self.eval_data: Mapping[str, Any] = {"images": TransformedImages(source, transform)}
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
@@ -106,6 +115,7 @@ class Evaluation:
         """``ranked`` (B, 5): the best classes of each image; ``finite`` (B,): whether its logits are numbers."""
         logits = model(pixel_values=batch["pixel_values"]).logits.float()
         ranked = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        self.progress()
         return {"ranked": ranked, "finite": logits.isfinite().all(dim=1)}
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
@@ -196,13 +206,16 @@ def run(config: Config) -> list[dict[str, Any]]:
             source = choose_part(config, transform.size)
             check_classes(model, source, entry)
             real = None if config.real_labels is None else read_real_labels(config.real_labels, source)
-            found = evaluate(
-                Evaluation(source, transform, real),  # type: ignore[arg-type]  # of a Task, what evaluation needs
-                accelerator.prepare_model(model, evaluation_mode=True),
-                accelerator,
-                batch_size=config.batch_size,
-                num_workers=config.num_workers,
-            )
+            batches = math.ceil(len(source) / config.batch_size / accelerator.num_processes)
+            hidden = None if accelerator.is_main_process else True  # None: tqdm looks whether there is a terminal
+            with tqdm(total=batches, unit="batch", disable=hidden, dynamic_ncols=True) as bar:
+                found = evaluate(
+                    Evaluation(source, transform, real, bar.update),  # type: ignore[arg-type]  # no whole Task
+                    accelerator.prepare_model(model, evaluation_mode=True),
+                    accelerator,
+                    batch_size=config.batch_size,
+                    num_workers=config.num_workers,
+                )
             assert found is not None
             row = timm_row(entry, {key.split("/")[1]: value for key, value in found.items()}, seen, parameters)
             rows.append(row)

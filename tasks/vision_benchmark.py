@@ -264,6 +264,8 @@ def run(config: Config) -> list[dict[str, Any]]:
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no CUDA device here; use --device cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # the events that take the time are those of the current device
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
