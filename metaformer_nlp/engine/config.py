@@ -146,8 +146,9 @@ class RunConfig:
     and is not above this; the rest of the batch is accumulated. None: the whole share.
     """
     fit_batch: bool = False
-    """Lower the global batch to the training set's size, and to a multiple of the number of processes, where it does
-    not fit; the start of the run says so. The learning rate follows if optim.lr_batch_size is given.
+    """Lower the global batch to the training set's size, and to what the processes can share evenly in micro-batches
+    of about `micro_batch_size`, where it does not fit; the start of the run says so. The learning rate follows if
+    optim.lr_batch_size is given.
     """
     augmentation_repeats: int = 1
     """How many times in a row each sample comes, augmented differently each time (repeated augmentation, arXiv

@@ -119,7 +119,9 @@ def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what:
     """ValueError that lists the differing keys."""
     if lines := differences(stored, given):
         if any(line.startswith("fitted.") for line in lines):
-            lines.append("(the fitted batch follows from the numbers of processes and samples; use as many as before)")
+            lines.append(
+                "(fitted to the numbers of samples and processes and to run.micro_batch_size; use those of before)"
+            )
         raise ValueError(
             f"{where} belongs to a run with {what} (stored -> given):\n  "
             + "\n  ".join(lines)

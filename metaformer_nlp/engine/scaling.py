@@ -1,5 +1,6 @@
 """What follows from the number of processes and of training samples: the cut of the batches and the learning rate."""
 
+import math
 from dataclasses import dataclass
 
 from metaformer_nlp.engine.config import OptimConfig, RunConfig
@@ -24,14 +25,16 @@ def scale(run: RunConfig, optim: OptimConfig, num_samples: int, world_size: int)
     The linear rule is that of arXiv 1706.02677. ValueError if the batch cannot be dealt evenly to the processes.
     """
     batch = run.batch_size
-    if run.fit_batch:
-        batch = min(batch, num_samples)
-        batch -= batch % world_size
-        if batch == 0:
+    if run.fit_batch and (num_samples < batch or batch % world_size):
+        share = min(batch, num_samples) // world_size
+        if share == 0:
             raise ValueError(
                 f"{num_samples} training samples (run.batch_size {run.batch_size}) cannot be shared by {world_size} "
                 f"processes; use at most {min(num_samples, run.batch_size)}"
             )
+        # A prime share could only be accumulated sample by sample: leave a few out instead.
+        pieces = math.ceil(share / (run.micro_batch_size or share))
+        batch = (share - share % pieces) * world_size
     layout = BatchLayout.of(batch, run.micro_batch_size, world_size)
     unscaled = optim.lr_batch_size in (None, batch)
     lr = optim.lr if unscaled else optim.lr * batch / (optim.lr_batch_size or 1)

@@ -186,7 +186,7 @@ def test_a_batch_is_fitted_to_the_data_and_stays_what_it_was(tmp_path: Path, cap
     said = (tmp_path / "run.rank0.log").read_text()
     assert "scaled: 37 training samples are fewer than run.batch_size 1024: global batch 36 = 18 x 1 x 2" in said
     assert "lr 0.01 x 36/1024 = 0.000352" in said
-    with pytest.raises(ValueError, match=r"fitted\.batch_size: 36 -> 37\n.*numbers of processes"):
+    with pytest.raises(ValueError, match=r"fitted\.batch_size: 36 -> 37\n.*numbers of samples and processes"):
         toy.train(tmp_path / "run", **options)
     outcomes = launch(tmp_path / "run", 2, **options)
     assert [outcome.code for outcome in outcomes] == [0, 0], [outcome.said for outcome in outcomes]
