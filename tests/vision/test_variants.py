@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 import vision
+from tests.vision.test_models_table import check_against_the_page
 from vision import VARIANTS, create_config, create_model
 from vision.rows import baseline_rows, poolformer_rows
 
@@ -81,6 +82,7 @@ def test_counts_of_every_row(name: str) -> None:
     assert count == PARAMETERS.get(name, count)
     assert abs(count / 1e6 - MILLIONS.get(name, count / 1e6)) < 0.5
     assert round(model.macs() / 1e9, 1) == GIGA_MACS.get(name, round(model.macs() / 1e9, 1))
+    check_against_the_page(model, name)
     if name in GIGA_MACS_384:
         assert round(vision.macs(model, 384) / 1e9, 1) == GIGA_MACS_384[name]
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
