@@ -192,31 +192,55 @@ def _load_timm(
 ) -> TimmWrapperForImageClassification:
     """A model of timm from a file of timm's own, or from a folder that the wrapper saved."""
     weights = {key.removeprefix("timm_model."): tensor for key, tensor in weights.items()}
-    if isinstance(kind, str):
-        name, before = kind, {}
-    else:
-        name, arguments, row = kind.architecture, kind.model_args or {}, kind.pretrained_cfg
-        before = {"image_size": tuple(row["input_size"][1:]), "crop_pct": row["crop_pct"]}
-        before |= {"drop_path_rate": arguments.get("drop_path_rate"), "classifier_dropout": arguments.get("drop_rate")}
-        if not overrides.keys() & {"num_labels", "id2label"}:
-            before |= {"id2label": kind.id2label, "label2id": kind.label2id}
-    row = create_timm_config(name).pretrained_cfg
-    heads = (row["classifier"],) if isinstance(row["classifier"], str) else tuple(row["classifier"])
-    labels = head_labels(weights, tuple(f"{head}." for head in heads))
-    if labels and not overrides.keys() & {"num_labels", "id2label"}:
-        before.setdefault("num_labels", labels)
-    model = build_model(create_timm_config(name, **{**before, **overrides}))
+    name, options = (kind, {}) if isinstance(kind, str) else (kind.architecture, _timm_options(kind))
+    classifier = create_timm_config(name).pretrained_cfg["classifier"]
+    heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
+    asked = bool(overrides.keys() & {"num_labels", "id2label"})
+    if asked:
+        options = {key: value for key, value in options.items() if key not in ("id2label", "label2id")}
+    elif labels := head_labels(weights, heads):
+        options.setdefault("num_labels", labels)
+    model = build_model(create_timm_config(name, **{**options, **overrides}))
     assert isinstance(model, TimmWrapperForImageClassification)
-    own = model.timm_model.state_dict()
-    new = labels != model.num_labels or not keep_head
-    if new:
-        weights = {key: x for key, x in weights.items() if not key.startswith(tuple(f"{head}." for head in heads))}
-    elsewhere = [key for key, x in weights.items() if key not in own or own[key].shape != x.shape]
-    rename = getattr(sys.modules[type(model.timm_model).__module__], "checkpoint_filter_fn", None)
-    if elsewhere and rename is not None:  # timm's own: names of the authors' files, sizes of position embeddings
-        weights = rename(weights, model.timm_model)
+    weights = _in_timms_words(weights, model.timm_model)
+    labels = head_labels(weights, heads)
+    if labels is None and keep_head and not asked:
+        raise ValueError(f"{path} holds no classifier for {PREFIX}{name}: say num_labels, and it gets a new one")
     weights = {f"timm_model.{key}": tensor for key, tensor in weights.items()}
-    return fill(model, weights, path, new=tuple(f"timm_model.{head}." for head in heads) if new else ())
+    is_new = labels != model.num_labels or not keep_head
+    return fill(model, weights, path, new=tuple(f"timm_model.{head}" for head in heads) if is_new else ())
+
+
+def _timm_options(config: TimmWrapperConfig) -> dict[str, Any]:
+    """What `create_timm_config` was given for this configuration."""
+    arguments, row = config.model_args or {}, config.pretrained_cfg
+    return {
+        "image_size": tuple(row["input_size"][1:]),
+        "crop_pct": row["crop_pct"],
+        "drop_path_rate": arguments.get("drop_path_rate"),
+        "classifier_dropout": arguments.get("drop_rate"),
+        "id2label": config.id2label,
+        "label2id": config.label2id,
+    }
+
+
+def _in_timms_words(weights: StateDict, model: nn.Module) -> StateDict:
+    """The weights after timm's own filter, where they need it: the authors' names, position embeddings of another size.
+
+    Raises:
+        ValueError: timm's filter cannot make sense of them.
+    """
+    own = model.state_dict()
+    rename = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if rename is None or all(key in own and own[key].shape == x.shape for key, x in weights.items()):
+        return weights
+    try:
+        return rename(weights, model)
+    except (KeyError, RuntimeError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"these weights are none of timm's {type(model).__name__}, nor its authors' "
+            f"({type(error).__name__}: {error}). Choose the model they were made for."
+        ) from error
 
 
 __all__ = ["load_model"]

@@ -23,7 +23,7 @@ from vision import MetaFormerVisionForImageClassification, convert_state_dict, c
 LABELS = 11
 
 
-def sail_sg_names(weights: dict[str, Tensor], *, squeeze: bool = True) -> dict[str, Tensor]:
+def sail_sg_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """timm's names and shapes as sail-sg/metaformer writes them (the table is from its code and timm's filter)."""
     renamed = {}
     for name, tensor in weights.items():
@@ -37,7 +37,7 @@ def sail_sg_names(weights: dict[str, Tensor], *, squeeze: bool = True) -> dict[s
             (r"head\.fc", "head"),
         ]:
             name = re.sub(rf"^{pattern}\.", f"{official}.", name)
-        is_linear = squeeze and name.startswith("stages") and tensor.shape[2:] == (1, 1)
+        is_linear = name.startswith("stages") and tensor.shape[2:] == (1, 1)
         renamed[name] = tensor[:, :, 0, 0] if is_linear else tensor
     return renamed
 

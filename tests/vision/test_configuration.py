@@ -29,6 +29,10 @@ from vision import MetaFormerVisionConfig, create_config
         ({"image_size": 2}, ["2x2", "at least 3x3"]),
         ({"image_size": [224, 224, 3]}, ["image_size"]),
         ({"res_scale_init_value": [1.0]}, ["res_scale_init_value", "4 stages"]),
+        ({"mlp_ratio": [4, 4, 0, 4]}, ["mlp_ratio"]),
+        ({"mlp_ratio": [4, 4]}, ["mlp_ratio", "2 entries for 4 stages"]),
+        ({"position_embedding": [True]}, ["position_embedding", "4 stages"]),
+        ({"embedding_norm": "layer"}, ["layer", "layer_norm"]),
         ({"out_features": ["stage9"]}, ["stage9"]),
     ],
 )
@@ -42,6 +46,12 @@ def test_wrong_values_are_explained(changes: dict[str, Any], words: list[str]) -
 def test_a_value_of_a_wrong_type_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="depths"):
         create_config("poolformer_s12", depths="2")
+
+
+@pytest.mark.parametrize("changes", [{"head": "mlpp"}, {"head_norm": "after"}, {"convolution_init": "torch"}], ids=str)
+def test_a_choice_that_is_none_is_a_value_error(changes: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes))):
+        create_config("poolformer_s12", **changes)
 
 
 def test_saved_configuration_loads(tmp_path: Path) -> None:

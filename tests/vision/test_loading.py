@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, PoolFormerConfig, PoolFormerForImageClassification, ViTConfig
 
 import vision
+from tests.parity.test_metaformer_baselines import sail_sg_names
 from vision import MetaFormerVisionForImageClassification, create_model, load_model
 
 VIT = "timm/vit_tiny_patch16_224"
@@ -107,8 +108,22 @@ def test_folders_and_files_of_timm(tmp_path: Path) -> None:
     assert larger.timm_model.pos_embed.shape[1] == 17
     assert logits(larger, 64).shape == (2, 2)
     assert torch.equal(larger.timm_model.blocks[0].mlp.fc1.weight, theirs.timm_model.blocks[0].mlp.fc1.weight)
-    with pytest.raises(ValueError, match="does not fit the model"):
-        load_model(tmp_path / "file.pth", "timm/resnet18")
+    for other in ("timm/resnet18", "timm/poolformer_s12"):
+        with pytest.raises(ValueError, match=r"holds no classifier|none of timm's|does not fit the model"):
+            load_model(tmp_path / "file.pth", other)
+    weights = theirs.timm_model.state_dict()
+    torch.save({key: x for key, x in weights.items() if not key.startswith("head.")}, tmp_path / "headless.pth")
+    with pytest.raises(ValueError, match="say num_labels"):
+        load_model(tmp_path / "headless.pth", VIT, image_size=32)
+    assert load_model(tmp_path / "headless.pth", VIT, image_size=32, num_labels=2).num_labels == 2
+
+
+def test_the_authors_files_open_as_timms_models_too(tmp_path: Path) -> None:
+    """timm's filter renames them; the head is kept, not silently drawn anew."""
+    theirs = redrawn(timm.create_model("poolformerv2_s12", num_classes=1000))
+    torch.save(sail_sg_names(theirs.state_dict()), tmp_path / "authors.pth")
+    again = load_model(tmp_path / "authors.pth", "timm/poolformerv2_s12")
+    assert all(torch.equal(again.timm_model.state_dict()[key], x) for key, x in theirs.state_dict().items())
 
 
 def test_the_row_is_found_where_only_one_fits(tmp_path: Path) -> None:
