@@ -68,16 +68,16 @@ class ShardImages:
         classes: ClassList,
         apply_exif: bool,
     ) -> None:
-        self.root, self.shards, self.index, self.labels, self.apply_exif = root, shards, index, labels, apply_exif
+        self.shards, self.index, self.labels, self.apply_exif = shards, index, labels, apply_exif
         self.classes, self.class_names = classes.ids, classes.names
+        self._shard_names = [shard.relative_to(root).as_posix() for shard in shards]
         check_labels(labels, len(classes.ids), self.name)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def name(self, index: int) -> str:
-        shard = self.shards[self.index.shard[index]].relative_to(self.root)
-        return f"{shard.as_posix()}: {self.index.name(index)}"
+        return f"{self._shard_names[self.index.shard[index]]}: {self.index.name(index)}"
 
     def file_size(self, index: int) -> int:
         """Bytes of the encoded image."""
