@@ -62,6 +62,8 @@ def card_of(folder: Path, repository: str) -> str:
     config = stored_config(inner)
     if config is None:
         raise ValueError(f"{folder}: no saved model there; give a finished run's folder or one of save_pretrained")
+    if not any("ImageClassification" in kind for kind in config.architectures or ()):
+        raise ValueError(f"{inner} holds {config.architectures}, no image classifier: the card would tell wrong things")
     result, settings, environment = (
         read_json(folder / name) if inner != folder else {}
         for name in ("result.json", "config.json", "environment.json")

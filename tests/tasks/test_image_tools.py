@@ -206,7 +206,9 @@ def test_dry_run_sends_nothing(folder: Path, capsys: pytest.CaptureFixture[str])
     assert "pipeline_tag: image-classification" in capsys.readouterr().out
 
 
-def test_what_is_wrong_with_sharing_is_said(folder: Path) -> None:
+def test_what_is_wrong_with_sharing_is_said(folder: Path, tmp_path: Path) -> None:
+    create_model("poolformer_nano").metaformer.save_pretrained(tmp_path / "trunk")
+
     class Offline(Hub):
         def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> None:
             raise ConnectionError("no network")
@@ -214,6 +216,7 @@ def test_what_is_wrong_with_sharing_is_said(folder: Path) -> None:
     for options, hub, message in (
         ({"model": "nowhere"}, Hub(), "no such folder"),
         ({"model": str(folder / "images")}, Hub(), "no saved model there"),
+        ({"model": str(tmp_path / "trunk")}, Hub(), "no image classifier"),
         ({"repository": "me/a b"}, Hub(), "repository me/a b"),
         ({}, Offline(), "no network"),
     ):
