@@ -125,9 +125,9 @@ def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = Non
 
 
 def _part(path: Path) -> str | None:
-    """train, val, validation or test, the first such word in a shard's path; None if there is none."""
-    found = re.search(r"(?:^|[-_./])(train|validation|val|test)(?=[-_./\d])", path.as_posix())
-    return found[1] if found else None
+    """train, val, validation or test, the last such word in a shard's path; None if there is none."""
+    found = re.findall(r"(?:^|[-_./])(train|validation|val|test)(?=[-_./\d])", path.as_posix())
+    return found[-1] if found else None
 
 
 def _count_classes(index: ShardIndex, shards: list[Path]) -> ClassList:

@@ -172,7 +172,11 @@ def test_parts_must_be_there(tmp_path: Path) -> None:
 
 def test_shards_in_folders_and_broken_links(tmp_path: Path) -> None:
     root = write(tmp_path / "source")
-    for part, name in (("train", "train-0000.tar"), ("train", "train-0001.tar"), ("test", "val-0000.tar")):
+    for part, name in (
+        ("train", "train-0000.tar"),
+        ("train", "train-0001.tar"),
+        ("train-data/test", "val-0000.tar"),
+    ):
         (tmp_path / "sorted" / part).mkdir(parents=True, exist_ok=True)
         (root / name).rename(tmp_path / "sorted" / part / f"{name[-8:-4]}.tar")
     train, val = load_sources(config(tmp_path / "sorted"), 8)
