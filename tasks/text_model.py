@@ -55,8 +55,8 @@ class TextModelConfig:
     """Folder of a saved model, such as runs/pretrain/model; its encoder is taken over, and its classifier if that is of
     the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
-    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, depthwise_conv,
-    separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each layer. null: pooling."""
+    """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, spatial_gating,
+    depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each layer. null: pooling."""
     pool_size: int | list[Any] | None = None
     """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
     hidden_size: int | None = None
