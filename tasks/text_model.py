@@ -56,7 +56,8 @@ class TextModelConfig:
     the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, spatial_gating,
-    depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for each layer. null: pooling."""
+    depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for
+    each layer. null: pooling."""
     pool_size: int | list[Any] | None = None
     """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
     hidden_size: int | None = None
