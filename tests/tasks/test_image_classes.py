@@ -30,8 +30,10 @@ def config(root: Path, **options: Any) -> DataConfig:
 def test_imagenet_has_its_synsets_and_distinct_names() -> None:
     classes = read_class_file("imagenet")
     assert len(classes.ids) == len(set(classes.ids)) == len(set(classes.names)) == 1000
-    assert classes.ids[0] == "n01440764" and classes.names[0] == "tench, Tinca tinca"
-    assert classes.ids[999] == "n15075141" and classes.names[134] == "crane (n02012849)"
+    assert classes.ids[0] == "n01440764"
+    assert classes.names[0] == "tench, Tinca tinca"
+    assert classes.ids[999] == "n15075141"
+    assert classes.names[134] == "crane (n02012849)"
     assert list(classes.ids) == sorted(classes.ids)
 
 
@@ -40,7 +42,8 @@ def test_missing_folders_do_not_shift_labels(tmp_path: Path, capsys: pytest.Capt
     images(tmp_path, "train/dog/1.png", "train/owl/1.png", "val/dog/1.PNG")
     train, val = load_sources(config(tmp_path, class_file=listed), 8)
     assert list(train.classes) == list(val.classes) == ["owl", "ape", "dog"]
-    assert train.labels.tolist() == [2, 0] and val.labels.tolist() == [2]
+    assert train.labels.tolist() == [2, 0]
+    assert val.labels.tolist() == [2]
     assert capsys.readouterr().err.count("2 of the 3 classes") == 1
     assert readable_names(train) == ["owl", "ape", "dog"]
 
