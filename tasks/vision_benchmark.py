@@ -259,7 +259,7 @@ def compare(mode: str, precision: str, config: Config, device: torch.device) -> 
 
 
 def run(config: Config) -> list[dict[str, Any]]:
-    """Measure, print the table, write ``config.output``; returns the rows."""
+    """Measure, print a table for each mode and precision, write ``config.output``; returns the rows."""
     import_plugins(config.plugins)
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -275,10 +275,11 @@ def run(config: Config) -> list[dict[str, Any]]:
     for mode in modes:
         for precision in split_names(config.precision):
             print(f"{mode}, {precision}, batch {config.batch_size}, {environment} ...", file=sys.stderr)
-            rows += compare(mode, precision, config, device)
-    show(rows, environment)
-    if config.output is not None:
-        write(rows, Path(config.output), environment)
+            measured = compare(mode, precision, config, device)
+            show(measured, environment)
+            rows += measured
+            if config.output is not None:  # each time, so that what is measured outlives an interruption
+                write(rows, Path(config.output), environment)
     return rows
 
 
