@@ -47,13 +47,14 @@ def load_model(
             timm), a run folder (its `model/` is taken), or a weight file (.pth, .pth.tar, .pt, .bin, .safetensors) of
             sail-sg/poolformer, sail-sg/metaformer, timm or transformers.
         name: for a weight file, its row of `VARIANTS`, or `timm/<name>` for a file of that model of timm. None: found
-            from the tensors where exactly one row fits. A saved folder knows its model; there `name` is not needed.
+            from the tensors; where several rows have the same ones, by the file's name. A saved folder knows its model.
         num_labels: classes of the head; another number than the file's gets a new head. Default: the file's.
         image_size: pixels of the side, or (height, width); learned position embeddings are resized to it (bicubic), and
             mixers of a fixed length are refused at another size than their own.
         keep_head: False for a new head whatever the number of classes. It is new as a whole, an MLP head too; the norm
             before or after pooling belongs to the trunk and is kept.
-        **overrides: other fields of the configuration, such as `drop_path_rate` or `id2label`.
+        **overrides: other fields of the configuration, such as `drop_path_rate` or `id2label`. Other names of classes
+            than a saved folder's get a new head as well: ten classes are not another ten.
 
     Raises:
         ValueError: a file that is no checkpoint of these, or does not fit the model; a pickle that holds more than
@@ -63,6 +64,7 @@ def load_model(
     weights = read_state_dict(path)
     stored = None if name else stored_config(path)
     overrides |= {key: value for key, value in (("num_labels", num_labels), ("image_size", image_size)) if value}
+    keep_head = keep_head and not (stored and _renamed(stored.id2label, overrides.get("id2label")))
     if isinstance(stored, TimmWrapperConfig) or (name or "").startswith(PREFIX):
         return _load_timm(path, weights, name or stored, keep_head, overrides)  # type: ignore[arg-type]
     weights = convert_state_dict(weights) if stored is None else convert_state_dict(weights, _source(stored))
@@ -90,6 +92,13 @@ def load_model(
             f"{error} It has a mixer of a fixed length ({', '.join(fixed)}), which fits one image_size only: leave "
             "image_size as it was when the weights were trained."
         ) from error
+
+
+def _renamed(stored: Mapping[Any, str] | None, given: Mapping[Any, str] | None) -> bool:
+    """Whether both name their classes, and differently; LABEL_0, LABEL_1, ... are no names."""
+    before, now = (list(map(str, (names or {}).values())) for names in (stored, given))
+    nameless = [f"LABEL_{index}" for index in range(len(before))]
+    return bool(before) and bool(now) and before != nameless and before != now
 
 
 def model_folder(path: Path) -> Path:
@@ -153,6 +162,8 @@ def found_name(path: Path, weights: StateDict) -> str:
     """
     published = PUBLISHED[detect_source(read_state_dict(path))]
     fitting = [row for row in VARIANTS if row in published and _fits(row, weights)]
+    if len(fitting) > 1:  # the authors name a file as its model: poolformer_s12.pth.tar
+        fitting = [row for row in fitting if path.name.split(".")[0] == row] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

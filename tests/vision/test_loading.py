@@ -66,6 +66,16 @@ def test_new_heads(tmp_path: Path) -> None:
         assert renamed.config.id2label[2] == "z"
 
 
+def test_classes_of_other_names_get_a_new_head(tmp_path: Path) -> None:
+    model = redrawn(create_model("poolformer_nano", id2label={0: "cat", 1: "dog"}))
+    model.save_pretrained(tmp_path)
+    same = load_model(tmp_path, id2label={0: "cat", 1: "dog"})
+    other = load_model(tmp_path, id2label={0: "ship", 1: "truck"})
+    assert torch.equal(same.classifier.weight, model.classifier.weight)
+    assert not torch.equal(other.classifier.weight, model.classifier.weight)
+    assert torch.equal(other.norm.weight, model.norm.weight)
+
+
 def test_another_image_size_resizes_position_embeddings(tmp_path: Path) -> None:
     model = redrawn(create_model("poolformer_nano", **HYBRID))
     model.save_pretrained(tmp_path)
@@ -138,6 +148,9 @@ def test_the_row_is_found_where_only_one_fits(tmp_path: Path) -> None:
     torch.save(official, tmp_path / "s12.pth")
     assert load_model(tmp_path / "s12.pth").config.token_mixer == "pooling"
     torch.save(weights, tmp_path / "ours.pth")
+    for row, mixer in (("poolformer_s12", "pooling"), ("metaformer_id_s12", "identity")):
+        torch.save(weights, tmp_path / f"{row}.pth.tar")
+        assert load_model(tmp_path / f"{row}.pth.tar").config.token_mixer == mixer
     with pytest.raises(ValueError, match=r"fits .*metaformer_id_s12.*poolformer_s12.*say which by name"):
         load_model(tmp_path / "ours.pth")
     assert load_model(tmp_path / "ours.pth", "metaformer_id_s12").config.token_mixer == "identity"
