@@ -1,6 +1,8 @@
 """One call for any checkpoint of an image classifier: saved folders, run folders, and published weight files."""
 
 import json
+import logging
+import re
 import sys
 from collections.abc import Container, Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ from vision.rows import ablation_rows, baseline_rows, poolformer_rows
 from vision.timm_wrapper import PREFIX, create_timm_config
 from vision.variants import VARIANTS, ImageClassifier, build_model, create_config
 from vision.weights import StateDict, convert_state_dict, detect_source, fill, read_state_dict
+
+logger = logging.getLogger(__name__)
 
 HEAD = "classifier."
 PUBLISHED: dict[str, Container[str]] = {
@@ -64,7 +68,9 @@ def load_model(
     weights = read_state_dict(path)
     stored = None if name else stored_config(path)
     overrides |= {key: value for key, value in (("num_labels", num_labels), ("image_size", image_size)) if value}
-    keep_head = keep_head and not (stored and _renamed(stored.id2label, overrides.get("id2label")))
+    if keep_head and stored and _other_classes(stored.id2label, overrides.get("id2label")):
+        logger.warning("%s: its head is replaced by a new one, since it is for other classes than these", path)
+        keep_head = False
     if isinstance(stored, TimmWrapperConfig) or (name or "").startswith(PREFIX):
         return _load_timm(path, weights, name or stored, keep_head, overrides)  # type: ignore[arg-type]
     weights = convert_state_dict(weights) if stored is None else convert_state_dict(weights, _source(stored))
@@ -94,11 +100,15 @@ def load_model(
         ) from error
 
 
-def _renamed(stored: Mapping[Any, str] | None, given: Mapping[Any, str] | None) -> bool:
-    """Whether both name their classes, and differently; LABEL_0, LABEL_1, ... are no names."""
-    before, now = (list(map(str, (names or {}).values())) for names in (stored, given))
-    nameless = [f"LABEL_{index}" for index in range(len(before))]
-    return bool(before) and bool(now) and before != nameless and before != now
+def _other_classes(stored: Mapping[Any, str] | None, given: Mapping[Any, str] | None) -> bool:
+    """Whether both name as many classes, and differently.
+
+    LABEL_0, LABEL_1, ... are no names; and a thousand without one in common are ImageNet's synsets beside their names.
+    """
+    before, now = ([re.sub(r" \(n\d{8}\)$", "", str(name)) for name in (x or {}).values()] for x in (stored, given))
+    if len(before) != len(now) or before == [f"LABEL_{index}" for index in range(len(before))]:
+        return False  # another number gets a new head anyway
+    return before != now and not (len(before) == 1000 and set(before).isdisjoint(now))
 
 
 def model_folder(path: Path) -> Path:

@@ -66,14 +66,23 @@ def test_new_heads(tmp_path: Path) -> None:
         assert renamed.config.id2label[2] == "z"
 
 
-def test_classes_of_other_names_get_a_new_head(tmp_path: Path) -> None:
-    model = redrawn(create_model("poolformer_nano", id2label={0: "cat", 1: "dog"}))
+def test_classes_of_other_names_get_a_new_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = redrawn(create_model("poolformer_nano", id2label={0: "cat", 1: "crane"}))
     model.save_pretrained(tmp_path)
-    same = load_model(tmp_path, id2label={0: "cat", 1: "dog"})
-    other = load_model(tmp_path, id2label={0: "ship", 1: "truck"})
-    assert torch.equal(same.classifier.weight, model.classifier.weight)
-    assert not torch.equal(other.classifier.weight, model.classifier.weight)
-    assert torch.equal(other.norm.weight, model.norm.weight)
+    for names, kept in ((("cat", "crane"), True), (("cat", "crane (n02012849)"), True), (("crane", "cat"), False),
+                        (("ship", "truck"), False)):  # fmt: skip
+        caplog.clear()
+        loaded = load_model(tmp_path, id2label=dict(enumerate(names)))
+        assert torch.equal(loaded.classifier.weight, model.classifier.weight) == kept
+        assert torch.equal(loaded.norm.weight, model.norm.weight)
+        assert ("other classes" in caplog.text) != kept
+
+
+def test_synsets_and_names_of_imagenet_are_the_same_classes(tmp_path: Path) -> None:
+    synsets, names = ({index: f"{kind}{index}" for index in range(1000)} for kind in ("n", "name "))
+    model = create_model("poolformer_nano", id2label=synsets)
+    model.save_pretrained(tmp_path)
+    assert torch.equal(load_model(tmp_path, id2label=names).classifier.weight, model.classifier.weight)
 
 
 def test_another_image_size_resizes_position_embeddings(tmp_path: Path) -> None:
