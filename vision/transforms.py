@@ -146,7 +146,8 @@ class ImageNetTransform:
                 input_size=size,
                 is_training=True,
                 hflip=config.flip,
-                color_jitter=0.4,  # inert beside auto_augment, as in the published recipe
+                scale=tuple(config.crop_scale),
+                color_jitter=config.color_jitter,
                 auto_augment=config.auto_augment,
                 interpolation="random",
                 re_prob=config.random_erasing,

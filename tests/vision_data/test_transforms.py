@@ -91,6 +91,32 @@ def test_evaluation_with_a_models_own_statistics_is_timms() -> None:
     torch.testing.assert_close(*bytes_of)
 
 
+@pytest.mark.parametrize(("crop_scale", "color_jitter"), [((0.9, 1.0), 0.0), ((0.08, 1.0), 0.8)])
+def test_crop_and_color_jitter_are_timms(crop_scale: tuple[float, float], color_jitter: float) -> None:
+    from timm.data import create_transform
+
+    from vision.transforms import global_generators
+
+    config = AugmentConfig(
+        "imagenet", auto_augment=None, random_erasing=0, crop_scale=crop_scale, color_jitter=color_jitter
+    )
+    theirs = create_transform(
+        32,
+        is_training=True,
+        scale=crop_scale,
+        color_jitter=color_jitter,
+        auto_augment=None,
+        interpolation="random",
+        mean=IMAGENET_MEAN,
+        std=IMAGENET_STD,
+    )
+    ours, image = train_transform(32, config), picture()
+    for seed in range(4):
+        with global_generators(int(np.random.default_rng(seed).integers(2**63))):
+            expected = theirs(image)
+        torch.testing.assert_close(ours(image, np.random.default_rng(seed)), expected, atol=2e-6, rtol=0)
+
+
 def test_arrays_and_pillow_images_are_treated_alike() -> None:
     image = picture()
     for crop_pct in (1.0, 0.8):
