@@ -153,14 +153,14 @@ def test_every_kind_of_row_trains_saves_and_reloads(name: str, tmp_path: Path) -
         assert torch.equal(again(images).logits, logits)
 
 
-@pytest.mark.parametrize("name", ["metaformer_ppaa_s12", "caformer_s18", "swin_mixer_t_d24"])
+@pytest.mark.parametrize("name", ROWS)
 def test_export(name: str) -> None:
     """With a free batch size, and away from the fresh weights, which would hide a lost part."""
     model = create_model(name, **reduced(name)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    images = torch.randn(2, 3, 64, 64)
+    images = torch.randn(2, 3, *model.config.image_height_width)
     program = torch.export.export(model, (images,), dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}})
     more = torch.cat([images, images + 1])
     torch.testing.assert_close(program.module()(more).logits, model(more).logits, atol=1e-4, rtol=1e-4)
