@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, Literal
 
 from torch import nn
@@ -99,6 +100,15 @@ class ModelConfig:
         if self.checkpoint is None:
             return build_model(create_config(self.name or DEFAULT, **self.overrides(), **fields))
         return load_model(self.checkpoint, self.name, keep_head=not self.new_head, **self.overrides(), **fields)
+
+
+def not_decayed(model: nn.Module) -> set[str]:
+    """Parameters that a model of timm excludes from weight decay, such as class tokens and position embeddings."""
+    if not isinstance(model, TimmWrapperForImageClassification):
+        return set()
+    patterns = getattr(model.timm_model, "no_weight_decay", set)()  # not every model of timm says it
+    names = [name for name, _ in model.timm_model.named_parameters()]
+    return {f"timm_model.{name}" for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
 
 def layer_depths(model: nn.Module) -> dict[str, int]:

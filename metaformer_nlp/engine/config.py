@@ -111,6 +111,11 @@ class ScheduleConfig:
             f"schedule.warmup_epochs {self.warmup_epochs} say the same thing; give one of the three",
         )
         _require(
+            self.epochs is None or self.warmup_epochs <= self.epochs,
+            f"schedule.warmup_epochs is {self.warmup_epochs} and schedule.epochs {self.epochs}: the learning rate "
+            "would never reach its peak; a shorter run needs a shorter warmup too: set schedule.warmup_epochs",
+        )
+        _require(
             self.warmup_start_lr is None or self.warmup_start_lr >= 0,
             f"schedule.warmup_start_lr is {self.warmup_start_lr}; it must be >= 0, or null",
         )
@@ -143,12 +148,13 @@ class RunConfig:
     """
     micro_batch_size: int | None = None
     """Samples per process and forward pass, at most: the largest number that divides each process's share of the batch
-    and is not above this; the rest of the batch is accumulated. None: the whole share.
+    and is not above this; the rest of the batch is accumulated. None: the whole share. It changes the result of what
+    looks at a micro-batch as a whole: batch norm, and mixup and CutMix, with which a run cannot go on with another one.
     """
     fit_batch: bool = False
     """Lower the global batch to the training set's size, and to what the processes can share evenly in micro-batches
-    of about `micro_batch_size`, where it does not fit; the start of the run says so. The learning rate follows if
-    optim.lr_batch_size is given.
+    of at least about half of `micro_batch_size`, where it does not fit; the start of the run says so. The learning
+    rate follows if optim.lr_batch_size is given.
     """
     augmentation_repeats: int = 1
     """How many times in a row each sample comes, augmented differently each time (repeated augmentation, arXiv

@@ -1,6 +1,6 @@
 """AdamW or LAMB, and their groups of parameters: decayed or not and, with layer decay, one pair a layer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -8,13 +8,19 @@ from torch.optim import AdamW, Optimizer
 from metaformer_nlp.engine.config import OptimConfig
 
 
-def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def decay_groups(model: nn.Module, not_decayed: Collection[str] = ()) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """(decayed, not decayed) trainable parameters, each once.
 
-    Not decayed: biases, whatever belongs to a norm, and everything with at most one axis (layer scales among them).
-    Weight decay pulls towards zero, which for a scale means switching the layer off, and for a bias regularises
-    nothing.
+    Not decayed: biases, whatever belongs to a norm, everything with at most one axis (layer scales among them), and
+    what is named in `not_decayed` (see `Task`). Weight decay pulls towards zero, which for a scale means switching the
+    layer off, and for a bias regularises nothing.
+
+    ValueError if a name is no parameter of the model.
     """
+    named = dict(model.named_parameters())
+    if unknown := sorted(set(not_decayed) - named.keys()):
+        raise ValueError(f"the task's not_decayed names {', '.join(unknown[:5])}, which the model does not have")
+    chosen = {named[name] for name in not_decayed}
     decayed: list[nn.Parameter] = []
     spared: list[nn.Parameter] = []
     seen: set[nn.Parameter] = set()
@@ -24,18 +30,22 @@ def decay_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
             if not parameter.requires_grad or parameter in seen:
                 continue
             seen.add(parameter)
-            (spared if in_norm or parameter.ndim <= 1 or name.endswith("bias") else decayed).append(parameter)
+            free = in_norm or parameter.ndim <= 1 or name.endswith("bias") or parameter in chosen
+            (spared if free else decayed).append(parameter)
     return decayed, spared
 
 
 def build_optimizer(
-    model: nn.Module, optim: OptimConfig, fused: bool = False, depths: Mapping[str, int] | None = None
-) -> Optimizer:
+    model: nn.Module, optim: OptimConfig, fused: bool = False, depths: Mapping[str, int] | None = None,
+    not_decayed: Collection[str] = (),
+) -> Optimizer:  # fmt: skip
     """The optimizer over the trainable parameters, with `optim.layer_decay` by the `depths` of `Task.layer_depths`.
+
+    `not_decayed`: as in `decay_groups`.
 
     ValueError if there are no trainable parameters, or one of them has no depth.
     """
-    decayed, spared = decay_groups(model)
+    decayed, spared = decay_groups(model, not_decayed)
     groups = [
         {"params": parameters, "weight_decay": decay}
         for parameters, decay in ((decayed, optim.weight_decay), (spared, 0.0))

@@ -33,7 +33,9 @@ import torch
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
 from metaformer_nlp.engine.summary import write_summary
 
-# These decide how a run is computed and kept, not what comes out of it; they may differ when it is resumed.
+# These decide how a run is computed and kept; they may differ when it is resumed. What comes out is the same, but for
+# the micro-batch where something looks at it as a whole: batch norm, which is let pass, and the mixing of images, whose
+# task puts the micro-batch into its fingerprint and so binds it.
 FREE_KEYS = frozenset(
     {"run.folder", "run.num_workers", "run.micro_batch_size", "run.save_every", "run.keep_checkpoints", "tracker"}
 )

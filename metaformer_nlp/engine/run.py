@@ -67,7 +67,10 @@ class Run:
         fused = accelerator.device.type == "cuda" and accelerator.scaler is None
         numbering = getattr(task, "layer_depths", None)
         depths = numbering(model) if optim.layer_decay is not None and callable(numbering) else None
-        self.model, self.optimizer = accelerator.prepare(model, build_optimizer(model, optim, fused, depths))
+        naming = getattr(task, "not_decayed", None)
+        spared = naming(model) if callable(naming) else set()
+        optimizer = build_optimizer(model, optim, fused, depths, spared)
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.average = WeightAverage(self.model, run.ema_decay) if run.ema_decay else None
         if run.compile:
             compile_model(accelerator, self.model)
@@ -221,6 +224,8 @@ class Run:
                 "epochs": progress.position / self.samples.num_samples,
                 "skipped_updates": progress.skipped_updates,
             },
+            "batch_size": self.layout.batch_size,
+            "lr": self.scaling.lr,
             "parameters": self.parameters,
             **({"macs": macs()} if callable(macs) else {}),
             "seconds": self._seconds(),

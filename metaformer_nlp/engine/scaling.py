@@ -25,26 +25,30 @@ def scale(run: RunConfig, optim: OptimConfig, num_samples: int, world_size: int)
     The linear rule is that of arXiv 1706.02677. ValueError if the batch cannot be dealt evenly to the processes.
     """
     batch = run.batch_size
-    if run.fit_batch and (num_samples < batch or batch % world_size):
+    if run.fit_batch:
         share = min(batch, num_samples) // world_size
         if share == 0:
             raise ValueError(
                 f"{num_samples} training samples (run.batch_size {run.batch_size}) cannot be shared by {world_size} "
                 f"processes; use at most {min(num_samples, run.batch_size)}"
             )
-        # A prime share could only be accumulated sample by sample: leave a few out instead.
-        pieces = math.ceil(share / (run.micro_batch_size or share))
-        batch = (share - share % pieces) * world_size
+        limit = min(run.micro_batch_size or share, share)
+        if 2 * BatchLayout.of(share, limit, 1).micro_batch_size < limit:
+            # A prime share could only be accumulated sample by sample: leave a few out instead.
+            share -= share % math.ceil(share / limit)
+        batch = share * world_size
     layout = BatchLayout.of(batch, run.micro_batch_size, world_size)
     unscaled = optim.lr_batch_size in (None, batch)
     lr = optim.lr if unscaled else optim.lr * batch / (optim.lr_batch_size or 1)
     words = []
     if batch != run.batch_size:
-        reason = (
-            f"{num_samples} training samples are fewer than run.batch_size {run.batch_size}"
-            if num_samples < run.batch_size
-            else f"run.batch_size {run.batch_size} is no multiple of {world_size} processes"
-        )
+        if num_samples < run.batch_size:
+            reason = f"{num_samples} training samples are fewer than run.batch_size {run.batch_size}"
+        elif run.batch_size % world_size:
+            reason = f"run.batch_size {run.batch_size} is no multiple of {world_size} processes"
+        else:
+            share = run.batch_size // world_size
+            reason = f"{share} samples of a process cannot be cut into micro-batches of about {run.micro_batch_size}"
         cut = f"{layout.micro_batch_size} x {layout.accumulation} x {world_size} processes"
         words.append(f"{reason}: global batch {batch} = {cut}")
     if not unscaled:

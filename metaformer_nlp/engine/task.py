@@ -36,9 +36,10 @@ class Dataset(Protocol):
 class Task(Protocol):
     """One experiment.
 
-    Two methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    Three methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
     `layer_depths(model) -> dict[str, int]` numbers the layers for optim.layer_decay: the depth of each parameter by
-    its name, from 0 (stem) to the largest (head).
+    its name, from 0 (stem) to the largest (head). `not_decayed(model) -> set[str]` names parameters that
+    optim.weight_decay leaves alone, besides biases, norms and everything with at most one axis.
     """
 
     train_data: Dataset

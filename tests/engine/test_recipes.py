@@ -181,6 +181,20 @@ def test_layer_decay(name: Any) -> None:
     }  # fmt: skip
 
 
+def test_a_task_can_spare_weights_from_decay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy.train(tmp_path / "all", steps=1, weight_decay=10.0)
+    monkeypatch.setattr(toy.ToyTask, "not_decayed", lambda self, model: {"lift.weight"}, raising=False)
+    toy.train(tmp_path / "but one", steps=1, weight_decay=10.0)
+    decayed, spared = (tensors(tmp_path / folder, 1) for folder in ("all", "but one"))
+    assert [name for name in decayed if not torch.equal(decayed[name], spared[name])] == ["lift.weight"]
+
+
+def test_the_result_tells_what_was_used(tmp_path: Path) -> None:
+    """And not what was asked for, where the batch was fitted to the data."""
+    result = toy.train(tmp_path, steps=1, batch_size=100, fit_batch=True, lr=0.1, lr_batch_size=74)
+    assert (result["batch_size"], result["lr"]) == (37, 0.05)
+
+
 def test_layer_decay_needs_depths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toy.ToyTask, "layer_depths", lambda self, model: {"lift.weight": 0})
     with pytest.raises(ValueError, match=r"no depth for mix\.weight, out\.weight"):

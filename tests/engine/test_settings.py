@@ -24,6 +24,7 @@ from metaformer_nlp.engine.schedule import learning_rate, total_steps
         (ScheduleConfig, {"steps": 9, "warmup_fraction": 0.5, "warmup_steps": 3}, "one of the three"),
         (ScheduleConfig, {"epochs": 9, "warmup_fraction": 0.5, "warmup_epochs": 3}, "one of the three"),
         (ScheduleConfig, {"epochs": 9, "warmup_epochs": -1}, "schedule.warmup_epochs"),
+        (ScheduleConfig, {"epochs": 3, "warmup_epochs": 5}, "epochs 3.*set schedule.warmup_epochs"),
         (ScheduleConfig, {"epochs": 9, "warmup_start_lr": -1}, "schedule.warmup_start_lr"),
         (ScheduleConfig, {"epochs": 9, "cooldown_epochs": 1, "kind": "constant"}, "schedule.cooldown_epochs"),
         (ScheduleConfig, {"steps": 9, "cooldown_epochs": 1}, "schedule.cooldown_epochs"),
@@ -107,6 +108,12 @@ def test_learning_rate_by_epochs() -> None:
         (997, 1, {"batch_size": 1022, "fit_batch": True}, (997, 997, 1), 1e-3,
          "scaled: 997 training samples are fewer than run.batch_size 1022: global batch 997 = 997 x 1 x 1 processes"),
         (5000, 1, {"batch_size": 1022, "fit_batch": True, "micro_batch_size": 128}, (1022, 73, 14), 1e-3, None),
+        (5000, 2, {"batch_size": 2062, "fit_batch": True, "micro_batch_size": 128}, (2052, 114, 9), 1e-3,
+         "scaled: 1031 samples of a process cannot be cut into micro-batches of about 128: global batch 2052 = "
+         "114 x 9 x 2 processes"),
+        (5000, 1, {"batch_size": 2062, "fit_batch": True, "micro_batch_size": 128}, (2057, 121, 17), 1e-3,
+         "scaled: 2062 samples of a process cannot be cut into micro-batches of about 128: global batch 2057 = "
+         "121 x 17 x 1 processes"),
         (5000, 1, {"batch_size": 2048, "lr_batch_size": 1024}, (2048, 2048, 1), 2e-3,
          "scaled: lr 0.001 x 2048/1024 = 0.002"),
         (5, 1, {"batch_size": 12, "micro_batch_size": 5}, (12, 4, 3), 1e-3, None),
@@ -167,6 +174,9 @@ def test_what_is_decayed() -> None:
         "scale.scale",
         "mixing.bias",
     }
+    assert decay_groups(model, {"embedding.weight"})[0] == []
+    with pytest.raises(ValueError, match=r"not_decayed names embeding\.weight"):
+        decay_groups(model, {"embeding.weight"})
     optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3))
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
     with pytest.raises(ValueError, match="no trainable parameter"):

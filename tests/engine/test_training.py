@@ -27,6 +27,7 @@ def test_a_run_folder_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixt
     assert result["train"]["steps"] == 7
     assert result["train"]["samples"] == 84
     assert result["parameters"] == {"total": 4 * 8 + 8 + 16 + 64 + 8 + 9, "trainable": 4 * 8 + 8 + 16 + 64 + 9}
+    assert (result["batch_size"], result["lr"]) == (12, 0.01)
     assert result["macs"] == 123
     assert set(result["metrics"]) == {
         f"{split}/{name}" for split in ("validation", "tiny") for name in ("loss", "median", "rows")
