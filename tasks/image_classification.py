@@ -8,7 +8,7 @@ sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from tasks.distillation import DistillConfig, Teacher
 from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
-from tasks.image_model import ModelConfig, ModelDescription, layer_depths
+from tasks.image_model import ModelConfig, ModelDescription, layer_depths, not_decayed
 from tasks.plugins import import_plugins
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.card import model_card
@@ -96,22 +96,30 @@ class ImageClassification:
         self._model_config: ModelDescription | None = None
         self._sources = {"train": train, "validation": validation}
         look = seen.crop_pct, seen.interpolation, seen.mean, seen.std
-        augment = train_transform(height, config.data.augment, *look)
+        vary = config.data.augment
+        self._mixing = None
+        if config.mix.on:  # what is erased comes after mixing, as in timm's trainer
+            erasing = vary.random_erasing if vary.recipe == "imagenet" else 0.0
+            vary = replace(vary, random_erasing=0.0)
+            self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing, erasing)
+        augment = train_transform(height, vary, *look)
         self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
-        self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing) if config.mix.on else None
         self._teacher = None
         if config.distill.teacher is not None:
-            self._teacher = Teacher(config.distill, self.num_classes, seen, config.run.mixed_precision)
+            self._teacher = Teacher(config.distill, self.classes, seen, config.run.mixed_precision)
         self.eval_data: Mapping[str, Dataset] = {
             "validation": TransformedImages(validation, EvalTransform(height, *look))
         }
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
-        """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; labels (B, K) where the samples are to be mixed."""
+        """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; labels (B, K) where the samples are to be mixed.
+
+        Mixed images are erased here, others in their transform.
+        """
         pictures, classes, *draws = zip(*samples, strict=True)
         pixels, labels = torch.stack(pictures), torch.tensor(classes)
         if draws and self._mixing is not None:
-            pixels, labels = self._mixing(pixels, labels, draws[0][0])
+            pixels, labels = self._mixing(pixels, labels, draws[0])
         return {"pixel_values": pixels, "labels": labels}
 
     def build_model(self) -> nn.Module:
@@ -133,6 +141,10 @@ class ImageClassification:
     def layer_depths(self, model: nn.Module) -> dict[str, int]:
         """Where each parameter lies between the stem (0) and the head, for layer-wise learning rates."""
         return layer_depths(model)
+
+    def not_decayed(self, model: nn.Module) -> set[str]:
+        """What a model of timm excludes from weight decay."""
+        return not_decayed(model)
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the batch's cross entropies, or of what is minimised with a teacher, and the number of images."""
@@ -172,8 +184,10 @@ class ImageClassification:
             image_processor(model.config).save_pretrained(folder)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the data, part by part."""
-        return {part: fingerprint(source) for part, source in self._sources.items()}
+        """Identity of the data, part by part, and of the micro-batch where images of one are mixed."""
+        identity = {part: fingerprint(source) for part, source in self._sources.items()}
+        together = {"micro_batch_size": self.config.run.micro_batch_size}
+        return identity | {"mix": together} if self.config.mix.on else identity
 
 
 def run(config: Config) -> dict[str, Any]:

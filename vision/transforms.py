@@ -45,7 +45,7 @@ class AugmentConfig:
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     """imagenet: policy in timm's notation, or null."""
     random_erasing: float = 0.25
-    """imagenet: probability of erasing a rectangle."""
+    """imagenet: probability of erasing a rectangle; of the mixed image where images are mixed."""
     crop_scale: tuple[float, float] = (0.08, 1.0)
     """imagenet: least and largest share of the image that the random crop keeps."""
     color_jitter: float | None = 0.4

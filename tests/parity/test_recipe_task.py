@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from timm.data import Mixup, create_transform
+from timm.data.random_erasing import RandomErasing
 from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
@@ -28,7 +29,6 @@ SMALL: dict[str, Any] = {
     "data.name": "digits",
     "data.class_file": None,
     "data.image_size": 32,
-    "data.augment.recipe": "small",
     "data.max_train_samples": IMAGES,
     "data.max_eval_samples": 8,
     "run.batch_size": BATCH,
@@ -45,11 +45,15 @@ SMALL: dict[str, Any] = {
 
 
 def losses_by_timm(config: Config) -> list[float]:
-    """A loop of timm's parts on the batches that the engine reads, from the weights that it starts with."""
+    """A loop of timm's parts on the samples that the engine reads, from the weights that it starts with.
+
+    In the order of timm's trainer: its collate function mixes, its loader erases.
+    """
     task = ImageClassification(config)
     seed_torch(model_seed(config.run.seed), torch.device("cpu"))
     model = task.build_model().train()
     mixup = Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5, label_smoothing=0.1, num_classes=10)
+    erase = RandomErasing(0.25, mode="pixel", max_count=1, device="cpu")
     criterion = SoftTargetCrossEntropy()
     optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3, weight_decay=0.05)
     scheduler, epochs = create_scheduler_v2(
@@ -64,6 +68,9 @@ def losses_by_timm(config: Config) -> list[float]:
             pixels, labels = torch.stack([one[0] for one in read]), torch.tensor([one[1] for one in read])
             with global_generators(read[0][2]):
                 pixels, targets = mixup(pixels, labels)
+            for image, (_, _, draw) in zip(pixels, read, strict=True):
+                with global_generators(draw):
+                    erase(image)
             loss = criterion(model(pixel_values=pixels).logits, targets)
             optimizer.zero_grad()
             loss.backward()
@@ -114,11 +121,26 @@ def test_recipes_carry_the_papers_flags(recipe: Path) -> None:
     assert (config.loss.label_smoothing, config.optim.weight_decay, config.run.seed) == (0.1, 0.05, 42)
     assert config.run.fit_batch
     assert config.optim.lr_batch_size == config.run.batch_size
+    by_lamb = recipe.stem.startswith("caformer")  # timm's defaults differ
+    assert config.optim.name == ("lamb" if by_lamb else "adamw")
+    assert (config.optim.betas, config.optim.eps) == ((0.9, 0.999), 1e-6 if by_lamb else 1e-8)
+    assert (config.optim.clip_grad_norm, config.optim.layer_decay) == (None, None)
+    schedule = config.schedule
     if recipe.stem.endswith("_384"):
         assert not config.mix.on
+        assert (config.optim.lr, config.run.batch_size) == (1e-4 if by_lamb else 5e-5, 1024)
+        assert (config.data.image_size, config.model.drop_path_rate, config.model.classifier_dropout) == (384, 0.3, 0.4)
+        assert (schedule.warmup_steps, schedule.warmup_fraction, schedule.warmup_epochs) == (0, 0, 0)
         assert (config.schedule.epochs, config.schedule.kind, config.run.ema_decay) == (30, "constant", 0.9999)
         return
     assert (config.mix.mixup_alpha, config.mix.cutmix_alpha, config.mix.probability) == (0.8, 1.0, 1.0)
+    assert config.mix.switch_probability == 0.5
+    assert (schedule.kind, schedule.warmup_start_lr, schedule.decay_from, schedule.update_every) == (
+        "cosine",
+        1e-6,
+        "start",
+        "epoch",
+    )
     assert (config.schedule.epochs, config.schedule.cooldown_epochs, config.schedule.min_lr) == (300, 10, 1e-5)
     slow = recipe.stem in ("convformer", "caformer")
     assert config.schedule.warmup_epochs == (20 if slow else 5)
@@ -126,4 +148,3 @@ def test_recipes_carry_the_papers_flags(recipe: Path) -> None:
     if recipe.stem.startswith(("poolformer_", "metaformer")):
         lr, batch = 1e-3, 1024
     assert (config.optim.lr, config.run.batch_size) == (lr, batch)
-    assert config.optim.name == ("lamb" if recipe.stem == "caformer" else "adamw")

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 from timm.data import Mixup
+from timm.data.random_erasing import RandomErasing
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
+from metaformer_nlp.engine.record import differences
 from tasks.cli import from_dict
 from tasks.image_classification import Config, ImageClassification
 from tasks.image_mixing import MixConfig, Mixing
@@ -42,7 +44,7 @@ def test_pixels_and_targets_are_timms() -> None:
     for draw in range(40):
         with global_generators(draw):
             pixels, targets = theirs(images.clone(), labels)
-        found = ours(images.clone(), labels, draw)
+        found = ours(images.clone(), labels, [draw] * 6)
         torch.testing.assert_close(found, (pixels, targets), rtol=0, atol=0)
 
 
@@ -51,19 +53,43 @@ def test_coefficients_follow_timms_stream() -> None:
     ours = Mixing(MixConfig(mixup_alpha=0.8), num_classes=2, label_smoothing=0.0)
     with global_generators(11):
         theirs = Mixup(mixup_alpha=0.8, label_smoothing=0.0)._params_per_batch()[0]
-    _, targets = ours(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), draw=11)
+    _, targets = ours(torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]), [11, 12])
     assert targets[0, 0].item() == pytest.approx(theirs)
     assert targets[0, 1].item() == pytest.approx(1 - theirs)
 
 
 def test_an_odd_batch_keeps_its_middle() -> None:
     images = torch.randn(5, 3, 16, 16)
-    pixels, targets = Mixing(PAPER, 5, 0.0)(images.clone(), torch.arange(5), draw=1)
+    pixels, targets = Mixing(PAPER, 5, 0.0)(images.clone(), torch.arange(5), range(1, 6))
     torch.testing.assert_close(pixels[2], images[2])
     torch.testing.assert_close(targets[2], torch.eye(5)[2])
     assert not torch.equal(pixels[0], images[0])
     with pytest.raises(ValueError, match="micro_batch_size"):
-        Mixing(PAPER, 5, 0.0)(images[:1], torch.arange(1), draw=1)
+        Mixing(PAPER, 5, 0.0)(images[:1], torch.arange(1), [1])
+
+
+def test_each_mixed_image_is_erased_by_its_own_draw() -> None:
+    """As timm's loader erases what was mixed."""
+    images, draws = torch.randn(6, 3, 32, 32), [5, 6, 7, 8, 9, 10]
+    expected = Mixing(PAPER, 6, 0.1)(images.clone(), torch.arange(6), draws)[0]
+    mixed = expected.clone()
+    for image, draw in zip(expected, draws, strict=True):
+        with global_generators(draw):
+            RandomErasing(0.5, mode="pixel", device="cpu")(image)
+    found, _ = Mixing(PAPER, 6, 0.1, random_erasing=0.5)(images.clone(), torch.arange(6), draws)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert {torch.equal(one, other) for one, other in zip(found, mixed, strict=True)} == {True, False}
+
+
+def test_nothing_is_erased_before_it_is_mixed() -> None:
+    def pixels(**options: Any) -> torch.Tensor:
+        data = task(**{"data.augment.recipe": "imagenet", **options}).train_data
+        return data.sample(0, np.random.default_rng(1))[0]
+
+    always, never = {"data.augment.random_erasing": 1.0}, {"data.augment.random_erasing": 0.0}
+    off = {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 0.0}
+    assert torch.equal(pixels(**always), pixels(**never))
+    assert not torch.equal(pixels(**always, **off), pixels(**never, **off))
 
 
 def test_a_batch_is_a_function_of_its_samples() -> None:
@@ -82,6 +108,15 @@ def test_a_batch_is_a_function_of_its_samples() -> None:
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert one["labels"].shape == (8, 10)
     torch.testing.assert_close(one["labels"].sum(1), torch.ones(8))
+
+
+def test_the_micro_batch_belongs_to_the_run_where_it_is_mixed() -> None:
+    off = {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 0.0}
+    mixed, plain = (
+        [task(**{"run.micro_batch_size": size}, **options).fingerprint() for size in (4, 2)] for options in ({}, off)
+    )
+    assert differences(*mixed) == ["mix.micro_batch_size: 4 -> 2"]
+    assert differences(*plain) == []
 
 
 def test_loss_is_timms_with_and_without_mixing() -> None:
