@@ -115,10 +115,10 @@ class TimmMetaFormer(MetaFormerVisionForImageClassification):
             self.gradient_checkpointing_disable()
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Which parameters form a layer, for timm's layer-wise decay."""
+        """Which parameters form a layer, for timm's layer-wise decay; the rest, with the last norm, is the head."""
         block = r"^metaformer\.stages\.(\d+)" if coarse else r"^metaformer\.stages\.(\d+)\.blocks\.(\d+)"
         opening = (r"^metaformer\.stages\.(\d+)\.(?!blocks)", (0,))
-        return {"stem": r"^metaformer\.stages\.0\.(?!blocks)", "blocks": [(block, None), opening, (r"^norm", (99999,))]}
+        return {"stem": r"^metaformer\.stages\.0\.(?!blocks)", "blocks": [(block, None), opening]}
 
 
 def _build(variant: str, row: str, pretrained: bool = False, **options: Any) -> nn.Module:

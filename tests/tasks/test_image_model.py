@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from timm.models import group_parameters
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -112,6 +113,19 @@ def test_depths_of_timms_models_are_timms() -> None:
     assert layer_depths(model) == {f"timm_model.{name}": depth for name, depth in expected.items()}
     with pytest.raises(ValueError, match="layer_decay"):
         layer_depths(create_model("timm/poolformer_s12"))
+
+
+def test_depths_for_timms_users_are_the_same() -> None:
+    """The last norm goes with the head on both sides."""
+    model = timm.create_model("metaformer_poolformer_s12", num_classes=3)
+    theirs = group_parameters(model, model.group_matcher(coarse=False), reverse=True)
+    assert theirs == layer_depths(create_model("poolformer_s12", num_labels=3))
+
+
+def test_a_task_names_what_timm_does_not_decay() -> None:
+    task = ImageClassification(config(**{"model.name": "timm/deit_tiny_patch16_224"}))
+    assert task.not_decayed(task.build_model()) == {"timm_model.cls_token", "timm_model.pos_embed"}
+    assert task.not_decayed(create_model("poolformer_nano")) == set()
 
 
 @pytest.mark.parametrize(
