@@ -9,6 +9,7 @@ Shapes: B images, K classes.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.image_checkpoints import check_classes
 from vision import Preprocessing, load_model, preprocessing
 
 
@@ -45,21 +47,19 @@ class DistillConfig:
 class Teacher:
     """A classifier in evaluation mode, outside of what is trained, wrapped and saved."""
 
-    def __init__(self, config: DistillConfig, num_classes: int, seen: Preprocessing, precision: str | None) -> None:
-        """A teacher for a student whose pixels have gone through ``seen``.
+    def __init__(
+        self, config: DistillConfig, classes: Sequence[str], seen: Preprocessing, precision: str | None
+    ) -> None:
+        """A teacher for a student of these ``classes`` whose pixels have gone through ``seen``.
 
         ``precision`` is the option run.mixed_precision: no, bf16, fp16, or None for what the launch says.
 
         Raises:
-            ValueError: no usable checkpoint, another number of classes, a model that cannot take the student's size.
+            ValueError: no usable checkpoint, other classes or order, a model that cannot take the student's size.
         """
         assert config.teacher is not None
         model = load_model(config.teacher, config.teacher_name, image_size=seen.image_size)
-        if model.config.num_labels != num_classes:
-            raise ValueError(
-                f"distill.teacher {config.teacher} has {model.config.num_labels} classes, the data {num_classes}; "
-                "teach it the same data first (--model.checkpoint gives it a new head)"
-            )
+        check_classes(model, classes, f"distill.teacher {config.teacher}")
         precision = precision or os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
         self.config, self.dtype = config, {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
         self.model = model.eval().requires_grad_(False)

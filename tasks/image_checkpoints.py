@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -52,6 +53,46 @@ def class_names(model: ImageClassifier) -> list[str]:
     """What the model calls its classes, in their order; LABEL_0 and so on where nobody named them."""
     names: dict[Any, str] = dict(model.config.id2label or {})
     return [str(names.get(index, f"LABEL_{index}")) for index in range(int(model.config.num_labels or 0))]
+
+
+def check_classes(model: ImageClassifier, names: Sequence[str], entry: str) -> None:
+    """Raise ValueError unless the model's classes can be those of the data, which are called ``names``.
+
+    They are as many, a name that both have stands at one place, and some name is shared. A model that does not name its
+    classes is believed; so is one that calls ImageNet's by words where the data has synsets, or the other way round.
+    """
+    own = class_names(model)
+    if len(own) != len(names):
+        hint = (
+            "Give --data.class_file imagenet, so that the folders get ImageNet's labels"
+            if len(own) == 1000
+            else "Train it on this data first: --model.checkpoint gives it a new head"
+        )
+        raise ValueError(f"{entry} tells {len(own)} classes apart, the data has {len(names)}. {hint}")
+    model_places, data_places = _places(own), _places(names)
+    for name, places in model_places.items():
+        if places.isdisjoint(data_places.get(name, places)):
+            raise ValueError(
+                f"{entry} and the data have their classes in another order: {name!r} is number {min(places)} in the "
+                f"model and {min(data_places[name])} in the data; give the model's order by --data.class_file"
+            )
+    by_synset = [all(re.fullmatch(r"n\d{8}", name) for name in given) for given in (own, names)]
+    translated = len(own) == 1000 and by_synset[0] != by_synset[1]
+    if model_places and data_places and model_places.keys().isdisjoint(data_places) and not translated:
+        raise ValueError(
+            f"{entry} and the data have not one class in common: {own[0]!r} and so on in the model, {names[0]!r} and "
+            "so on in the data. If they are the same by other names, put the data's into id2label of its config.json"
+        )
+
+
+def _places(names: Sequence[str]) -> dict[str, set[int]]:
+    """Name -> where it stands; "crane (n02012849)" is also "crane", which ImageNet has twice. LABEL_0 is no name."""
+    places: dict[str, set[int]] = {}
+    for index, name in enumerate(names):
+        if name != f"LABEL_{index}":
+            for key in (name, re.sub(r" \(n\d{8}\)$", "", name)):
+                places.setdefault(key, set()).add(index)
+    return places
 
 
 def eval_transform(seen: Preprocessing, entry: str) -> EvalTransform:

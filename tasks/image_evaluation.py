@@ -24,12 +24,12 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
-from tasks.image_checkpoints import class_names, eval_transform, open_checkpoint, split_entry, split_names
+from tasks.image_checkpoints import check_classes, eval_transform, open_checkpoint, split_entry, split_names
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, ImageSource, load_sources
 from tasks.plugins import import_plugins
-from vision import ImageClassifier, Preprocessing, preprocessing
+from vision import Preprocessing, preprocessing
 from vision.transforms import EvalTransform, Picture
 
 TIMM_COLUMNS = (
@@ -140,19 +140,6 @@ def _per_cent(hits: Any) -> float:
     return 100.0 * float(np.mean(hits))
 
 
-def check_classes(model: ImageClassifier, source: ImageSource, entry: str) -> None:
-    """Raise ValueError unless the model's classes can be the data's: as many, and the same names in the same order."""
-    names, own = readable_names(source), class_names(model)
-    count = len(own)
-    if count != len(names):
-        hint = " Give --data.class_file imagenet, so that the folders get ImageNet's labels." if count == 1000 else ""
-        raise ValueError(f"{entry} tells {count} classes apart, the data has {len(names)}.{hint}")
-    if own != names and set(own) == set(names):
-        raise ValueError(
-            f"{entry} and the data have the same classes in another order; give the model's order by --data.class_file"
-        )
-
-
 def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
     """The right classes of each image of ``source``, found by the name of its file; empty where nobody could tell.
 
@@ -204,7 +191,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             seen, parameters = preprocessing(model), count_parameters(model).total
             transform = eval_transform(seen, entry)
             source = choose_part(config, transform.size)
-            check_classes(model, source, entry)
+            check_classes(model, readable_names(source), entry)
             real = None if config.real_labels is None else read_real_labels(config.real_labels, source)
             batches = math.ceil(len(source) / config.batch_size / accelerator.num_processes)
             hidden = None if accelerator.is_main_process else True  # None: tqdm looks whether there is a terminal

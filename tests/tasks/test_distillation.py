@@ -107,5 +107,9 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str, teache
 
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     create_model("poolformer_nano", image_size=24, num_labels=7).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="has 7 classes, the data 10"):
+    with pytest.raises(ValueError, match="tells 7 classes apart, the data has 10"):
+        ImageClassification(config(str(tmp_path)))
+    names = {index: str(9 - index) for index in range(10)}
+    create_model("poolformer_nano", image_size=24, id2label=names).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="'9' is number 0 in the model and 9 in the data"):
         ImageClassification(config(str(tmp_path)))

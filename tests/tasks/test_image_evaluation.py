@@ -18,7 +18,8 @@ from timm.utils import accuracy
 from torch import Tensor
 
 from tasks.cli import from_dict
-from tasks.image_checkpoints import open_checkpoint
+from tasks.image_checkpoints import check_classes, open_checkpoint
+from tasks.image_classes import read_class_file
 from tasks.image_evaluation import Config, Joined, read_real_labels, run
 from tests.engine.harness import launch
 from vision import create_model
@@ -137,6 +138,40 @@ def test_classes_in_another_order_are_refused(folder: Path, tmp_path: Path) -> N
     create_model("poolformer_nano", id2label=names).save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match="another order"):
         run(config(folder, checkpoint=str(tmp_path / "model")))
+
+
+@pytest.mark.parametrize(
+    ("own", "data", "message"),
+    [
+        (["rose", "tulip"], ["cat", "dog"], "not one class in common"),
+        (["dog", "cat", "bird"], ["cat", "dog", "fish"], "another order: 'dog' is number 0 in the model and 1"),
+        (["crane (n03126707)", "crane (n02012849)"], ["crane (n02012849)", "crane (n03126707)"], "another order"),
+        (["a", "b"], ["a", "c"], None),
+        (["LABEL_0", "LABEL_1"], ["cat", "dog"], None),
+    ],
+)
+def test_classes_are_compared_by_name(own: list[str], data: list[str], message: str | None) -> None:
+    model = create_model("poolformer_nano", id2label=dict(enumerate(own)))
+    if message is None:
+        check_classes(model, data, "it")
+    else:
+        with pytest.raises(ValueError, match=message):
+            check_classes(model, data, "it")
+
+
+def test_imagenets_classes_have_several_names() -> None:
+    imagenet = read_class_file("imagenet")
+    plain = [name.split(" (n")[0] for name in imagenet.names]  # as transformers has them, "crane" twice
+    assert plain.count("crane") == 2
+    lists = [list(imagenet.ids), list(imagenet.names), plain]
+    for own in lists:
+        model = create_model("poolformer_nano", id2label=dict(enumerate(own)))
+        for data in lists:
+            check_classes(model, data, "it")
+    with pytest.raises(ValueError, match="another order"):
+        check_classes(model, list(reversed(imagenet.names)), "it")
+    with pytest.raises(ValueError, match="not one class in common"):
+        check_classes(model, [f"place {index}" for index in range(1000)], "it")
 
 
 def test_broken_weights_are_no_accuracy(folder: Path, tmp_path: Path) -> None:
