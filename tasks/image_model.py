@@ -106,7 +106,7 @@ def not_decayed(model: nn.Module) -> set[str]:
     """Parameters that a model of timm excludes from weight decay, such as class tokens and position embeddings."""
     if not isinstance(model, TimmWrapperForImageClassification):
         return set()
-    patterns = getattr(model.timm_model, "no_weight_decay", set)()  # not every model of timm says it
+    patterns: set[str] = getattr(model.timm_model, "no_weight_decay", set)()  # not every model of timm says it
     names = [name for name, _ in model.timm_model.named_parameters()]
     return {f"timm_model.{name}" for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 

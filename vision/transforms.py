@@ -146,8 +146,8 @@ class ImageNetTransform:
                 input_size=size,
                 is_training=True,
                 hflip=config.flip,
-                scale=tuple(config.crop_scale),
-                color_jitter=config.color_jitter,
+                scale=config.crop_scale,
+                color_jitter=config.color_jitter,  # type: ignore[arg-type]  # None is allowed
                 auto_augment=config.auto_augment,
                 interpolation="random",
                 re_prob=config.random_erasing,

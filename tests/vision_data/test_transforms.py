@@ -91,8 +91,8 @@ def test_evaluation_with_a_models_own_statistics_is_timms() -> None:
     torch.testing.assert_close(*bytes_of)
 
 
-@pytest.mark.parametrize(("crop_scale", "color_jitter"), [((0.9, 1.0), 0.0), ((0.08, 1.0), 0.8)])
-def test_crop_and_color_jitter_are_timms(crop_scale: tuple[float, float], color_jitter: float) -> None:
+@pytest.mark.parametrize(("crop_scale", "color_jitter"), [((0.9, 1.0), 0.0), ((0.67, 1.0), None), ((0.08, 1.0), 0.8)])
+def test_crop_and_color_jitter_are_timms(crop_scale: tuple[float, float], color_jitter: float | None) -> None:
     from timm.data import create_transform
 
     from vision.transforms import global_generators
@@ -104,7 +104,7 @@ def test_crop_and_color_jitter_are_timms(crop_scale: tuple[float, float], color_
         32,
         is_training=True,
         scale=crop_scale,
-        color_jitter=color_jitter,
+        color_jitter=color_jitter,  # type: ignore[arg-type]
         auto_augment=None,
         interpolation="random",
         mean=IMAGENET_MEAN,
