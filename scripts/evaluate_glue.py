@@ -1,7 +1,7 @@
 """GLUE's table of fine-tuned models over seeds, and the submission for its server.
 
-    python scripts/evaluate_glue.py --runs '[runs/glue/seed-0, runs/glue/seed-1, runs/glue/seed-2]' --csv runs/glue.csv
-    python scripts/evaluate_glue.py --runs '[runs/glue/seed-0]' --root path/to/glue --submission runs/glue.zip
+    python scripts/evaluate_glue.py --runs runs/glue/seed-0,runs/glue/seed-1,runs/glue/seed-2 --csv runs/glue.csv
+    python scripts/evaluate_glue.py --runs runs/glue/seed-0 --root path/to/glue --submission runs/glue.zip
 
 Each folder is one finished run of scripts/finetune_glue.py (one seed, any tasks). Tasks without a model get a constant
 answer in the submission, since the server takes all eleven files or none, and the output says which.

@@ -19,8 +19,8 @@ __all__ = ["Config", "run"]
 class Config:
     """Evaluate runs of scripts/finetune_glue.py."""
 
-    runs: list[str]
-    """Folders of finished runs, one a seed."""
+    runs: str | list[str]
+    """Folders of finished runs, one a seed: separated by commas, or a list."""
     csv: str | None = None
     """File to write the table to, with all digits."""
     submission: str | None = None
@@ -37,15 +37,16 @@ def run(config: Config) -> list[Any]:
     Raises:
         ValueError: no runs, folders that are not finished, or a submission that breaks the server's rules.
     """
-    if not config.runs:
+    folders = config.runs.split(",") if isinstance(config.runs, str) else config.runs
+    if not any(folders):
         raise ValueError("runs is empty: name folders of finished runs of scripts/finetune_glue.py")
-    metrics = read_runs(config.runs)
+    metrics = read_runs(folders)
     lines = [*glue_table(metrics), *averages(metrics)]
     Console().print(render(lines))
     if config.csv is not None:
         write_csv(lines, Path(config.csv))
     if config.submission is not None:
-        models = _median_models(config.runs, metrics)
+        models = _median_models(folders, metrics)
         made = write_submission(models, config.root, Path(config.submission), config.max_length)
         for name, origin in made.items():
             print(f"{name}.tsv: {origin}")

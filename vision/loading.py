@@ -86,6 +86,8 @@ def load_model(
     model = build_model(config)
     assert isinstance(model, MetaFormerVisionForImageClassification)
     new = () if labels else ("norm.",)
+    if labels and labels != model.num_labels and num_labels is None and keep_head:
+        logger.warning("%s: its head of %d classes is replaced by a new one of %d", path, labels, model.num_labels)
     if labels != model.num_labels or not keep_head:
         new = (*new, HEAD)
     try:

@@ -186,7 +186,13 @@ def read_state_dict(path: str | Path) -> StateDict:
     if path.is_dir() and not file.is_file() and (path / "pytorch_model.bin").is_file():
         file = path / "pytorch_model.bin"
     if not file.is_file():
-        raise ValueError(f"no weight file at {file}")
+        if path.is_dir():
+            raise ValueError(
+                f"folder {path} holds no model: neither model.safetensors nor pytorch_model.bin, nor model/"
+            )
+        raise ValueError(f"no weight file or folder at {path} (looked in {Path.cwd()})")
+    if file.stat().st_size == 0:
+        raise ValueError(f"{file} is empty (0 bytes)")
     try:
         if file.suffix == ".safetensors":
             return unwrap(load_file(file))
@@ -194,10 +200,12 @@ def read_state_dict(path: str | Path) -> StateDict:
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{file} is refused: it is no checkpoint of tensors alone, and anything else in a pickle could run code. "
-            f"Store the bare state dict, best as .safetensors, where the file comes from. ({first_line(error)})"
+            f"Store the bare state dict, best as .safetensors, where the file comes from.{refused_name(error)}"
         ) from error
     except (SafetensorError, EOFError, OSError, RuntimeError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} is no weight file or is damaged: {first_line(error)}") from error
+        raise ValueError(
+            f"{file} is no weight file or is damaged ({type(error).__name__}: {first_line(error)})"
+        ) from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -255,6 +263,12 @@ def listed(names: list[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def refused_name(error: Exception) -> str:
+    """What in a pickle was refused, without torch's advice to switch the protection off."""
+    found = re.search(r"(?:GLOBAL|global|class|function)\s+`?([A-Za-z_]\w*(?:\.\w+)+)", str(error))
+    return f" (It asks for {found[1]}.)" if found else ""
 
 
 def first_line(error: Exception) -> str:
