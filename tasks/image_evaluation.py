@@ -65,6 +65,12 @@ class Config:
     plugins: list[str] = field(default_factory=list)
     """Python files or modules to import first, such as one that registers a token mixer."""
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size {self.batch_size}: must be at least 1")
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers {self.num_workers}: must be at least 0, for no reader processes")
+
 
 class Joined:
     """The parts of a data set as one."""
@@ -144,7 +150,7 @@ def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
     """The right classes of each image of ``source``, found by the name of its file; empty where nobody could tell.
 
     Raises:
-        ValueError: not such a file, or images that are not of ImageNet's validation part.
+        ValueError: not such a file, images that are not of ImageNet's validation part, or not one with a class.
     """
     if path == "timm":
         import timm.data
@@ -164,7 +170,12 @@ def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
             f"real_labels: {len(missing)} of {len(stems)} images have no ReaL label, such as {missing[0]}; they are "
             "found by file name, ILSVRC2012_val_00000001 and so on, of ImageNet's validation part"
         )
-    return [rows[stem] for stem in stems]
+    found = [rows[stem] for stem in stems]
+    if not any(found):
+        raise ValueError(
+            f"real_labels {file}: has no class for any of the {len(found)} images; take more, or leave the option"
+        )
+    return found
 
 
 def choose_part(config: Config, size: int) -> ImageSource:
@@ -209,6 +220,8 @@ def run(config: Config) -> list[dict[str, Any]]:
             accelerator.print(f"{len(source)} images: " + ", ".join(f"{key} {value}" for key, value in row.items()))
             if config.output is not None:
                 on_first(accelerator, lambda row=row: append_row(Path(str(config.output)), row, columns))  # type: ignore[misc]
+            del model  # accelerate keeps every model that it prepared; the next one needs the room
+            accelerator.free_memory()
     return rows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from timm.data.real_labels import RealLabelsImagenet
 from timm.utils import accuracy
 from torch import Tensor
 
+from tasks import image_evaluation
 from tasks.cli import from_dict
 from tasks.image_checkpoints import check_classes, open_checkpoint
 from tasks.image_classes import read_class_file
@@ -115,6 +117,20 @@ def test_several_models_and_weight_files(folder: Path, tmp_path: Path) -> None:
     assert [row["model"] for row in rows] == [str(folder / "model"), f"poolformer_nano={weights}"]
 
 
+def test_one_model_is_held_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models: list[weakref.ref[Any]] = []
+
+    def opened(*arguments: Any) -> Any:
+        assert [model() for model in models] == [None] * len(models)
+        model = open_checkpoint(*arguments)
+        models.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(image_evaluation, "open_checkpoint", opened)
+    run(config(folder, checkpoint=[str(folder / "model")] * 3))
+    assert len(models) == 3
+
+
 def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such file or folder"):
         run(config(folder, checkpoint=f"{folder / 'model'},{tmp_path / 'nothing'}"))
@@ -131,6 +147,13 @@ def test_what_is_wrong_is_said(folder: Path, tmp_path: Path) -> None:
     wrong.write_text("[]")
     with pytest.raises(ValueError, match="37 of 37 images have no ReaL label"):
         run(config(folder, real_labels=str(wrong)))
+    wrong.write_text(json.dumps([[]] * IMAGES))
+    with pytest.raises(ValueError, match="no class for any of the 37 images"):
+        run(config(folder, real_labels=str(wrong)))
+    for options in ({"batch_size": 0}, {"batch_size": -1}, {"num_workers": -1}):
+        ((name, value),) = options.items()
+        with pytest.raises(ValueError, match=f"{name} {value}: must be at least"):
+            config(folder, **options)
 
 
 def test_classes_in_another_order_are_refused(folder: Path, tmp_path: Path) -> None:
