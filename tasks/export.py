@@ -39,7 +39,7 @@ class Config:
     image_size: int | None = None
     """Pixels of the side; null: the model's own. The program takes this size only."""
     opset: int = 18
-    """ONNX: version of the operators."""
+    """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
     plugins: list[str] = field(default_factory=list)
     """Python files or modules to import first, such as one that registers a token mixer."""
 
@@ -56,25 +56,28 @@ def export_onnx(model: nn.Module, pixels: Tensor, path: Path, opset: int) -> Pro
     """Write an .onnx file, weights inside; returns it as onnxruntime runs it.
 
     Raises:
-        ValueError: the libraries are not installed.
+        ValueError: the libraries are not installed, or torch cannot write that ``opset``; nothing is written then.
     """
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise ValueError(f"ONNX needs {', '.join(missing)}: pip install 'metaformer-nlp[export]'")
     import onnxruntime
 
-    torch.onnx.export(
+    program = torch.onnx.export(
         model,
         (pixels,),
-        path,
         input_names=["pixel_values"],
         output_names=["logits"],
         dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
         opset_version=opset,
         dynamo=True,
-        external_data=False,
         verbose=False,
     )
+    assert program is not None
+    written = program.model.opset_imports[""]
+    if written != opset:  # torch says so in a warning at most, and goes on
+        raise ValueError(f"opset {opset}: torch {torch.__version__} writes {written} instead; give --opset {written}")
+    program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(np.asarray(session.run(["logits"], {"pixel_values": x.numpy()})[0]))
 

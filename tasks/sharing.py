@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 
 from tasks.plugins import import_plugins
-from vision.card import model_card
+from vision.card import last_part, model_card
 from vision.loading import model_folder, stored_config
 
 SHARED = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
@@ -28,7 +28,8 @@ class Config:
     """Share a trained image classifier."""
 
     model: str
-    """A run folder (its model/ is shared, the card tells its results and settings) or a folder of save_pretrained."""
+    """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, or a folder of
+    save_pretrained."""
     repository: str
     """Where to: USER/MODEL on the hub."""
     private: bool = False
@@ -64,20 +65,40 @@ def card_of(folder: Path, repository: str) -> str:
         raise ValueError(f"{folder}: no saved model there; give a finished run's folder or one of save_pretrained")
     if not any("ImageClassification" in kind for kind in config.architectures or ()):
         raise ValueError(f"{inner} holds {config.architectures}, no image classifier: the card would tell wrong things")
+    place = inner.resolve()
+    trained = place.name in ("model", "model-best") and (place.parent / "environment.json").is_file()
     result, settings, environment = (
-        read_json(folder / name) if inner != folder else {}
-        for name in ("result.json", "config.json", "environment.json")
+        read_json(place.parent / name) if trained else {} for name in ("result.json", "config.json", "environment.json")
     )
+    if place.name == "model-best":
+        result = best_result(result)
     return model_card(config, result, settings, repository=repository, command=_command(environment))
+
+
+def best_result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's result.json says of model-best: the metric that chose it, and how long it was trained until then."""
+    best, train = result.get("best"), result.get("train")
+    if not best or not train:  # no such run, and what the last model reached is not what this one did
+        return {key: value for key, value in result.items() if key not in ("metrics", "train")}
+    step = best["step"]
+    return {
+        **result,
+        "metrics": {name: value for name, value in best.items() if name != "step"},
+        "train": {"steps": step, "epochs": train["epochs"] * step / train["steps"]},
+    }
 
 
 def _command(environment: Mapping[str, Any]) -> list[str] | None:
     starts = environment.get("starts") or []
     if not starts:
         return None
-    # Absolute paths are somebody's machine: of them the last part is told.
-    words = [Path(word).name if word.startswith(("/", "~")) else word for word in map(str, starts[0]["command"])]
-    return ["python", *map(shlex.quote, words)]
+    return ["python", *(shlex.quote(_public(str(word))) for word in starts[0]["command"])]
+
+
+def _public(word: str) -> str:
+    """A word of a command without the folders of paths, which are somebody's machine; timm/<name> is no path."""
+    option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    return option + equals + ("timm/" if value.startswith("timm/") else "") + last_part(value)
 
 
 def run(config: Config, api: Any = None) -> str:

@@ -29,7 +29,7 @@ def model_card(
 
     Args:
         config: the model's configuration, ours or that of a wrapped model of timm.
-        result: a run's result.json: metrics, parameters, macs, train.
+        result: a run's result.json: metrics, parameters, macs, train, batch_size, lr.
         settings: a run's config.json: the resolved options, by group.
         repository: the name on the hub, `user/model`, for the examples.
         command: the command that trained it, in words.
@@ -140,10 +140,10 @@ def _results(result: Mapping[str, Any]) -> str:
 def _data_name(settings: Mapping[str, Any]) -> str | None:
     data = settings.get("data") or {}
     name, root = data.get("name"), data.get("root")
-    return f"{name} ({_last_part(root)})" if name and root else name
+    return f"{name} ({last_part(root)})" if name and root else name
 
 
-def _last_part(path: object) -> str:
+def last_part(path: object) -> str:
     """Of a path, which is somebody's machine, what may be told."""
     return str(path).replace("\\", "/").rstrip("/").split("/")[-1]
 
@@ -153,13 +153,16 @@ def _training(settings: Mapping[str, Any], result: Mapping[str, Any], command: S
     done = result.get("train") or {}
     start = (settings.get("model") or {}).get("checkpoint")
     precision = run.get("mixed_precision")
+    scaled = optim.get("lr_batch_size") is not None or run.get("fit_batch")  # then the options are not what was used
+    batch, lr = (None, None) if scaled else (run.get("batch_size"), optim.get("lr"))
+    batch, lr = result.get("batch_size", batch), result.get("lr", lr)
     rows = {
         "Data": _data_name(settings),
-        "Started from": None if start is None else _last_part(start),
+        "Started from": None if start is None else last_part(start),
         "Epochs": f"{done['epochs']:.4g} ({done['steps']} steps)" if done else schedule.get("epochs"),
-        "Batch": run.get("batch_size"),
+        "Batch": batch,
         "Optimizer": optim.get("name", "adamw") if optim else None,
-        "Learning rate": optim.get("lr"),
+        "Learning rate": None if lr is None else f"{lr:.4g}",
         "Weight decay": optim.get("weight_decay"),
         "Schedule": schedule.get("kind"),
         "Arithmetic": "float32" if precision == "no" else precision,
@@ -193,4 +196,4 @@ def _table(header: tuple[str, str], rows: Any) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["model_card"]
+__all__ = ["last_part", "model_card"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,9 @@ def test_exported_torch_program(folder: Path, tmp_path: Path) -> None:
 def test_exported_onnx(folder: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    with pytest.raises(ValueError, match=r"opset 3: torch .* writes 18 instead"):
+        export.run(export_config(folder, str(tmp_path / "a.onnx"), opset=3))
+    assert list(tmp_path.iterdir()) == []
     export.run(export_config(folder, str(tmp_path / "a.onnx"), image_size=48))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.onnx"], "weights lie outside the file"
     pixels = torch.randn(3, 3, 48, 48)
@@ -197,6 +201,55 @@ def test_a_run_is_shared(folder: Path, tmp_path: Path) -> None:
     assert 'model="me/red"' in card
     assert "Classes: green, red." in card
     assert str(folder) not in card, "somebody's path is told"
+
+
+def test_a_card_tells_no_folders() -> None:
+    words = [
+        "/home/alice/train.py", "--data.root=/home/alice=x/images", "--model.checkpoint=~/w.pth", "--run.folder",
+        "runs/alice/s12", "--data.class_file=lists/alice.txt", "--model.name=timm/resmlp_12_224", "--optim.lr=1e-3",
+    ]  # fmt: skip
+    told = (
+        "python train.py --data.root=images --model.checkpoint=w.pth --run.folder s12 --data.class_file=alice.txt "
+        "--model.name=timm/resmlp_12_224 --optim.lr=1e-3"
+    )
+    found = sharing._command({"starts": [{"command": words}]})
+    assert found is not None
+    assert " ".join(found) == told
+
+
+def test_the_best_model_is_shared_with_its_results(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder / "run", run)
+    shutil.copytree(run / "model", run / "model-best")
+    result = json.loads((run / "result.json").read_text())
+    result["best"] = {"step": result["train"]["steps"] // 2, "validation/accuracy": 0.123}
+    (run / "result.json").write_text(json.dumps(result))
+    hub = Hub()
+    share(run, hub, model=str(run / "model-best"))
+    best = hub.files["README.md"].decode()
+    assert "| validation/accuracy | 12.30 % |" in best
+    assert "validation/loss" not in best, "that is the last model's"
+    assert f"{result['train']['epochs'] / 2:.4g} (2 steps)" in best
+    assert "folder (images)" in best
+    share(run, hub, model=str(run / "model"))
+    inner = hub.files["README.md"]
+    share(run, hub, model=str(run))
+    assert hub.files["README.md"] == inner
+    assert f"{100 * result['metrics']['validation/accuracy']:.2f} %" in inner.decode()
+
+
+def test_a_card_tells_what_was_used() -> None:
+    model, settings = create_model("poolformer_nano").config, {"run": {"batch_size": 1024}, "optim": {"lr": 1e-3}}
+    plain = model_card(model, settings=settings)
+    assert "| Batch | 1024 |" in plain
+    assert "| Learning rate | 0.001 |" in plain
+    for scaled in ({"optim": {"lr": 1e-3, "lr_batch_size": 1024}}, {"run": {"batch_size": 1024, "fit_batch": True}}):
+        card = model_card(model, settings={**settings, **scaled})
+        assert "| Batch" not in card
+        assert "| Learning rate" not in card
+        card = model_card(model, {"batch_size": 90, "lr": 8.79e-5}, {**settings, **scaled})
+        assert "| Batch | 90 |" in card
+        assert "| Learning rate | 8.79e-05 |" in card
 
 
 def test_dry_run_sends_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
