@@ -167,6 +167,10 @@ class ImageClassification:
             "count": torch.tensor(len(labels), device=labels.device),
         }
 
+    def metric_names(self) -> list[str]:
+        """What ``summarize`` gives."""
+        return ["loss", "accuracy", *(["accuracy_top5"] if self.num_classes > 5 else [])]
+
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """``loss``, ``accuracy`` and, where there are more than five classes, ``accuracy_top5``; shares of one."""
         sums = {key: sum(float(result[key]) for result in results) for key in results[0]}

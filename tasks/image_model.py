@@ -30,7 +30,7 @@ class ModelConfig:
     timm/resmlp_12_224. null: what the checkpoint is (a saved folder knows it); without a checkpoint poolformer_xxs."""
     checkpoint: str | None = None
     """Weights to start from: a run folder, a folder of save_pretrained, or a weight file of the authors, timm or
-    transformers. Another number of classes gets a new head; position embeddings are resized. null: fresh weights."""
+    transformers. Other classes get a new head; position embeddings are resized. null: fresh weights."""
     new_head: bool = False
     """A fresh head even where the checkpoint's has the right number of classes."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None

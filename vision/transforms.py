@@ -141,21 +141,28 @@ class ImageNetTransform:
     ) -> None:
         from timm.data import auto_augment, create_transform  # here: it costs seconds that small runs should not pay
 
-        with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):
-            crop, vary, finish = create_transform(
-                input_size=size,
-                is_training=True,
-                hflip=config.flip,
-                scale=config.crop_scale,
-                color_jitter=config.color_jitter,  # type: ignore[arg-type]  # None is allowed
-                auto_augment=config.auto_augment,
-                interpolation="random",
-                re_prob=config.random_erasing,
-                re_mode="pixel",
-                mean=mean,
-                std=std,
-                separate=True,
-            )
+        try:
+            with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):
+                parts: tuple[Any, ...] = create_transform(
+                    input_size=size,
+                    is_training=True,
+                    hflip=config.flip,
+                    scale=config.crop_scale,
+                    color_jitter=config.color_jitter,  # type: ignore[arg-type]  # None is allowed
+                    auto_augment=config.auto_augment,
+                    interpolation="random",
+                    re_prob=config.random_erasing,
+                    re_mode="pixel",
+                    mean=mean,
+                    std=std,
+                    separate=True,
+                )
+        except (AssertionError, KeyError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"data.augment.auto_augment {config.auto_augment!r} is no policy in timm's notation "
+                f"({type(error).__name__}: {error}); for example rand-m9-mstd0.5-inc1, or null for none"
+            ) from error
+        crop, vary, finish = parts
         self._on_picture = [*crop.transforms, *vary.transforms]
         self._on_tensor = finish.transforms[2:]  # after timm's own conversion and normalisation: erasing
         self._mean, self._std = mean, std

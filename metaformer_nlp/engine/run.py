@@ -35,6 +35,19 @@ def shown(metrics: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "nothing to evaluate"
 
 
+def _check_keep_best(wanted: str | None, task: Task) -> None:
+    """ValueError if this metric is known not to come, which should not be found out hours later."""
+    if wanted is None:
+        return
+    split, metric = wanted.split("/", 1)
+    if split not in task.eval_data:
+        raise ValueError(f"run.keep_best is {wanted!r}; its split must be one of {', '.join(task.eval_data)}")
+    metric_names = getattr(task, "metric_names", None)
+    if callable(metric_names) and metric not in metric_names():
+        known = ", ".join(f"{split}/{name}" for name in metric_names())
+        raise ValueError(f"run.keep_best is {wanted!r}, which is not evaluated; use one of {known}")
+
+
 class Run:
     """Everything here is done by all processes together; only the first writes."""
 
@@ -45,10 +58,7 @@ class Run:
         """Build model and optimizer; the weights are a function of the seed."""
         self.task, self.accelerator, self.folder, self.config = task, accelerator, folder, run
         self.schedule = schedule
-        if run.keep_best and run.keep_best.split("/")[0] not in task.eval_data:
-            raise ValueError(
-                f"run.keep_best is {run.keep_best!r}; its split must be one of {', '.join(task.eval_data)}"
-            )
+        _check_keep_best(run.keep_best, task)
         self.scaling = scale(run, optim, len(task.train_data), accelerator.num_processes)
         self.layout = self.scaling.layout
         self.total = total_steps(schedule, len(task.train_data), self.layout.batch_size)

@@ -36,7 +36,8 @@ class Dataset(Protocol):
 class Task(Protocol):
     """One experiment.
 
-    Three methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    Four methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    `metric_names() -> list[str]`, the metrics of a split, lets run.keep_best be checked before the training.
     `layer_depths(model) -> dict[str, int]` numbers the layers for optim.layer_decay: the depth of each parameter by
     its name, from 0 (stem) to the largest (head). `not_decayed(model) -> set[str]` names parameters that
     optim.weight_decay leaves alone, besides biases, norms and everything with at most one axis.

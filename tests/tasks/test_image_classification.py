@@ -150,3 +150,9 @@ def test_recipes_are_whole(recipe: str) -> None:
     assert (RECIPES / recipe).read_text().startswith("# ")
     if settings.data.name == "digits":
         assert ImageClassification(settings).build_model().num_labels == 10
+
+
+def test_a_metric_that_is_not_evaluated_is_refused_before_the_training(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"keep_best is 'validation/acc'.*validation/accuracy_top5"):
+        run(config(tmp_path / "run", **{"run.keep_best": "validation/acc"}))
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -145,3 +145,9 @@ def testposterize_to_no_bits_is_black() -> None:
     for seed in range(60):  # at full strength every Posterize asks for 0 bits
         transform(picture(), np.random.default_rng(seed))
     assert np.asarray(posterize(picture(), 0)).max() == 0
+
+
+def test_a_wrong_policy_is_named() -> None:
+    for policy in ("rnd-m9", "rand-q9"):
+        with pytest.raises(ValueError, match=f"auto_augment '{policy}' is no policy.*rand-m9"):
+            train_transform(32, AugmentConfig(recipe="imagenet", auto_augment=policy))
