@@ -70,12 +70,16 @@ def _headline(domains: Mapping[str, Any], baseline: str) -> str:
         1: "taking out a part of the architecture costs more, on average, than swapping the token mixer",
         -1: "taking out a part of the architecture costs less, on average, than swapping the token mixer",
         0: "this study cannot tell whether a part of the architecture or the token mixer matters more",
+        "mixers": "only token mixers were compared, no part of the architecture was taken out",
         None: "nothing can be concluded",
     }
-    verdicts: dict[int | None, list[str]] = {}
+    verdicts: dict[int | str | None, list[str]] = {}
     for domain in domains.values():
-        known = learned(domain, baseline) and domain["effects"]["contrast"]["value"] is not None
-        verdict = side(domain["effects"]["contrast"]) if known else None
+        verdict: int | str | None = None
+        if learned(domain, baseline) and all(arm["kind"] == "mixer" for arm in domain["arms"]):
+            verdict = "mixers"
+        elif learned(domain, baseline) and domain["effects"]["contrast"]["value"] is not None:
+            verdict = side(domain["effects"]["contrast"])
         verdicts.setdefault(verdict, []).append(domain["label"])
     first = "; ".join(f"in {_list(labels)}, {clauses[verdict]}" for verdict, labels in verdicts.items())
     below = []

@@ -96,6 +96,15 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     assert parts(0.85).startswith("“no residual” makes no distinguishable difference against pooling (cost ")
 
 
+def test_a_study_of_mixers_alone_says_so(study_data: dict[str, Any], make_study: Make) -> None:
+    study_data["arms"] = {name: arm for name, arm in study_data["arms"].items() if arm["kind"] == "mixer"}
+    study = make_study(study_data)
+    truth = {name: value for name, value in TRUTH.items() if name in study_data["arms"]}
+    headline = findings(analyse(study, rows(study, truth)))["headline"]
+    assert headline.startswith("In images and text, only token mixers were compared")
+    assert "Clearly below attention" in headline
+
+
 def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str, Any], make_study: Make) -> None:
     study = make_study(study_data)
     made = rows(study, TRUTH)
