@@ -23,12 +23,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metaformer_nlp.core.registry import nearest
 from tasks.digits import CanvasConfig, DigitsOnCanvas
 from tasks.image_classes import read_class_file, readable_names
 from tasks.image_folder import FolderImages, read_folder
 from tasks.image_shards import ShardImages, read_shards
 from tasks.image_table import Columns, read_hub, read_parquet
 from vision.transforms import AugmentConfig, Picture
+
+LOCAL = ("digits", "folder", "parquet", "webdataset")
 
 
 @dataclass(frozen=True)
@@ -94,14 +97,13 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
     sources: tuple[ImageSource, ...]
     columns = Columns(config.image_column, config.label_column)
     class_list = None if config.class_file is None else read_class_file(config.class_file)
-    local = ("digits", "folder", "parquet", "webdataset")
-    if config.revision is not None and config.name in local:
+    if config.revision is not None and config.name in LOCAL:
         raise ValueError(f"data.revision {config.revision}: only data sets of the hub have one, not {config.name}")
     if config.name == "digits":
         if class_list is not None:
             raise ValueError("data.class_file: digits has its own ten classes; set it to null")
         sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
-    elif config.name in local:
+    elif config.name in LOCAL:
         if config.root is None:
             raise ValueError(f"data.name {config.name} needs --data.root, the folder that holds the images")
         root = Path(config.root).expanduser()
@@ -114,6 +116,12 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         else:
             sources = read_parquet(root, columns, config.apply_exif, class_list)
     else:
+        hint = "" if "/" in config.name else nearest(config.name, LOCAL)
+        if hint or config.root is not None:  # a slip, not a data set of the hub, which is asked for long
+            raise ValueError(
+                f"data.name {config.name!r} is none of {', '.join(LOCAL)}.{hint} A data set of the Hugging Face hub "
+                "has no data.root"
+            )
         sources = read_hub(config.name, config.revision, columns, config.apply_exif, class_list)
     limits = config.max_train_samples, config.max_eval_samples
     for source, limit, part in zip(sources, limits, ("train", "eval"), strict=True):

@@ -230,3 +230,10 @@ def test_the_revision_goes_to_the_hub(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_an_unknown_name_says_what_there_is() -> None:
     with pytest.raises(ValueError, match=r"none of digits, folder, parquet"):
         load_sources(DataConfig(name="digts"), 8)
+
+
+@pytest.mark.parametrize("options", [{"name": "fodler"}, {"name": "wds", "root": "."}])
+def test_a_slip_in_the_name_does_not_ask_the_hub(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.image_data.read_hub", lambda *_: pytest.fail("asked the hub"))
+    with pytest.raises(ValueError, match="is none of digits, folder, parquet, webdataset"):
+        load_sources(DataConfig(**options), 32)
