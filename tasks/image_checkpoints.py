@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from vision import VARIANTS, ImageClassifier, Preprocessing, load_model
+from vision.loading import common_name
 from vision.transforms import EvalTransform
 
 
@@ -90,7 +91,7 @@ def _places(names: Sequence[str]) -> dict[str, set[int]]:
     places: dict[str, set[int]] = {}
     for index, name in enumerate(names):
         if name != f"LABEL_{index}":
-            for key in (name, re.sub(r" \(n\d{8}\)$", "", name)):
+            for key in (name, common_name(name)):
                 places.setdefault(key, set()).add(index)
     return places
 

@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from timm.data import Mixup
+from timm.data.mixup import mixup_target
+from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from vision.transforms import global_generators
@@ -58,11 +61,7 @@ class Mixing:
     ) -> None:
         """``label_smoothing``: share of the target that is spread evenly over all classes, before mixing;
         ``random_erasing``: probability of erasing a rectangle of an image, after it."""
-        from timm.data import Mixup  # here: it costs seconds that runs without mixing should not pay
-        from timm.data.mixup import mixup_target
-        from timm.data.random_erasing import RandomErasing
-
-        self.num_classes, self.label_smoothing, self._target = num_classes, label_smoothing, mixup_target
+        self.num_classes, self.label_smoothing = num_classes, label_smoothing
         self._mixup: Any = Mixup(
             mixup_alpha=config.mixup_alpha,
             cutmix_alpha=config.cutmix_alpha,
@@ -93,4 +92,4 @@ class Mixing:
             for image, draw in zip(pixels, draws, strict=True):
                 with global_generators(draw):
                     self._erase(image)
-        return pixels, self._target(labels, self.num_classes, coefficient, self.label_smoothing)
+        return pixels, mixup_target(labels, self.num_classes, coefficient, self.label_smoothing)

@@ -102,12 +102,17 @@ def load_model(
         ) from error
 
 
+def common_name(name: str) -> str:
+    """A class's name without the synset that tells ImageNet's two cranes apart: "crane (n02012849)" is "crane"."""
+    return re.sub(r" \(n\d{8}\)$", "", name)
+
+
 def _other_classes(stored: Mapping[Any, str] | None, given: Mapping[Any, str] | None) -> bool:
     """Whether both name as many classes, and differently.
 
     LABEL_0, LABEL_1, ... are no names; and a thousand without one in common are ImageNet's synsets beside their names.
     """
-    before, now = ([re.sub(r" \(n\d{8}\)$", "", str(name)) for name in (x or {}).values()] for x in (stored, given))
+    before, now = ([common_name(str(name)) for name in (x or {}).values()] for x in (stored, given))
     if len(before) != len(now) or before == [f"LABEL_{index}" for index in range(len(before))]:
         return False  # another number gets a new head anyway
     return before != now and not (len(before) == 1000 and set(before).isdisjoint(now))
@@ -266,4 +271,4 @@ def _in_timms_words(weights: StateDict, model: nn.Module) -> StateDict:
         ) from error
 
 
-__all__ = ["load_model"]
+__all__ = ["common_name", "load_model"]

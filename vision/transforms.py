@@ -21,6 +21,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 from PIL import Image
+from timm.data import auto_augment, create_transform
 
 from vision.processing import IMAGENET_MEAN, IMAGENET_STD
 
@@ -139,8 +140,6 @@ class ImageNetTransform:
     def __init__(
         self, size: int, config: AugmentConfig, mean: Statistics = IMAGENET_MEAN, std: Statistics = IMAGENET_STD
     ) -> None:
-        from timm.data import auto_augment, create_transform  # here: it costs seconds that small runs should not pay
-
         try:
             with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):
                 parts: tuple[Any, ...] = create_transform(
