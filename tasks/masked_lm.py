@@ -197,7 +197,8 @@ class MaskedLM:
                 f"model.checkpoint={self.config.model.checkpoint} is a {type(model).__name__}, which cannot tell the "
                 "documents of a packed row apart; give the folder of a metaformer_text model"
             )
-        macs = encoder_macs(model, self.config.data.max_length)
+        length = self.config.data.max_length
+        macs = encoder_macs(model, length, predictions=round(self.config.masking.rate * length))
         self.macs = functools.partial(int, macs or 0)
         return MaskedPositions(model).train()
 

@@ -211,11 +211,17 @@ def _check_folder(folder: str, option: str) -> None:
         raise ValueError(f"{option}={folder} is not a folder (looked in {Path.cwd()})")
 
 
-def encoder_macs(model: nn.Module, length: int) -> int | None:
-    """Multiply-accumulates of ``length`` tokens: the blocks and, once, a classifier; None for other encoders."""
+def encoder_macs(model: nn.Module, length: int, predictions: int = 1) -> int | None:
+    """Multiply-accumulates of a row of ``length`` tokens: the blocks, and the head at ``predictions`` places.
+
+    A classifier is asked once a row; a masked language model for each masked token: ``round(rate * length)`` of them,
+    as many as its training asks for. What torch's FlopCounterMode counts, and Fourier transforms, which it does not;
+    None for encoders without MetaFormer blocks.
+    """
     blocks = [module for module in model.modules() if isinstance(module, MetaFormerBlock)]
     if not blocks:
         return None
-    classifier = getattr(model, "classifier", None)
-    head = linear_macs(classifier, 1) if isinstance(classifier, nn.Linear) else 0
-    return sum(block_macs(block, (length,)) for block in blocks) + head
+    inside = {id(module) for block in blocks for module in block.modules()}
+    heads = [module for module in model.modules() if isinstance(module, nn.Linear) and id(module) not in inside]
+    head = sum(linear_macs(linear, 1) for linear in heads)
+    return sum(block_macs(block, (length,)) for block in blocks) + predictions * head
