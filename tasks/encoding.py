@@ -1,4 +1,4 @@
-"""Rows of text as token ids: encoded once, cut to length, kept as flat arrays, padded a batch at a time.
+"""Rows of text as token ids: encoded once, cut to length, kept as flat arrays, padded or packed a batch at a time.
 
 Shapes: B rows of a batch, L tokens of its longest row, rounded up to a multiple of 8.
 """
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from metaformer_nlp.text.packing import pack
 from metaformer_nlp.text.tokenizer import train_tokenizer
 from tasks.cache import build_once, cache_folder, fingerprint_texts, short_hash
 from tasks.text_model import load_tokenizer
 
-__all__ = ["EncodedTexts", "encode_texts", "pad_rows", "tokenizer_key", "trained_tokenizer"]
+__all__ = ["EncodedTexts", "encode_texts", "pack_rows", "pad_rows", "tokenizer_key", "trained_tokenizer"]
 
 _PAD_MULTIPLE = 8  # what tensor cores like; and fewer different shapes
 
@@ -107,18 +108,42 @@ def _fit(lengths: list[int], room: int) -> list[int]:
 
 
 def pad_rows(rows: Sequence[tuple[NDArray[np.int32], int]], pad_token_id: int, max_length: int) -> dict[str, Tensor]:
-    """``input_ids``, ``attention_mask`` and ``token_type_ids`` (B, L), padded on the right."""
-    longest = max(len(ids) for ids, _ in rows)
+    """``input_ids``, ``attention_mask`` and ``token_type_ids`` (B, L), one row each, padded on the right."""
+    batch = _lay_out(rows, [[number] for number in range(len(rows))], pad_token_id, max_length)
+    return {
+        "input_ids": batch["input_ids"],
+        "attention_mask": (batch["segment_ids"] > 0).long(),
+        "token_type_ids": batch["token_type_ids"],
+    }
+
+
+def pack_rows(rows: Sequence[tuple[NDArray[np.int32], int]], pad_token_id: int, max_length: int) -> dict[str, Tensor]:
+    """``input_ids``, ``segment_ids`` and ``token_type_ids`` (B, L), ``rows`` sharing those of ``max_length`` slots.
+
+    Row d of ``rows`` is segment d + 1 of the batch; see :mod:`metaformer_nlp.text.packing`.
+    """
+    return _lay_out(rows, pack([len(ids) for ids, _ in rows], max_length), pad_token_id, max_length)
+
+
+def _lay_out(
+    rows: Sequence[tuple[NDArray[np.int32], int]], packed: Sequence[Sequence[int]], pad_token_id: int, max_length: int
+) -> dict[str, Tensor]:
+    longest = max(sum(len(rows[number][0]) for number in numbers) for numbers in packed)
     length = min(-(-longest // _PAD_MULTIPLE) * _PAD_MULTIPLE, max_length)
-    input_ids = np.full((len(rows), length), pad_token_id, np.int64)
-    mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
-    for i, (ids, second) in enumerate(rows):
-        input_ids[i, : len(ids)] = ids
-        mask[i, : len(ids)] = 1
-        types[i, second : len(ids)] = 1
+    input_ids = np.full((len(packed), length), pad_token_id, np.int64)
+    segments, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
+    for i, numbers in enumerate(packed):
+        start = 0
+        for number in numbers:
+            ids, second = rows[number]
+            end = start + len(ids)
+            input_ids[i, start:end] = ids
+            segments[i, start:end] = number + 1
+            types[i, start + second : end] = 1
+            start = end
     return {
         "input_ids": torch.from_numpy(input_ids),
-        "attention_mask": torch.from_numpy(mask),
+        "segment_ids": torch.from_numpy(segments),
         "token_type_ids": torch.from_numpy(types),
     }
 

@@ -3,7 +3,10 @@
 One call may name several tasks. Each is a run of its own in ``<folder>/<task>/``; the folder itself gets a
 ``result.json`` with every task's metrics, what a constant answer scores, and the averages.
 
-Shapes: B rows, L tokens of the longest row of the batch, K classes (1 for a score).
+The short texts of a batch share rows of ``data.max_length`` slots (:mod:`metaformer_nlp.text.packing`), so that padding
+costs nothing. Other encoders than ours cannot tell texts in a row apart: they get a row a text, padded to the longest.
+
+Shapes: D examples of a batch in B rows of L slots, K classes (1 for a score).
 """
 
 from __future__ import annotations
@@ -28,9 +31,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceClassification
+from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cache import fingerprint_texts
 from tasks.cli import to_dict
-from tasks.encoding import EncodedTexts, encode_texts, pad_rows, tokenizer_key, trained_tokenizer
+from tasks.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key, trained_tokenizer
 from tasks.english import english_documents
 from tasks.glue import GLUE, SUITE, Example, GlueTask, available_tasks, read_split, task_named
 from tasks.metrics import compute, constant_scores
@@ -87,13 +92,12 @@ class Row:
 
 
 class Rows:
-    """A split as the engine's map-style data; a sample is a list of rows that stand together."""
+    """A split as the engine's map-style data, from short to long if asked; a sample is rows that stand together."""
 
     def __init__(
         self, encoded: EncodedTexts, labels: NDArray[np.float64], rows_per_sample: int = 1, by_length: bool = False
     ) -> None:
         self.encoded, self.labels, self.rows_per_sample = encoded, labels, rows_per_sample
-        # Evaluation goes from short to long, so that a batch needs little padding; an order that is the data's own.
         self.order = np.argsort(encoded.lengths, kind="stable") if by_length else np.arange(len(encoded))
 
     def __len__(self) -> int:
@@ -127,10 +131,6 @@ class GlueFinetuning:
         self._texts = {
             split: fingerprint_texts("\0".join(row.texts) for row in rows) for split, rows in examples.items()
         }
-        self.train_data: Dataset = Rows(self._encoded["train"], self._labels["train"], task.rows_per_sample)
-        self.eval_data: Mapping[str, Dataset] = {
-            split: Rows(self._encoded[split], self._labels[split], by_length=True) for split in task.evaluation
-        }
         names = dict(enumerate(task.labels)) if task.labels else {0: "score"}
         self.model_config = config.model.build_config(
             tokenizer,
@@ -140,12 +140,20 @@ class GlueFinetuning:
             problem_type="regression" if task.is_regression else "single_label_classification",
             finetuning_task=task.name,
         )
+        self.packs = isinstance(self.model_config, MetaFormerTextConfig)
+        self.train_data: Dataset = Rows(self._encoded["train"], self._labels["train"], task.rows_per_sample)
+        # Texts of unlike length fill a row best, texts of like length need the least padding.
+        self.eval_data: Mapping[str, Dataset] = {
+            split: Rows(self._encoded[split], self._labels[split], by_length=not self.packs)
+            for split in task.evaluation
+        }
 
     def collate(self, samples: list[list[Row]]) -> dict[str, Tensor]:
-        """``input_ids``, ``attention_mask``, ``token_type_ids`` (B, L), ``labels`` and ``rows`` (B,)."""
+        """The model's inputs (B, L): packed, with ``segment_ids``, or padded; ``labels`` and ``rows`` (D,)."""
         rows = [row for sample in samples for row in sample]
         assert self.tokenizer.pad_token_id is not None
-        batch = pad_rows(
+        lay_out = pack_rows if self.packs else pad_rows
+        batch = lay_out(
             [(row.ids, row.second) for row in rows], self.tokenizer.pad_token_id, self.config.data.max_length
         )
         labels = torch.tensor([row.label for row in rows], dtype=torch.float32)
@@ -159,7 +167,7 @@ class GlueFinetuning:
         macs = encoder_macs(model, self.config.data.max_length)
         if macs is not None:
             self.macs = functools.partial(int, macs)
-        return model
+        return PackedClassifier(model) if isinstance(model, MetaFormerTextForSequenceClassification) else model
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the rows' cross entropies, or of their squared errors, and the number of rows."""
@@ -189,6 +197,7 @@ class GlueFinetuning:
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its tokenizer, as the Auto classes and ``pipeline`` read them."""
+        model = model.model if isinstance(model, PackedClassifier) else model
         assert isinstance(model, PreTrainedModel)
         save_text_model(model, self.tokenizer, folder)
 
@@ -205,10 +214,13 @@ class GlueFinetuning:
         return {split: {"rows": len(part), "cut": part.truncated} for split, part in self._encoded.items()}
 
     def _logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """(B, K) float32."""
-        inputs = {key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}
-        logits: Tensor = model(**inputs).logits.float()
-        return logits
+        """(D, K) float32."""
+        logits: Tensor
+        if self.packs:
+            logits = model(batch["input_ids"], batch["token_type_ids"], batch["segment_ids"], len(batch["labels"]))
+        else:
+            logits = model(**{key: batch[key] for key in ("input_ids", "attention_mask", "token_type_ids")}).logits
+        return logits.float()
 
     def _sum_of_losses(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.task.is_regression:

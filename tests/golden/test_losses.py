@@ -19,7 +19,7 @@ from tasks.cli import from_dict
 RUN = {"run.batch_size": 16, "run.log_every": 5, "schedule.steps": 20, "optim.lr": 3e-3}
 GOLDEN: dict[str, list[float]] = {
     "images": [2.37241, 2.34932, 2.35409, 2.35366],
-    "text": [0.64664, 0.63632, 0.62042, 0.60255],
+    "text": [0.65095, 0.63285, 0.6176, 0.60263],
 }
 
 

@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import tasks.glue_finetuning as glue_finetuning
 import tasks.masked_lm as masked_lm
 from metaformer_nlp.engine import EXIT_CODE
+from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cli import from_dict
 from tasks.masked_lm import MaskedLM
 
@@ -127,6 +128,34 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path: Path, root: Path
         summaries.append(task.summarize("validation", results))
     for summary in summaries[1:]:
         assert summary == pytest.approx(summaries[0], abs=1e-6)
+
+
+def test_packed_batches_have_the_loss_of_padded_ones(tmp_path: Path, root: Path) -> None:
+    """What collate makes of real rows, pairs and scores included, against a row a text."""
+    for name, mixer in (("SST-2", "attention"), ("STS-B", {"name": "pooling", "pool_size": [3, 7, "global"]})):
+        model_options = {**TINY["model"], "token_mixer": mixer, "hidden_dropout_prob": 0.0, "initializer_range": 0.3}
+        data = {**TINY["data"], "tasks": [name], "root": str(root)}
+        config = glue_config(tmp_path, data=data, model=model_options)
+        task = glue_finetuning.GlueFinetuning(
+            config, glue_finetuning.task_named(name), glue_finetuning._tokenizer(config, [name])
+        )
+        samples = [task.train_data.sample(i, None) for i in (5, 30, 2, 17, 11, 8, 39, 0)]
+        model = task.build_model()
+        assert isinstance(model, PackedClassifier)
+        packed = task.collate(samples)
+        assert packed["input_ids"].shape[0] < len(samples)
+        assert packed["input_ids"].shape[1] <= 32
+        loss, count = task.loss(model, packed)
+        task.packs = False
+        padded = task.collate(samples)
+        assert padded["input_ids"].shape[0] == len(samples)
+        expected, number = task.loss(model.model, padded)
+        assert count == number == len(samples)
+        assert torch.allclose(loss / count, expected / number, atol=1e-5)
+        names = [key for key, _ in model.model.named_parameters()]
+        gradients = [torch.autograd.grad(value, list(model.parameters())) for value in (loss, expected)]
+        for key, a, b in zip(names, *gradients, strict=True):
+            assert torch.allclose(a, b, atol=1e-5 * max(1.0, float(b.abs().max()))), key
 
 
 def test_twins_are_drawn_together(tmp_path: Path) -> None:
