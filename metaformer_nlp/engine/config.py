@@ -62,16 +62,25 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long to train, and the learning rate at each optimizer step. Give exactly one of `epochs` and `steps`."""
+    """How long to train, and the learning rate at each optimizer step. Give exactly one of `epochs`, `steps`, `tokens`
+    and `minutes`.
+    """
 
     epochs: float | None = None
     """Passes over the training data; may be a fraction. The last step is rounded up to a whole batch."""
     steps: int | None = None
     """Optimizer steps. 0 evaluates and saves the model as built."""
+    tokens: float | None = None
+    """Tokens to train on, padding not counted: as many steps as hold so many on average. For tasks on text."""
+    minutes: float | None = None
+    """Minutes of training: reading, computing and compiling in optimizer steps, over all starts of the run; evaluation
+    and checkpoints come on top. The learning rate follows the share of the time that is used (arXiv 2212.14034). What
+    is reached depends on the machine: two such runs are not bitwise equal, nor is one that was interrupted.
+    """
     warmup_steps: int = 0
     """Optimizer steps over which the learning rate rises linearly to its peak."""
     warmup_fraction: float = 0.0
-    """The same as a share of the steps before the cooldown; give one of the three."""
+    """The same as a share of the steps before the cooldown, or of `minutes`; give one of the three."""
     warmup_epochs: float = 0.0
     """The same in passes over the training data; give one of the three."""
     warmup_start_lr: float | None = None
@@ -92,11 +101,15 @@ class ScheduleConfig:
     """Whether the learning rate changes at each optimizer step, or at the beginning of each epoch only (timm)."""
 
     def __post_init__(self) -> None:
+        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "tokens", "minutes")}
+        given = {name: value for name, value in lengths.items() if value is not None}
         _require(
-            (self.epochs is None) != (self.steps is None),
-            f"schedule.epochs is {self.epochs} and schedule.steps is {self.steps}; give exactly one of the two",
+            len(given) == 1,
+            f"the run's length: {', '.join(f'schedule.{name} is {value}' for name, value in lengths.items())}; give "
+            "exactly one of the four (null takes one of a recipe away)",
         )
-        _require(self.epochs is None or self.epochs > 0, f"schedule.epochs is {self.epochs}; it must be > 0")
+        for name, value in given.items():
+            _require(value > 0 or name == "steps", f"schedule.{name} is {value}; it must be > 0")
         _require(self.steps is None or self.steps >= 0, f"schedule.steps is {self.steps}; it must be >= 0")
         _require(self.warmup_steps >= 0, f"schedule.warmup_steps is {self.warmup_steps}; it must be >= 0")
         _require(
@@ -114,6 +127,11 @@ class ScheduleConfig:
             self.epochs is None or self.warmup_epochs <= self.epochs,
             f"schedule.warmup_epochs is {self.warmup_epochs} and schedule.epochs {self.epochs}: the learning rate "
             "would never reach its peak; a shorter run needs a shorter warmup too: set schedule.warmup_epochs",
+        )
+        _require(
+            self.minutes is None or not (self.warmup_steps or self.warmup_epochs or self.update_every == "epoch"),
+            "schedule.minutes counts time, not steps or epochs: give the warmup as schedule.warmup_fraction, and leave "
+            "schedule.update_every at step",
         )
         _require(
             self.warmup_start_lr is None or self.warmup_start_lr >= 0,

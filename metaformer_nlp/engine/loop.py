@@ -58,10 +58,10 @@ def run_training(
 
 def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
     """From where the run stands to its last step, evaluated and saved."""
-    progress, config, total = work.progress, work.config, work.total
+    progress, config, budget = work.progress, work.config, work.budget
 
     def due(every: int | None) -> bool:
-        return progress.step == total or bool(every and progress.step and progress.step % every == 0)
+        return budget.done(progress) or bool(every and progress.step and progress.step % every == 0)
 
     stopping = False
     with work.bar() as bar:
@@ -74,12 +74,12 @@ def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
             if stopping:
                 work.say(f"stopped and saved at step {progress.step}; the same command goes on from there")
                 raise SystemExit(EXIT_CODE)
-            if progress.step == total:
+            if budget.done(progress):
                 return
-            rate = work.rate()
+            rate = budget.rate(progress)
             done = work.update(rate, batches, stop)
             if due(config.log_every):
                 work.log_window(rate, done.gradient_norm)
                 bar.set_postfix_str(f"loss {progress.train_loss:.4g}", refresh=False)
             stopping = done.stop
-            bar.update()
+            budget.advance(bar, progress)

@@ -83,6 +83,8 @@ class Progress:
     """Its metric."""
     seconds: float = 0.0
     """Working time over all starts of the run."""
+    train_seconds: float = 0.0
+    """The part of it that was spent in optimizer steps, the same on every process."""
     log_bytes: int = 0
     """Length of metrics.jsonl."""
 
@@ -209,8 +211,8 @@ class RunFolder:
 
         Every line has "step". Training lines have "loss" (mean over all samples since the previous training line),
         "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>". All of these are reproduced exactly by
-        a resumed run; "seconds" (since the previous training line, or of the evaluation) and "samples_per_second" are
-        clock times, and are not.
+        a resumed run, but for one with a budget of minutes; "seconds" (since the previous training line, or of the
+        evaluation), "samples_per_second" and "tokens_per_second" are clock times, and are not.
         """
         try:
             with self._metrics.open("a", encoding="utf-8") as file:

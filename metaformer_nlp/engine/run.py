@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.average import WeightAverage
+from metaformer_nlp.engine.budget import Budget
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.optimizer import build_optimizer
@@ -24,7 +25,6 @@ from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, 
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
 from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
 from metaformer_nlp.engine.scaling import scale
-from metaformer_nlp.engine.schedule import learning_rate, total_steps
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
@@ -57,12 +57,14 @@ class Run:
     ) -> None:  # fmt: skip
         """Build model and optimizer; the weights are a function of the seed."""
         self.task, self.accelerator, self.folder, self.config = task, accelerator, folder, run
-        self.schedule = schedule
         _check_keep_best(run.keep_best, task)
         self.scaling = scale(run, optim, len(task.train_data), accelerator.num_processes)
         self.layout = self.scaling.layout
-        self.total = total_steps(schedule, len(task.train_data), self.layout.batch_size)
-        """Optimizer steps of the whole run."""
+        tokens_per_sample = getattr(task, "tokens_per_sample", None)
+        self.tokens_per_step = self.layout.batch_size * tokens_per_sample() if callable(tokens_per_sample) else None
+        self.budget = Budget(
+            schedule, self.scaling.lr, len(task.train_data), self.layout.batch_size, self.tokens_per_step
+        )
         fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
         self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
         self.samples = MicroBatches(
@@ -88,7 +90,7 @@ class Run:
         self.progress = Progress()
         self._started = time.monotonic()
         self._saved = self._logged = 0
-        self._window_seconds = 0.0
+        self._window_seconds = self._own_seconds = 0.0
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is any, and begin to record."""
@@ -105,11 +107,12 @@ class Run:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
             self._saved = self._logged = self.progress.step
+            self._own_seconds = self.progress.train_seconds
         cut, progress = self.layout, self.progress
         description = (
             f"{describe(self.accelerator)} | global batch {cut.batch_size} = {cut.micro_batch_size} samples x "
             f"{cut.accumulation} accumulated x {cut.world_size} processes | "
-            f"from step {progress.step} to {self.total} | {self.folder.path}"
+            f"{self.budget.describe(progress)} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
         on_first(self.accelerator, self._summarize)
@@ -120,7 +123,7 @@ class Run:
 
     def batches(self) -> Generator[Batch, None, None]:
         """This process's micro-batches from here to the end of the run."""
-        keys = self.samples.between(self.progress.position, self.total * self.layout.batch_size)
+        keys = self.samples.between(self.progress.position, self.budget.last_position())
         data = KeyedSamples(self.task.train_data, self.config.seed)
         return read_batches(data, keys, self.task.collate, self.accelerator, *self.readers)
 
@@ -128,18 +131,17 @@ class Run:
         """A progress bar on the first process; none where there is no terminal."""
         # disable=None: tqdm itself looks whether its stream is a terminal.
         disable = None if self.accelerator.is_main_process else True
-        return tqdm(total=self.total, initial=self.progress.step, unit="step", disable=disable, dynamic_ncols=True)
-
-    def rate(self) -> float:
-        """The learning rate of the next step."""
-        layout, samples = self.layout, self.samples
-        return learning_rate(self.progress.step, self.scaling.lr, self.schedule, samples.num_samples, layout.batch_size)
+        return self.budget.bar(self.progress, disable)
 
     def update(self, rate: float, batches: Iterator[Batch], stop: StopRequest) -> StepResult:
         """One optimizer step."""
         began, progress = time.monotonic(), self.progress
+
+        def clock() -> float:
+            return self._own_seconds + time.monotonic() - began
+
         try:
-            done = self.step(progress.step, progress.position, rate, batches, stop)
+            done = self.step(progress.step, progress.position, rate, batches, stop, clock)
         except NonFiniteLossError as error:
             report = error.report
             on_first(self.accelerator, lambda: self.folder.report_failure(report))
@@ -151,13 +153,17 @@ class Run:
         progress.window_loss += done.loss_sum
         progress.window_count += done.count
         progress.skipped_updates += done.skipped
-        self._window_seconds += time.monotonic() - began
+        progress.train_seconds = done.seconds
+        spent = time.monotonic() - began
+        self._window_seconds += spent
+        self._own_seconds += spent
         return done
 
     def log_window(self, rate: float, gradient_norm: float) -> None:
         """A training line about the steps since the last one."""
         progress, seconds = self.progress, self._window_seconds
         progress.train_loss = progress.window_loss / max(progress.window_count, 1.0)
+        steps_per_second = (progress.step - self._logged) / max(seconds, 1e-9)
         self._log(
             {
                 "loss": progress.train_loss,
@@ -165,7 +171,8 @@ class Run:
                 "gradient_norm": gradient_norm,
                 "epoch": progress.position / self.samples.num_samples,
                 "seconds": seconds,
-                "samples_per_second": (progress.step - self._logged) * self.layout.batch_size / max(seconds, 1e-9),
+                "samples_per_second": steps_per_second * self.layout.batch_size,
+                **({"tokens_per_second": steps_per_second * self.tokens_per_step} if self.tokens_per_step else {}),
             }
         )
         progress.window_loss = progress.window_count = 0.0
@@ -224,6 +231,7 @@ class Run:
         """Save the models and the result; the result, the same on all processes."""
         progress = self.progress
         macs, name = getattr(self.task, "macs", None), self.config.keep_best
+        tokens = None if self.tokens_per_step is None else round(progress.step * self.tokens_per_step)
         result: dict[str, Any] = {
             "metrics": progress.metrics,
             **({"best": {"step": progress.best_step, name: progress.best_value}} if name else {}),
@@ -233,12 +241,15 @@ class Run:
                 "samples": progress.position,
                 "epochs": progress.position / self.samples.num_samples,
                 "skipped_updates": progress.skipped_updates,
+                **({} if tokens is None else {"tokens": tokens}),
             },
             "batch_size": self.layout.batch_size,
             "lr": self.scaling.lr,
             "parameters": self.parameters,
             **({"macs": macs()} if callable(macs) else {}),
             "seconds": self._seconds(),
+            "train_seconds": progress.train_seconds,
+            **({} if tokens is None else {"tokens_per_second": tokens / max(progress.train_seconds, 1e-9)}),
             "world_size": self.layout.world_size,
         }
         weights = {"model": checkpoint.take_model(self.model, self.average)}

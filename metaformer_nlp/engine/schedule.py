@@ -1,8 +1,24 @@
 """The length of a run and its learning rate, both pure functions: nothing to save, nothing that counts processes."""
 
 import math
+from dataclasses import replace
 
 from metaformer_nlp.engine.config import ScheduleConfig
+
+
+def in_steps(schedule: ScheduleConfig, tokens_per_step: float | None) -> ScheduleConfig:
+    """The schedule with `tokens`, if it has any, turned into steps.
+
+    ValueError if it has and the task does not know what a step holds.
+    """
+    if schedule.tokens is None:
+        return schedule
+    if not tokens_per_step:
+        raise ValueError(
+            f"schedule.tokens is {schedule.tokens:g}, but the samples of this task are not counted in tokens; give "
+            "schedule.epochs, schedule.steps or schedule.minutes"
+        )
+    return replace(schedule, tokens=None, steps=math.ceil(schedule.tokens / tokens_per_step))
 
 
 def total_steps(schedule: ScheduleConfig, num_samples: int, batch_size: int) -> int:
@@ -24,22 +40,32 @@ def learning_rate(step: int, peak: float, schedule: ScheduleConfig, num_samples:
     for an epoch of num_samples / batch_size steps.
     """
     epoch = num_samples / batch_size  # in steps
-    now, length, warmup = step, float(schedule.steps or 0), 0.0
+    now, length = step, float(schedule.steps or 0)
     if schedule.update_every == "step":  # time is counted in steps
         length = length if schedule.epochs is None else _steps(schedule.epochs, num_samples, batch_size)
         warmup = schedule.warmup_steps or round(schedule.warmup_fraction * length + schedule.warmup_epochs * epoch)
     else:  # in epochs; a step belongs to the one that its first sample lies in
         now, length = step * batch_size // num_samples, schedule.epochs or length / epoch
         warmup = schedule.warmup_steps / epoch + schedule.warmup_fraction * length + schedule.warmup_epochs
+    return _rate(now, length, warmup, 1, peak, schedule)
+
+
+def learning_rate_by_time(share: float, peak: float, schedule: ScheduleConfig) -> float:
+    """The learning rate where the `share` (0 to 1) of a run's `minutes` is used."""
+    return _rate(share, 1.0, schedule.warmup_fraction, 0, peak, schedule)
+
+
+def _rate(now: float, length: float, warmup: float, unit: int, peak: float, schedule: ScheduleConfig) -> float:
+    """`now` lies in 0 ... `length`; `unit` is the length of what is counted, 0 for time."""
     if now < warmup:
         if schedule.warmup_start_lr is None:
-            return peak * (now + 1) / max(warmup, now + 1)
+            return peak * (now + unit) / max(warmup, now + unit)
         return schedule.warmup_start_lr + (peak - schedule.warmup_start_lr) * now / warmup
     if schedule.kind == "constant":
         return peak
     if now >= length:
         return schedule.min_lr
     start = warmup if schedule.decay_from == "warmup_end" else 0
-    progress = (now - start) / max(1, length - start)
+    progress = (now - start) / max(unit, length - start)
     share = 1 - progress if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
     return schedule.min_lr + (peak - schedule.min_lr) * share

@@ -33,6 +33,8 @@ class StepResult:
     gradient_norm: float
     stop: bool
     """Some process was asked to stop."""
+    seconds: float
+    """What the processes' clocks say on average, so that all go by one time."""
     skipped: bool
     """The update was left out since fp16 gradients overflowed; the loss scale has been lowered."""
 
@@ -49,8 +51,9 @@ class TrainingStep:
     max_norm: float | None
 
     def __call__(
-        self, step: int, position: int, rate: float, batches: Iterator[Batch], stop: Callable[[], bool]
-    ) -> StepResult:
+        self, step: int, position: int, rate: float, batches: Iterator[Batch],
+        stop: Callable[[], bool], clock: Callable[[], float],
+    ) -> StepResult:  # fmt: skip
         """Step number `step` with learning rate `rate`, on the global batch that begins at `position`, whose
         micro-batches come next in `batches`.
 
@@ -70,7 +73,8 @@ class TrainingStep:
                 loss, count = self._accumulate(batch)
             sums.append(loss)
             counts.append(count)
-        loss_sum, total_count, asked = reduce_sums(self.accelerator, sums, counts, [torch.tensor(float(stop()))])
+        own = [[torch.tensor(value, dtype=torch.float64)] for value in (float(stop()), clock())]
+        loss_sum, total_count, asked, clocks = reduce_sums(self.accelerator, sums, counts, *own)
         # Undo the constant of `_accumulate` and the averaging over processes, and divide by the true count.
         factor = layout.world_size * layout.batch_size / max(total_count, 1.0)
         torch._foreach_mul_(
@@ -84,7 +88,7 @@ class TrainingStep:
         set_learning_rate(self.optimizer, rate)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return StepResult(loss_sum, total_count, gradient_norm, asked > 0, overflow)
+        return StepResult(loss_sum, total_count, gradient_norm, asked > 0, clocks / layout.world_size, overflow)
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:
         loss, count = self.task.loss(self.model, batch)

@@ -36,7 +36,9 @@ class Dataset(Protocol):
 class Task(Protocol):
     """One experiment.
 
-    Four methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    Five methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    `tokens_per_sample() -> float`, the mean number of tokens in a training sample without padding, lets schedule.tokens
+    be used and tokens be reported.
     `metric_names() -> list[str]`, the metrics of a split, lets run.keep_best be checked before the training.
     `layer_depths(model) -> dict[str, int]` numbers the layers for optim.layer_decay: the depth of each parameter by
     its name, from 0 (stem) to the largest (head). `not_decayed(model) -> set[str]` names parameters that

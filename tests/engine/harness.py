@@ -20,7 +20,7 @@ from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.step import TrainingStep
 from tests.engine import toy
 
-CLOCK = ("seconds", "samples_per_second")
+CLOCK = ("seconds", "train_seconds", "samples_per_second", "tokens_per_second")
 EVERYTHING = {
     "name": "lamb",
     "layer_decay": 0.8,
@@ -197,7 +197,7 @@ def contents(folder: Path) -> dict[str, Any]:
     last = checkpoint.checkpoint_folders(folder / "checkpoints")[0]
     result = json.loads((folder / "result.json").read_text())
     state = json.loads((last / "state.json").read_text())
-    for changing in ("seconds", "log_bytes", "evaluated", "metrics", "best_step", "best_value"):
+    for changing in ("seconds", "train_seconds", "log_bytes", "evaluated", "metrics", "best_step", "best_value"):
         # A stop may come before the last evaluation.
         state["progress"].pop(changing)
     state["identity"]["run"].pop("folder")

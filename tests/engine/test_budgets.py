@@ -1,0 +1,138 @@
+"""Runs whose length is a number of tokens or of minutes."""
+
+import json
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.engine import ScheduleConfig
+from metaformer_nlp.engine.budget import Budget
+from metaformer_nlp.engine.record import Progress
+from metaformer_nlp.engine.schedule import learning_rate, learning_rate_by_time
+from metaformer_nlp.engine.step import TrainingStep
+from tests.engine import toy
+from tests.engine.harness import at_step, contents, die, launch, send, train_alone
+
+TOKENS: dict[str, Any] = {"tokens": 100.0, "save_every": 2, "dropout": 0.0}
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.ToyTask, "tokens_per_sample", lambda self: 1.25, raising=False)
+
+
+@pytest.mark.usefixtures("counted")
+def test_tokens_become_steps(tmp_path: Path) -> None:
+    result = toy.train(tmp_path / "tokens", **TOKENS)
+    assert result["train"]["steps"] == 7  # 12 samples a step have 15 tokens
+    assert result["train"]["tokens"] == 105
+    assert result["tokens_per_second"] == pytest.approx(105 / result["train_seconds"])
+    assert 0 < result["train_seconds"] < result["seconds"]
+    toy.train(tmp_path / "steps", **{**TOKENS, "tokens": None, "steps": 7})
+    first, second = (contents(tmp_path / name) for name in ("tokens", "steps"))
+    assert (first["model"], first["metrics"]) == (second["model"], second["metrics"])
+    line = json.loads((tmp_path / "tokens" / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["tokens_per_second"] == pytest.approx(1.25 * line["samples_per_second"])
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_token_budget_survives_kills(tmp_path: Path) -> None:
+    train_alone(tmp_path / "whole", **TOKENS)
+    for step in (1, 5):
+        (outcome,) = launch(tmp_path / "killed", prepare=at_step(step, die), **TOKENS)
+        assert outcome.code == -signal.SIGKILL
+    train_alone(tmp_path / "killed", **TOKENS)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_task_without_tokens_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"schedule.tokens is 100, but .* not counted in tokens; give schedule.epochs"):
+        toy.train(tmp_path, **TOKENS)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        ({"steps": 3, "minutes": 1}, "schedule.minutes is 1; give exactly one of the four"),
+        ({"minutes": 0}, "schedule.minutes is 0; it must be > 0"),
+        ({"tokens": -1}, "schedule.tokens is -1; it must be > 0"),
+        ({"minutes": 1, "warmup_steps": 3}, "schedule.warmup_fraction"),
+        ({"minutes": 1, "update_every": "epoch"}, "schedule.update_every"),
+        ({"minutes": 1, "cooldown_epochs": 1}, "schedule.cooldown_epochs"),
+    ],
+)
+def test_a_wrong_budget_is_named(options: dict, names: str) -> None:
+    with pytest.raises(ValueError, match=names):
+        ScheduleConfig(**options)
+
+
+@pytest.mark.parametrize("options", [{}, {"kind": "linear", "min_lr": 0.1}, {"warmup_start_lr": 0.01}])
+def test_the_learning_rate_by_time_is_that_of_many_steps(options: dict) -> None:
+    steps = 100_000
+    by_step = ScheduleConfig(steps=steps, warmup_fraction=0.2, **options)
+    by_time = ScheduleConfig(minutes=3, warmup_fraction=0.2, **options)
+    for share in (0.0, 0.1, 0.19999, 0.2, 0.5, 0.99, 0.99999):
+        expected = learning_rate(round(share * steps), 1.0, by_step, 10, 1)
+        assert learning_rate_by_time(share, 1.0, by_time) == pytest.approx(expected, abs=1e-4)
+    assert learning_rate_by_time(1.0, 1.0, by_time) == options.get("min_lr", 0.0)
+
+
+def test_a_run_of_minutes_uses_its_time_and_ends_evaluated(tmp_path: Path) -> None:
+    seconds = 0.9
+    result = toy.train(tmp_path, minutes=seconds / 60, kind="linear", delay=0.005, log_every=1)
+    assert seconds <= result["train_seconds"] < seconds + 0.5
+    assert result["train"]["steps"] >= 3
+    assert "validation/loss" in result["metrics"]
+    training = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rates = [line["lr"] for line in training if "lr" in line]
+    assert rates[0] == 0.01
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.4 * rates[0]
+    again = toy.train(tmp_path, minutes=seconds / 60, kind="linear", delay=0.005, log_every=1)
+    assert again == result
+
+
+def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path) -> None:
+    options = {"minutes": 1.5 / 60, "delay": 0.005}
+    (outcome,) = launch(tmp_path, prepare=at_step(8, send(signal.SIGTERM)), **options)
+    assert outcome.code == 75
+    (state,) = (tmp_path / "checkpoints").glob("*/state.json")
+    used = json.loads(state.read_text())["progress"]["train_seconds"]
+    assert 0.4 < used < 1.5
+    began = time.monotonic()
+    result = toy.train(tmp_path, **options)
+    assert time.monotonic() - began < 1.5 - used + 0.6
+    assert 1.5 <= result["train_seconds"] < 2.0
+    assert result["train"]["steps"] > 9
+
+
+@pytest.mark.distributed
+def test_processes_go_by_one_clock(tmp_path: Path) -> None:
+    def slow(rank: int) -> None:
+        """One process waits for the other, and so would see less time go by before it is asked."""
+        original = TrainingStep.__call__
+
+        def call(self: TrainingStep, *arguments: Any) -> Any:
+            time.sleep(0.02 * rank)
+            return original(self, *arguments)
+
+        TrainingStep.__call__ = call  # type: ignore[method-assign]
+
+    outcomes = launch(tmp_path / "run", world=2, prepare=slow, minutes=0.5 / 60)
+    assert [outcome.code for outcome in outcomes] == [0, 0], outcomes
+    assert outcomes[0].result == outcomes[1].result
+    assert 0.5 <= outcomes[0].result["train_seconds"] < 1.5  # type: ignore[index]
+
+
+def test_bars_reach_their_end() -> None:
+    for options, total in (({"minutes": 2}, 2), ({"steps": 9}, 9)):
+        budget = Budget(ScheduleConfig(**options), 1.0, 10, 1, None)
+        end = Progress(step=9, train_seconds=125.0)
+        bar = budget.bar(Progress(), disable=False)
+        budget.advance(bar, end)
+        assert bar.n == total
+        assert budget.done(end)
+        bar.close()
