@@ -58,13 +58,16 @@ class Documents(NamedTuple):
 
 def documents(segment_ids: Tensor) -> Documents:
     """Sorts the slots of ``segment_ids (B, L)`` by document; O(L log L), so that long rows cost little."""
-    ordered, slots = segment_ids.sort(dim=1, stable=True)
-    starts = torch.ones_like(ordered, dtype=torch.bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    index = torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
-    position = index - torch.where(starts, index, 0).cummax(1).values
-    back = slots.argsort(1)
-    return Documents((starts.cumsum(1) - 1).gather(1, back), position.gather(1, back))
+    index = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+    # Keys that all differ are sorted stably by any sort, also by ONNX's, which has no stable one.
+    slots = (segment_ids.long() * segment_ids.shape[1] + index).sort(1).indices
+    ordered = segment_ids.gather(1, slots)
+    starts = (ordered != ordered.roll(1, 1)) | (index == 0)
+    number = starts.cumsum(1) - 1
+    first = torch.zeros_like(number).scatter_add(1, number, torch.where(starts, index, 0))
+    position = index - first.gather(1, number)
+    blank = torch.zeros_like(number)
+    return Documents(blank.scatter(1, slots, number), blank.scatter(1, slots, position))
 
 
 def positions_in_segment(segment_ids: Tensor) -> Tensor:
@@ -75,9 +78,8 @@ def positions_in_segment(segment_ids: Tensor) -> Tensor:
 def neighbour_masks(segment_ids: Tensor, offsets: Iterable[int]) -> dict[int, Tensor]:
     """For each offset k a mask (B, L, 1) bool: do slots i .. i+k lie in one unbroken run of a document?"""
     length = segment_ids.shape[1]
-    breaks = segment_ids[:, 1:] != segment_ids[:, :-1]
-    runs = torch.cat([torch.zeros_like(segment_ids[:, :1]), breaks.cumsum(1).to(segment_ids.dtype)], dim=1)
     slots = torch.arange(length, device=segment_ids.device)
+    runs = ((segment_ids != segment_ids.roll(1, 1)) & (slots > 0)).cumsum(1)
     masks = {}
     for offset in sorted(set(offsets)):
         inside = (slots + offset >= 0) & (slots + offset < length)
@@ -92,6 +94,8 @@ def neighbour(x: Tensor, offset: int, masks: dict[int, Tensor]) -> Tensor:
 
 def add_neighbour(total: Tensor, x: Tensor, offset: int, masks: dict[int, Tensor]) -> Tensor:
     """``total += neighbour(x, offset, masks)``, in place and in one pass over memory; ``total`` is not ``x``."""
+    if torch.compiler.is_compiling():  # a compiler fuses this, for rows of any length; slices would each need a graph
+        return total + neighbour(x, offset, masks)
     mask, length = masks[offset].to(x.dtype), x.shape[1]
     if abs(offset) < length:
         here = slice(max(0, -offset), length - max(0, offset))
