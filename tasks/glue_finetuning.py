@@ -37,7 +37,8 @@ from tasks.cache import fingerprint_texts
 from tasks.cli import to_dict
 from tasks.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key, trained_tokenizer
 from tasks.english import english_documents
-from tasks.glue import GLUE, SUITE, Example, GlueTask, available_tasks, read_split, task_named
+from tasks.glue import GLUE, SUITE, GlueTask, task_named
+from tasks.glue_files import Example, available_tasks, read_split
 from tasks.metrics import compute, constant_scores
 from tasks.plugins import import_plugins
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tasks.encoding import encode_texts, pad_rows
-from tasks.glue import GLUE, GlueTask, read_split
+from tasks.glue import GLUE, GlueTask
+from tasks.glue_files import find_files, read_split
 
 __all__ = ["FILES", "SubmissionFile", "check_submission", "predict", "write_submission"]
 
@@ -137,7 +138,7 @@ def write_submission(
 def _test_texts(file: SubmissionFile, root: str | None) -> list[tuple[str, ...]] | None:
     """The rows of the test set, or None where the folder has no such file."""
     task = GLUE[file.task]
-    if root is not None and not (Path(root) / task.name / f"{task.test[file.split]}.tsv").is_file():
+    if root is not None and not find_files(task, file.split, Path(root)):
         logger.warning("%s has no %s.tsv of %s", root, task.test[file.split], task.name)
         return None
     return [row.texts for row in read_split(task, file.split, root)]

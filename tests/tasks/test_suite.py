@@ -11,7 +11,8 @@ from collections import Counter
 import pytest
 
 from tasks.english import Document, clean_paragraphs, english_documents, split_sentences
-from tasks.glue import SUITE, read_split
+from tasks.glue import SUITE
+from tasks.glue_files import read_split
 from tasks.suite import FAMILIES, SUITE_TASKS, build_suite, suite_rows
 
 

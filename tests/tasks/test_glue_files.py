@@ -5,18 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from tasks.glue import (
-    GLUE,
-    TASKS,
+from tasks.glue import GLUE, TASKS, task_named
+from tasks.glue_files import (
     Example,
     available_tasks,
     examples_from_rows,
+    find_files,
     read_hub,
+    read_parquet,
     read_split,
     read_tsv,
-    task_named,
 )
 
 
@@ -123,7 +125,7 @@ def test_what_lies_in_a_folder_and_what_is_missing(tmp_path: Path) -> None:
     for name in ("SST-2/train", "SST-2/dev", "QNLI/dev"):
         write(tmp_path / f"{name}.tsv", "")
     assert available_tasks(tmp_path) == (["SST-2"], ["QNLI"])
-    with pytest.raises(ValueError, match=r"train.tsv is missing; QNLI needs it .*the folder has dev.tsv"):
+    with pytest.raises(ValueError, match=r"train.tsv .*is missing; QNLI needs it .*the folder has dev.tsv"):
         read_split(GLUE["QNLI"], "train", str(tmp_path))
     with pytest.raises(ValueError, match="there is no such folder"):
         read_split(GLUE["RTE"], "train", str(tmp_path))
@@ -151,13 +153,75 @@ def test_every_row_of_the_table_fits_together() -> None:
 
 def test_rows_in_the_hubs_form() -> None:
     rows: list[dict[str, Any]] = [{"premise": "a", "hypothesis": "b", "label": 2, "idx": 0}]
-    assert examples_from_rows(rows, GLUE["MNLI"], "validation") == [Example(("a", "b"), 2)]
+    assert examples_from_rows(rows, GLUE["MNLI"], "x") == [Example(("a", "b"), 2)]
     scores = [{"sentence1": "a", "sentence2": "b", "label": 3.8, "idx": 0}]
-    assert examples_from_rows(scores, GLUE["STS-B"], "train") == [Example(("a", "b"), 3.8)]
+    assert examples_from_rows(scores, GLUE["STS-B"], "x") == [Example(("a", "b"), 3.8)]
     hidden = [{"sentence": "a", "label": -1}]
-    assert examples_from_rows(hidden, GLUE["CoLA"], "test", labelled=False) == [Example(("a",), None)]
+    assert examples_from_rows(hidden, GLUE["CoLA"], "x", labelled=False) == [Example(("a",), None)]
     with pytest.raises(ValueError, match=r"cola train, row 0: label '-1'"):
-        examples_from_rows(hidden, GLUE["CoLA"], "train")
+        examples_from_rows(hidden, GLUE["CoLA"], "cola train")
+
+
+def test_the_hubs_files_in_a_folder(tmp_path: Path) -> None:
+    def parquet(name: str, **columns: list[Any]) -> Path:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / name)
+        return tmp_path / name
+
+    for number, label in enumerate((0, 1)):
+        parquet(f"sst2/train-0000{number}-of-00002.parquet", sentence=[f"text {number} "], label=[label], idx=[0])
+    parquet("sst2/validation-00000-of-00001.parquet", sentence=["dev"], label=[1], idx=[0])
+    assert available_tasks(tmp_path) == (["SST-2"], [])
+    assert read_split(GLUE["SST-2"], "train", str(tmp_path)) == [Example(("text 0 ",), 0), Example(("text 1 ",), 1)]
+    for part in ("validation_matched", "validation_mismatched", "test_matched"):
+        parquet(f"mnli/{part}-00000-of-00001.parquet", premise=[part], hypothesis=["b"], label=[2], idx=[0])
+    for part in ("validation", "validation_mismatched", "test"):
+        expected = part if "_" in part else f"{part}_matched"
+        assert read_split(GLUE["MNLI"], part, str(tmp_path)) == [Example((expected, "b"), 2)]
+    assert available_tasks(tmp_path) == (["SST-2"], ["MNLI"])
+    with pytest.raises(ValueError, match=r"bad-.*\.parquet: .*sentence"):
+        read_parquet([parquet("sst2/bad-1.parquet", text=["a"], label=[1])], GLUE["SST-2"])
+    with pytest.raises(ValueError, match=r"bad-2.parquet, row 1: label '7'"):
+        read_parquet([parquet("sst2/bad-2.parquet", sentence=["a", "b"], label=[1, 7])], GLUE["SST-2"])
+    with pytest.raises(ValueError, match=r"bad-3.parquet: cannot be read"):
+        read_parquet([write(tmp_path / "sst2" / "bad-3.parquet", "text")], GLUE["SST-2"])
+    # A TSV file is what it was where both are there.
+    write(tmp_path / "SST-2" / "train.tsv", "sentence\tlabel\ntsv\t1\n")
+    assert read_split(GLUE["SST-2"], "train", str(tmp_path)) == [Example(("tsv",), 1)]
+
+
+def test_another_number_of_rows_than_the_published_one_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def rows(number: int) -> str:
+        return "index\tsentence1\tsentence2\tlabel\n" + f"0\ta\tb\t{1}\n" * number
+
+    write(tmp_path / "WNLI" / "dev.tsv", rows(71))
+    read_split(GLUE["WNLI"], "validation", str(tmp_path))
+    assert caplog.text == ""
+    write(tmp_path / "WNLI" / "dev.tsv", rows(70))
+    read_split(GLUE["WNLI"], "validation", str(tmp_path))
+    assert "dev.tsv: 70 rows, but WNLI validation as published has 71" in caplog.text
+
+
+def test_broken_lines_of_the_official_qqp_are_left_out_and_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = "7\t1\t2\twhat\twho\t1\n"
+    broken = '8\t1\t2\tis "it\n"\tWas it?\t0\n'
+    path = write(tmp_path / "train.tsv", "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n" + good + broken + good)
+    assert read_tsv(path, GLUE["QQP"]) == [Example(("what", "who"), 1)] * 2
+    assert "left out 2 lines that a line break" in caplog.text
+    assert "the first is line 3" in caplog.text
+    write(path, path.read_text() + broken * 60)
+    with pytest.raises(ValueError, match=r"train.tsv:3: 4 columns instead of 6"):
+        read_tsv(path, GLUE["QQP"])
+
+
+def test_the_diagnostic_set_lies_where_the_download_script_puts_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "diagnostic" / "diagnostic.tsv", "index\tsentence1\tsentence2\n0\ta\tb\n")
+    assert find_files(GLUE["AX"], "test", tmp_path) == [path]
+    assert read_split(GLUE["AX"], "test", str(tmp_path)) == [Example(("a", "b"), None)]
 
 
 def test_without_a_network_the_hub_says_what_to_do() -> None:
