@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import TimmWrapperForImageClassification
 
-from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry, split_names
+from tasks.cli import split_names
+from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
 from tasks.image_folder import IMAGE_SUFFIXES
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_names
+from tasks.cli import split_names
+from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
 

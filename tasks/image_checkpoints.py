@@ -14,15 +14,6 @@ from vision.loading import common_name
 from vision.transforms import EvalTransform
 
 
-def split_names(names: str | Sequence[str]) -> list[str]:
-    """``"a, b"`` or ``["a", "b"]`` -> ``["a", "b"]``; ValueError where there is none."""
-    listed = names.split(",") if isinstance(names, str) else names
-    found = [name.strip() for name in listed if name.strip()]
-    if not found:
-        raise ValueError("an empty list of names; give at least one, or several separated by commas")
-    return found
-
-
 def split_entry(entry: str) -> tuple[str | None, Path]:
     """``NAME=PATH`` -> (NAME, PATH); a path alone may hold an equals sign.
 

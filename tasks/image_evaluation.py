@@ -24,7 +24,8 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
-from tasks.image_checkpoints import check_classes, eval_transform, open_checkpoint, split_entry, split_names
+from tasks.cli import split_names
+from tasks.image_checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, ImageSource, load_sources

@@ -1,0 +1,291 @@
+"""Models under one clock: what the benchmarks of image models, of text encoders and of packed rows have in common.
+
+The models take turns: in each round every one of them does a few steps, in an order that shifts from round to round,
+so that whatever slows the machine for a while slows all of them. Reported are medians over all steps and, as
+``relative_speed``, the median over the rounds of the first model's time divided by this one's.
+
+Weights are random and nothing is dropped: every model does all of its work. Memory is measured on CUDA only, as the
+peak of one model's own tensors (weights, gradients, optimizer, activations).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from metaformer_nlp.core.cost import count_parameters
+from tasks.cli import split_names
+from tasks.plugins import import_plugins
+
+__all__ = ["ARITHMETIC", "Contestant", "Options", "Report", "compare", "open_device", "split_switches"]
+
+ARITHMETIC: dict[str, tuple[torch.dtype, torch.dtype | None]] = {
+    "float32": (torch.float32, None),
+    "bfloat16": (torch.bfloat16, None),
+    "float16": (torch.float16, None),
+    "amp_bfloat16": (torch.float32, torch.bfloat16),
+    "amp_float16": (torch.float32, torch.float16),
+}
+"""Type of weights and inputs, and what autocast turns products into (None: no autocast)."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are measured."""
+
+    mode: Literal["inference", "training", "both"] = "inference"
+    """training: forward, loss, backward and an AdamW step."""
+    precision: str | list[str] = "float32"
+    """float32; bfloat16 or float16: weights and inputs in that type; amp_bfloat16 or amp_float16: float32 weights under
+    autocast, as trainers do (float16 training with a gradient scaler). Several, separated by commas, are measured one
+    by one."""
+    rounds: int = 7
+    """How often the models take turns."""
+    steps: int = 3
+    """Measured steps of a model in a turn, after one that is not."""
+    warmup: int = 3
+    """Steps before all measuring; torch.compile compiles in them."""
+    device: str | None = None
+    """cpu, cuda, cuda:1, ...; null: cuda where there is one."""
+    threads: int | None = None
+    """CPU threads; null: torch's choice."""
+    output: str | None = None
+    """File for the results, .csv or .json; null: only the screen."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+    def __post_init__(self) -> None:
+        self.check_counts("rounds", "steps", "warmup", "threads")
+        for precision in split_names(self.precision):
+            if precision not in ARITHMETIC:
+                raise ValueError(f"precision {precision}: must be one of {', '.join(ARITHMETIC)}")
+        if self.output is not None and Path(self.output).suffix not in (".csv", ".json"):
+            raise ValueError(f"output {self.output}: must end with .csv or .json")
+
+    def check_counts(self, *names: str) -> None:
+        """A ``ValueError`` for an option of these that is neither null nor at least 1."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} {value}: must be at least 1")
+
+    def settings(self) -> list[tuple[str, str]]:
+        """Every mode with every precision."""
+        modes = ("inference", "training") if self.mode == "both" else (self.mode,)
+        return [(mode, precision) for mode in modes for precision in split_names(self.precision)]
+
+
+def split_switches(spec: str, allowed: Sequence[str]) -> tuple[str, list[str]]:
+    """``"name+compile"`` -> ``("name", ["compile"])``; ValueError for a switch that is not ``allowed``."""
+    name, *switches = spec.split("+")
+    for switch in switches:
+        if switch not in allowed:
+            raise ValueError(f"{spec}: unknown switch +{switch}; there are {', '.join('+' + s for s in allowed)}")
+    return name, switches
+
+
+def open_device(options: Options) -> tuple[torch.device, str]:
+    """The device that ``options`` ask for, set up, and a line about it for the results; the plugins are imported.
+
+    Raises:
+        ValueError: CUDA is asked for and torch sees none.
+    """
+    import_plugins(options.plugins)
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: torch sees no CUDA device here; use --device cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # the events that take the time are those of the current device
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    return device, f"torch {torch.__version__}, {hardware}"
+
+
+class Contestant:
+    """One model with its inputs and, in training, its optimizer: a step is what is timed.
+
+    A subclass says what a step computes: :meth:`forward` and, for training, :meth:`loss`. ``facts`` go into its row;
+    ``model`` and ``inputs`` come from the CPU.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Mapping[str, Tensor],
+        facts: Mapping[str, Any],
+        *,
+        mode: str,
+        precision: str,
+        device: torch.device,
+        switches: Sequence[str] = (),
+    ) -> None:
+        self.device, self.resident, self.peak = device, 0, 0
+        self.times: list[list[float]] = []
+        dtype, self.autocast = ARITHMETIC[precision]
+        layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
+        self.facts = {"param_count": count_parameters(model).total / 1e6, **facts}
+        with self._memory():
+            model = model.to(device, dtype, memory_format=layout).train(mode == "training")  # type: ignore[call-overload]
+            self.inputs = {name: value.to(device) for name, value in inputs.items()}
+            for name, value in self.inputs.items():
+                if value.is_floating_point():
+                    self.inputs[name] = value.to(dtype).to(memory_format=layout)
+            self.model: Callable[..., Any] = torch.compile(model) if "compile" in switches else model
+            self.optimizer = self.scaler = None
+            if mode == "training":
+                trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+                self.optimizer = torch.optim.AdamW(trainable, lr=1e-6, fused=device.type == "cuda")
+                self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast is torch.float16)
+
+    def forward(self) -> Any:
+        """What the model says of the inputs."""
+        return self.model(**self.inputs)
+
+    def loss(self, output: Any) -> Tensor:
+        """A scalar, float32."""
+        raise NotImplementedError
+
+    def turn(self, steps: int, record: bool) -> None:
+        """Do ``steps`` steps; with ``record`` one more comes first, and the times of the others are kept, in ms."""
+        with self._memory():
+            if not record:
+                for _ in range(steps):
+                    self._timed()
+                return
+            self._timed()
+            self.times.append([self._timed() for _ in range(steps)])
+
+    def row(self, first: Contestant) -> dict[str, Any]:
+        """The results; ``first`` is the model that the speed is relative to."""
+        median = statistics.median(time for turn in self.times for time in turn)
+        rounds = zip(first.times, self.times, strict=True)
+        return {
+            **self.facts,
+            "step_ms": median,
+            "fastest_ms": min(time for turn in self.times for time in turn),
+            "relative_speed": statistics.median(statistics.median(a) / statistics.median(b) for a, b in rounds),
+            "peak_memory_mb": self.peak / 2**20 if self.device.type == "cuda" else None,
+        }
+
+    def _timed(self) -> float:
+        """Milliseconds of one step."""
+        if self.device.type != "cuda":
+            began = time.perf_counter()
+            self._step()
+            return 1000 * (time.perf_counter() - began)
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        self._step()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        return start.elapsed_time(end)
+
+    def _step(self) -> None:
+        cast = torch.autocast(self.device.type, self.autocast) if self.autocast else contextlib.nullcontext()
+        if self.optimizer is None or self.scaler is None:
+            with torch.inference_mode(), cast:
+                self.forward()
+            return
+        with cast:
+            loss = self.loss(self.forward())
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+
+    @contextlib.contextmanager
+    def _memory(self) -> Iterator[None]:
+        """Note what this model holds on the CUDA device, and its peak, apart from what the other models hold."""
+        if self.device.type != "cuda":
+            yield
+            return
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        yield
+        self.peak = max(self.peak, self.resident + torch.cuda.max_memory_allocated(self.device) - before)
+        self.resident += torch.cuda.memory_allocated(self.device) - before
+
+
+def compare(makers: Mapping[str, Callable[[], Contestant]], options: Options) -> dict[str, dict[str, Any]]:
+    """The results of each; one that cannot run here (memory, an operation that is missing) has an ``error`` only."""
+    running: dict[str, Contestant] = {}
+    failed: dict[str, str] = {}
+
+    @contextlib.contextmanager
+    def attempt(name: str) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            running.pop(name, None)
+            failed[name] = str(error).splitlines()[0]
+
+    for name, make in makers.items():
+        with attempt(name):
+            running[name] = make()
+            running[name].turn(options.warmup, record=False)
+    for number in range(options.rounds):
+        order = list(running)
+        for name in order[number % max(len(order), 1) :] + order[: number % max(len(order), 1)]:
+            with attempt(name):
+                running[name].turn(options.steps, record=True)
+    first = next(iter(running.values()), None)
+    return {
+        name: {"error": failed[name]} if name in failed or first is None else running[name].row(first)
+        for name in makers
+    }
+
+
+class Report:
+    """Tables on the screen and, where ``output`` names one, a file; ``columns`` are keys of rows and their headings."""
+
+    def __init__(self, columns: Mapping[str, str], output: str | None, environment: str, caption: str) -> None:
+        self.columns, self.environment, self.caption = columns, environment, caption
+        self.path = None if output is None else Path(output)
+        self.rows: list[dict[str, Any]] = []
+
+    def add(self, rows: list[dict[str, Any]]) -> None:
+        """Show ``rows`` and write all there are: each time, so that what is measured outlives an interruption."""
+        self.rows += rows
+        self._show(rows)
+        if self.path is not None:
+            self._write(self.path)
+
+    def _show(self, rows: list[dict[str, Any]]) -> None:
+        """Columns without any entry are left out."""
+        table = Table(title=self.environment, caption=self.caption)
+        keys = [key for key in self.columns if any(row.get(key) is not None for row in rows)]
+        for key in keys:
+            words = any(isinstance(row.get(key), str) for row in rows)
+            table.add_column(self.columns[key], justify="left" if words else "right")
+        for row in rows:
+            cells = (row.get(key) for key in keys)
+            table.add_row(*("" if x is None else f"{x:.2f}" if isinstance(x, float) else str(x) for x in cells))
+        Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+    def _write(self, path: Path) -> None:
+        """The rows as csv (one line a model) or json."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".json":
+            content = {"environment": self.environment, "rows": self.rows}
+            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            return
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*self.columns, "environment"])
+            writer.writeheader()
+            for row in self.rows:
+                cells = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+                writer.writerow({**cells, "environment": self.environment})
