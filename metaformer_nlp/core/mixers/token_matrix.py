@@ -54,7 +54,8 @@ class TokenMatrix(TokenMixer):
 
     def check_length(self, shape: TokenShape) -> None:
         """A ``ValueError`` for more tokens (for images: for another grid) than the matrix was made for."""
-        if shape != self.token_shape and not (len(shape) == 1 and shape[0] <= self.token_shape[0]):
+        # Compared for equality only where it must be: an exporter would make another program for this one length.
+        if not (shape[0] <= self.token_shape[0] if len(shape) == 1 else shape == self.token_shape):
             raise ValueError(
                 f"{type(self).__name__} was built for {self.token_shape} tokens and got {shape}: it holds a weight for "
                 "each position; build the model for this size, or choose a mixer of any length"
