@@ -23,12 +23,17 @@ from vision.timm_models import ENTRIES as TIMM_ENTRIES
 from vision.variants import VARIANTS, ImageClassifier, create_config, create_model
 from vision.weights import convert_state_dict, load_weights, read_state_dict
 
+AUTO_CLASSES: dict[type, type] = {
+    AutoModel: MetaFormerVisionModel,
+    AutoModelForImageClassification: MetaFormerVisionForImageClassification,
+    AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
+    AutoBackbone: MetaFormerVisionBackbone,
+}
 AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
-AutoModel.register(MetaFormerVisionConfig, MetaFormerVisionModel)
-AutoModelForImageClassification.register(MetaFormerVisionConfig, MetaFormerVisionForImageClassification)
-AutoModelForMaskedImageModeling.register(MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling)
-AutoBackbone.register(MetaFormerVisionConfig, MetaFormerVisionBackbone)
+for auto_class, model_class in AUTO_CLASSES.items():
+    auto_class.register(MetaFormerVisionConfig, model_class)  # type: ignore[attr-defined]
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
+MetaFormerVisionConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})
 
 __all__ = [
     "TIMM_ENTRIES",

@@ -14,6 +14,7 @@ from transformers.backbone_utils import BackboneConfigMixin
 
 from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
 from metaformer_nlp.core.registry import nearest
+from metaformer_nlp.core.remote_code import CarriesCode
 
 # Keys of no field that a saved or generic Hugging Face configuration may carry. They change nothing in this model.
 HUGGING_FACE_KEYS = frozenset(
@@ -57,7 +58,7 @@ HUGGING_FACE_KEYS = frozenset(
 
 
 @strict
-class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
+class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig):
     """Everything that defines a MetaFormer for images; the defaults are PoolFormer-S12.
 
     A field with one entry a stage (`depths`, `hidden_sizes`, `patch_sizes`, `strides`, `padding`) has as many
@@ -177,6 +178,9 @@ class MetaFormerVisionConfig(BackboneConfigMixin, PreTrainedConfig):
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f"image_size is a number of pixels or [height, width], not {self.image_size!r}")
         return size[0], size[1]
+
+    def used_mixers(self) -> set[str]:
+        return {spec["name"] for spec in mixer_specs(self.token_mixer, len(self.depths))}
 
     def of_stages(self, name: str) -> list[Any]:
         """The field `name` with one entry a stage, whether it was given as one value for all or as a list."""

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers.modeling_outputs import MaskedImageModelingOutput
 from transformers.utils.generic import can_return_tuple
 

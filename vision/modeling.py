@@ -161,6 +161,7 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
     """What all three models share: configuration, names, and the weights' start as the authors have it."""
 
     config: MetaFormerVisionConfig
+    config_class = MetaFormerVisionConfig  # the annotation alone says it only where annotations are no strings
     base_model_prefix = "metaformer"
     main_input_name = "pixel_values"
     input_modalities = ("image",)  # type: ignore[assignment]

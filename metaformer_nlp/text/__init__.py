@@ -32,11 +32,16 @@ __all__ = [
     "MetaFormerTextPreTrainedModel",
 ]
 
+AUTO_CLASSES: dict[type, type] = {
+    AutoModel: MetaFormerTextModel,
+    AutoModelForPreTraining: MetaFormerTextForMaskedLM,
+    AutoModelForMaskedLM: MetaFormerTextForMaskedLM,
+    AutoModelForSequenceClassification: MetaFormerTextForSequenceClassification,
+    AutoModelForTokenClassification: MetaFormerTextForTokenClassification,
+    AutoModelForQuestionAnswering: MetaFormerTextForQuestionAnswering,
+    AutoModelForMultipleChoice: MetaFormerTextForMultipleChoice,
+}
 AutoConfig.register(MetaFormerTextConfig.model_type, MetaFormerTextConfig)
-AutoModel.register(MetaFormerTextConfig, MetaFormerTextModel)
-AutoModelForPreTraining.register(MetaFormerTextConfig, MetaFormerTextForMaskedLM)
-AutoModelForMaskedLM.register(MetaFormerTextConfig, MetaFormerTextForMaskedLM)
-AutoModelForSequenceClassification.register(MetaFormerTextConfig, MetaFormerTextForSequenceClassification)
-AutoModelForTokenClassification.register(MetaFormerTextConfig, MetaFormerTextForTokenClassification)
-AutoModelForQuestionAnswering.register(MetaFormerTextConfig, MetaFormerTextForQuestionAnswering)
-AutoModelForMultipleChoice.register(MetaFormerTextConfig, MetaFormerTextForMultipleChoice)
+for auto_class, model_class in AUTO_CLASSES.items():
+    auto_class.register(MetaFormerTextConfig, model_class)  # type: ignore[attr-defined]
+MetaFormerTextConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})

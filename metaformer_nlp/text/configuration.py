@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
 from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
+from metaformer_nlp.core.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ _NUMBERS: dict[str, tuple[type, ...]] = {
 
 
 @strict
-class MetaFormerTextConfig(PreTrainedConfig):
+class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
     r"""Configuration of `MetaFormerTextModel` and its heads.
 
     The names are those of Hugging Face's encoders; a key that is not known is an error that names the nearest one.
@@ -139,6 +140,9 @@ class MetaFormerTextConfig(PreTrainedConfig):
     def layer_mixers(self) -> list[dict[str, Any]]:
         """The mixer of each layer, as specifications for `core.build_mixer`; `num_hidden_layers` of them."""
         return mixer_specs(self.token_mixer, self.num_hidden_layers, unit="layer")
+
+    def used_mixers(self) -> set[str]:
+        return {spec["name"] for spec in self.layer_mixers()}
 
     def mixer_defaults(self) -> dict[str, dict[str, Any]]:
         """Options that a layer's mixer takes from the configuration unless its own specification has them."""
