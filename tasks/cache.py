@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["build_once", "cache_folder", "fingerprint_texts", "short_hash"]
+__all__ = ["build_once", "cache_folder", "fingerprint_texts", "locked", "short_hash"]
 
 
 def cache_folder() -> Path:
@@ -57,7 +57,7 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(path.with_name(f".{path.name}.lock")):
+    with locked(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return path
         temporary = path.with_name(f".{path.name}.tmp")
@@ -68,7 +68,7 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     with path.open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -9,7 +9,6 @@ Shapes: B rows, L slots of a row, M masked tokens of the batch, V vocabulary.
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,11 +24,12 @@ from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
-from metaformer_nlp.text.masking import IGNORE, mask_tokens, replacement_ids
+from metaformer_nlp.text.masking import IGNORE, WordPieces, mask_tokens, replacement_ids
 from tasks.cli import to_dict
+from tasks.corpus import PackedText, pack_text
 from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
 from tasks.plugins import import_plugins
-from tasks.text_data import DocumentUnit, PackedText, TextSource, pack_text, text_source
+from tasks.text_data import DocumentUnit, TextSource, text_source
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model
 
 __all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]
@@ -43,15 +43,18 @@ _TOKENIZER_CHARACTERS = 10_000_000  # enough for 32k pieces; a whole corpus woul
 class DataConfig:
     """The text, and how it becomes rows of tokens."""
 
-    text: str = "english"
-    """english (embedded: the documentation of Python), a .txt or .parquet file, a folder with some, or a pattern such
-    as 'corpus/train-*.parquet'."""
-    validation: str | None = None
+    text: str | list[str] = "english"
+    """english (embedded: the documentation of Python), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder with
+    some, a pattern such as 'corpus/train-*.parquet', a data set of the hub as hub:NAME[:CONFIG][@SPLIT], such as
+    hub:allenai/c4:en, or a list of these. It is tokenised once, into the cache ($METAFORMER_CACHE)."""
+    max_documents: int | None = None
+    """The first so many documents of `text` are used; what is taken of a stream. null: all."""
+    validation: str | list[str] | None = None
     """Held-out text of its own, named in the same way. null: a part of `text` is held out."""
     held_out: float = 0.05
     """Share of the documents of `text` that is held out if `validation` is null; by a document's number."""
     column: str = "text"
-    """Parquet: the column with the text."""
+    """Parquet, JSON and hub: the column with the text."""
     unit: DocumentUnit = "paragraph"
     """.txt files: what a document is: paragraph (blank lines between), line, or file."""
     max_length: int = 128
@@ -64,14 +67,26 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """What is hidden in training. Evaluation hides 15 %, of which 80 % become [MASK] and 10 % another token."""
+    """What is hidden in training. Evaluation hides 15 % of the tokens, of which 80 % become [MASK] and 10 % another
+    token."""
 
     rate: float = 0.3
     """Share of the tokens to be predicted."""
     mask_share: float = 0.8
-    """Share of these that are replaced by [MASK]."""
+    """Share of these that are replaced by [MASK]; 1, with a random_share of 0, makes all of them [MASK]."""
     random_share: float = 0.1
     """Share of these that are replaced by another token; the others stay as they are."""
+    whole_words: bool = False
+    """Hide words and not pieces of them: all tokens of a word, in the same way. The rate stays that of the tokens."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"masking.rate is {self.rate}; it must be above 0 and at most 1")
+        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} are shares of the "
+                "same tokens: both at least 0, together at most 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,7 @@ class MaskedRows:
         self.mask_token_id = int(tokenizer.mask_token_id)
         self.special = np.array(sorted(tokenizer.all_special_ids))
         self.replacements = replacement_ids(tokenizer)
+        self.pieces = WordPieces.of(tokenizer) if masking.whole_words else None
 
     def __len__(self) -> int:
         return len(self.text)
@@ -119,15 +135,17 @@ class MaskedRows:
         masking = self.masking
         if rng is None:
             rng, masking = np.random.default_rng([_EVAL_MASKS, index]), MaskingConfig(EVAL_RATE)
+        special = np.isin(ids, self.special)
         hidden, labels = mask_tokens(
             ids,
-            np.isin(ids, self.special),
+            special,
             rng,
             mask_token_id=self.mask_token_id,
             replacement_ids=self.replacements,
             rate=masking.rate,
             mask_share=masking.mask_share,
             random_share=masking.random_share,
+            words=self.pieces.words(ids, special) if self.pieces is not None and masking.whole_words else None,
         )
         return MaskedRow(hidden, segments, labels)
 
@@ -156,7 +174,7 @@ class MaskedLM:
         data = config.data
         if data.validation is None and not 0 < data.held_out < 1:
             raise ValueError(f"data.held_out={data.held_out}; it must be between 0 and 1, or name data.validation")
-        source = text_source(data.text, column=data.column, unit=data.unit)
+        source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
         if data.validation is None:
             train, held_out = source.part(data.held_out, inside=False), source.part(data.held_out, inside=True)
         else:
@@ -214,12 +232,19 @@ class MaskedLM:
         return {"loss": loss, "correct": (logits.argmax(-1) == targets).sum(), "count": _count(logits)}
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Per masked token: ``loss``, ``accuracy``, ``pseudo_perplexity`` (e to the loss)."""
+        """Per masked token: ``loss``, ``accuracy``, and ``masked_perplexity``, which is e to the loss: not the pseudo-
+        perplexity of scripts/evaluate_text.py, in which each token is hidden by itself.
+        """
         sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
         count = max(sums["count"], 1.0)
         loss = sums["loss"] / count
         # Above e^700 a float is infinite, which no JSON file can say.
-        return {"loss": loss, "accuracy": sums["correct"] / count, "pseudo_perplexity": math.exp(min(loss, 700.0))}
+        return {"loss": loss, "accuracy": sums["correct"] / count, "masked_perplexity": math.exp(min(loss, 700.0))}
+
+    def tokens_per_sample(self) -> float:
+        """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""
+        info = self._text["train"].info
+        return float((info["tokens"] + 2 * info["pieces"]) / info["rows"])
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its tokenizer, as the Auto classes and ``pipeline("fill-mask")`` read them."""
@@ -249,10 +274,14 @@ def _tokenizer(config: Config, train: TextSource) -> PreTrainedTokenizerBase:
         return load_tokenizer(config.data.tokenizer, "data.tokenizer")
     if config.model.checkpoint is not None:
         return load_tokenizer(config.model.checkpoint, "model.checkpoint")
-    sizes = itertools.accumulate(map(len, train.read()))
-    enough = itertools.takewhile(lambda size: size <= _TOKENIZER_CHARACTERS, sizes)
-    number = max(1, sum(1 for _ in enough))
-    return trained_tokenizer(list(itertools.islice(train.read(), number)), config.data.vocab_size)
+    texts: list[str] = []
+    characters = 0
+    for text in train.read():
+        characters += len(text)
+        if texts and characters > _TOKENIZER_CHARACTERS:
+            break
+        texts.append(text)
+    return trained_tokenizer(texts, config.data.vocab_size)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -1,231 +1,240 @@
-"""Plain text for masked-LM training: documents from files, parquet or the embedded English, packed into rows.
+"""Plain text: documents from files, from streams of the hub, or the embedded English, always in the same order.
 
-A document is one row of a parquet table, one module or chapter of the embedded English, and in ``.txt`` files a
-paragraph, a line or the whole file. Documents are tokenised once, cut into pieces of at most a row, and the pieces
-packed into rows without crossing; each piece has a segment number of its own in its row, so that no model sees two
-documents as one. The packed corpus lies in the cache as plain arrays that are mapped into memory, not read.
+A document is one row of a parquet table or of a hub data set, one line of a ``.jsonl`` file, one module or chapter of
+the embedded English, and in ``.txt`` files a paragraph, a line or the whole file. tasks/corpus.py tokenises them.
 """
 
 from __future__ import annotations
 
-import bisect
+import dataclasses
 import glob
-import hashlib
+import io
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
-from tasks.cache import build_once, cache_folder, short_hash
-from tasks.encoding import tokenizer_key
+from tasks.cache import short_hash
 from tasks.english import english_documents, english_key
+from tasks.text_hub import PREFIX, hub_documents
 
-__all__ = ["PackedText", "TextSource", "pack_text", "text_source"]
+__all__ = ["DocumentUnit", "TextPart", "TextSource", "text_source"]
 
 DocumentUnit = Literal["paragraph", "line", "file"]
-_SUFFIXES = (".txt", ".parquet")
+_COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
+_KINDS = "a .txt, .jsonl (also .gz, .zst) or .parquet file"
 _HELD_OUT = 7  # sets this choice apart from other random choices
-_CHUNK = 512  # documents tokenised at once
+_SMALL = 64 * 2**20  # bytes: smaller files are taken together
+
+
+@dataclass(frozen=True)
+class TextPart:
+    """Documents that belong together: a large file, some small ones, a stream. ``identity`` changes with the files."""
+
+    name: str
+    identity: str
+    read: Callable[[int], Iterator[str]]
+    """The documents from a number on."""
 
 
 @dataclass(frozen=True)
 class TextSource:
-    """Documents that can be read again and again, always in the same order; ``identity`` changes with the files."""
+    """Documents that can be read again and again, always in the same order: all of ``parts``, or a choice of them."""
 
     name: str
-    identity: str
-    read: Callable[[], Iterator[str]]
+    parts: tuple[TextPart, ...]
+    max_documents: int | None = None
+    """The first so many alone."""
+    held_out: float = 0.0
+    """Share of the documents that is held out."""
+    inside: bool = False
+    """Whether these are the ones that are held out, or the others."""
 
     def part(self, held_out: float, inside: bool) -> TextSource:
         """The documents that are held out (``inside``), or the others: a function of a document's number alone."""
+        return dataclasses.replace(self, held_out=held_out, inside=inside)
 
-        def read() -> Iterator[str]:
-            for number, text in enumerate(self.read()):
-                if (np.random.default_rng([_HELD_OUT, number]).random() < held_out) == inside:
-                    yield text
+    def read(self) -> Iterator[str]:
+        """The chosen documents."""
+        documents = itertools.chain.from_iterable(part.read(0) for part in self.parts)
+        for number, text in enumerate(itertools.islice(documents, self.max_documents)):
+            if self._chosen(number):
+                yield text
 
-        return TextSource(self.name, short_hash(self.identity, held_out, inside), read)
+    def chosen(self, numbers: range) -> NDArray[np.bool_]:
+        """(len(numbers),) Which of the documents with these numbers are read."""
+        return np.fromiter((self._chosen(number) for number in numbers), bool, len(numbers))
+
+    def _chosen(self, number: int) -> bool:
+        if self.held_out == 0:
+            return not self.inside
+        return bool(np.random.default_rng([_HELD_OUT, number]).random() < self.held_out) == self.inside
 
 
-def text_source(where: str, *, column: str = "text", unit: DocumentUnit = "paragraph") -> TextSource:
-    """The documents at ``where``: ``english`` (embedded), a ``.txt`` or ``.parquet`` file, a folder, or a pattern.
+def text_source(
+    where: str | Sequence[str],
+    *,
+    column: str = "text",
+    unit: DocumentUnit = "paragraph",
+    max_documents: int | None = None,
+) -> TextSource:
+    """The documents at ``where``, or at several places one after the other.
+
+    A place is ``english`` (embedded), a ``.txt``, ``.jsonl`` (both also ``.gz`` or ``.zst``) or ``.parquet`` file, a
+    folder, a pattern, or ``hub:NAME[:CONFIG][@SPLIT]``, which is streamed.
 
     Raises:
-        ValueError: where nothing is found, a file is of neither kind, or a parquet file lacks ``column``.
+        ValueError: where nothing is found or a file is of no such kind; in reading, what is wrong with a file.
     """
-    if where == "english":
-        return TextSource("english", english_key(), lambda: (document.text for document in english_documents()))
-    files = _files(where)
-    stamps = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    if max_documents is not None and max_documents < 1:
+        raise ValueError(f"data.max_documents={max_documents}; it must be at least 1, or null for all")
+    places = [where] if isinstance(where, str) else list(where)
+    if not places:
+        raise ValueError(f"data.text is empty; name 'english', {_KINDS}, a folder, a pattern, or hub:NAME")
+    parts = tuple(part for place in places for part in _parts(place, column, unit))
+    return TextSource(", ".join(places), parts, max_documents)
 
-    def read() -> Iterator[str]:
-        for path in files:
-            yield from _parquet_documents(path, column) if path.suffix == ".parquet" else _text_documents(path, unit)
 
-    return TextSource(where, short_hash(stamps, column, unit), read)
+def _parts(place: str, column: str, unit: DocumentUnit) -> Iterator[TextPart]:
+    if place == "english":
+        yield _listed("english", english_key(), lambda: (document.text for document in english_documents()))
+    elif place.startswith(PREFIX):
+        yield TextPart(place, short_hash(place, column), lambda start: hub_documents(place, column, start))
+    else:
+        for files in _together(_files(place)):
+            stamps = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+            name = files[0].name if len(files) == 1 else f"{files[0].name} ... {files[-1].name}"
+            yield _listed(name, short_hash(stamps, column, unit), partial(_documents, files, column, unit))
+
+
+def _listed(name: str, identity: str, read: Callable[[], Iterator[str]]) -> TextPart:
+    """A part whose documents are read from the first on, whatever number is asked for: reading costs little."""
+    return TextPart(name, identity, lambda start: itertools.islice(read(), start, None))
+
+
+def _together(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Files in lists of one large one, or of small ones that are as much."""
+    group: list[Path] = []
+    for file in files:
+        group.append(file)
+        if sum(path.stat().st_size for path in group) >= _SMALL:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _kind(path: Path) -> str | None:
+    """``.txt``, ``.jsonl`` or ``.parquet``; None for other files."""
+    compressed = path.suffix in _COMPRESSED
+    suffix = Path(path.stem).suffix if compressed else path.suffix
+    if suffix == ".json" and compressed:  # as C4 names its lines of JSON
+        suffix = ".jsonl"
+    return suffix if suffix in (".txt", ".jsonl") or (suffix == ".parquet" and not compressed) else None
 
 
 def _files(where: str) -> list[Path]:
     path = Path(where).expanduser()
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+        files = sorted(file for file in path.rglob("*") if _kind(file) and file.is_file())
     elif path.is_file():
         files = [path]
     else:
         files = sorted(Path(file) for file in glob.glob(str(path), recursive=True) if Path(file).is_file())
-    wrong = [file for file in files if file.suffix not in _SUFFIXES]
+    wrong = [file for file in files if not _kind(file)]
     if wrong or not files:
-        problem = f"{wrong[0]} is neither" if wrong else f"there are no such files (looked in {Path.cwd()})"
+        problem = f"{wrong[0]} is none of these" if wrong else f"there are no such files (looked in {Path.cwd()})"
         raise ValueError(
-            f"text {where!r}: {problem}; give 'english', a .txt or .parquet file, a folder with some, or a pattern "
-            "such as 'corpus/train-*.parquet'"
+            f"text {where!r}: {problem}; give 'english', {_KINDS}, a folder with some, a pattern such as "
+            f"'corpus/train-*.parquet', or {PREFIX}NAME for a data set of the hub"
         )
     return files
 
 
-def _parquet_documents(path: Path, column: str) -> Iterator[str]:
-    import pyarrow.parquet  # here: readers of other files need not wait for it
+def _documents(files: Sequence[Path], column: str, unit: DocumentUnit) -> Iterator[str]:
+    for path in files:
+        kind = _kind(path)
+        if kind == ".parquet":
+            yield from _parquet_documents(path, column)
+        elif kind == ".jsonl":
+            yield from _json_documents(path, column)
+        else:
+            yield from _text_documents(path, unit)
 
+
+def _parquet_documents(path: Path, column: str) -> Iterator[str]:
     table = pyarrow.parquet.ParquetFile(path)
     if column not in table.schema_arrow.names:
         raise ValueError(f"{path} has no column {column!r}; it has {', '.join(table.schema_arrow.names)}")
     for batch in table.iter_batches(columns=[column]):
         for value in batch.column(0):
-            text = value.as_py()
-            if text is not None and not isinstance(text, str):
-                raise ValueError(f"{path}: column {column!r} holds {type(text).__name__}, not text")
-            if text:
+            if text := _text(value.as_py(), f"{path}: column {column!r}"):
                 yield text
+
+
+def _json_documents(path: Path, column: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}:{number}: not JSON ({error}); each line must be one object") from error
+        if not isinstance(row, dict) or column not in row:
+            has = (
+                f"an object with {', '.join(row) or 'nothing'}" if isinstance(row, dict) else f"a {type(row).__name__}"
+            )
+            raise ValueError(f"{path}:{number}: no {column!r} (data.column), but {has}")
+        if text := _text(row[column], f"{path}:{number}: {column!r}"):
+            yield text
+
+
+def _text(value: Any, where: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{where} holds {type(value).__name__}, not text")
+    return value or ""
 
 
 def _text_documents(path: Path, unit: DocumentUnit) -> Iterator[str]:
     paragraph: list[str] = []
-    with path.open("rb") as file:  # bytes: a line ends at \n, not at every character that str.splitlines knows
-        for number, line in enumerate(file, 1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from error
-            if unit == "line":
-                if text.strip():
-                    yield text
-            elif text.strip() or unit == "file":
-                paragraph.append(text)
-            elif paragraph:
-                yield "\n".join(paragraph)
-                paragraph = []
+    for number, line in enumerate(_lines(path), 1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}:{number}: not UTF-8; convert the file to UTF-8") from error
+        if unit == "line":
+            if text.strip():
+                yield text
+        elif text.strip() or unit == "file":
+            paragraph.append(text)
+        elif paragraph:
+            yield "\n".join(paragraph)
+            paragraph = []
     if any(line.strip() for line in paragraph):
         yield "\n".join(paragraph)
 
 
-class PackedText:
-    """N rows of at most L tokens: pieces ``[CLS] ... [SEP]`` of documents, side by side, each a segment of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.info: dict[str, Any] = json.loads((folder / "info.json").read_text("utf-8"))
-        self._tokens = np.load(folder / "tokens.npy", mmap_mode="r")
-        self._pieces = np.load(folder / "pieces.npy", mmap_mode="r")  # (P, 2): begin and end in tokens
-        self._rows = np.load(folder / "rows.npy", mmap_mode="r")  # (N + 1,): row i has pieces rows[i] to rows[i + 1]
-
-    def __len__(self) -> int:
-        return len(self._rows) - 1
-
-    def row(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids and segment numbers (from 1) of a row, without padding: both (l,), l at most L."""
-        pieces = self._pieces[self._rows[index] : self._rows[index + 1]]
-        cls, sep = self.info["cls"], self.info["sep"]
-        ids = [part for begin, end in pieces for part in ([cls], self._tokens[begin:end], [sep])]
-        lengths = [end - begin + 2 for begin, end in pieces]
-        return np.concatenate(ids).astype(np.int64), np.repeat(np.arange(1, len(pieces) + 1), lengths)
-
-
-def pack_text(source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length: int) -> PackedText:
-    """The documents of ``source``, tokenised and packed into rows of ``max_length``; made once, then cached.
-
-    Raises:
-        ValueError: where the source has no text at all.
-    """
-    if max_length < 8:
-        raise ValueError(f"data.max_length={max_length} is too short for text; use at least 8")
-    key = short_hash(Path(__file__).read_bytes(), source.identity, tokenizer_key(tokenizer), max_length)
-    return PackedText(
-        build_once(cache_folder() / "packed" / key, lambda path: _write(path, source, tokenizer, max_length))
-    )
-
-
-def _write(folder: Path, source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-    folder.mkdir(parents=True)
-    kind = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    lengths: list[int] = []
-    digest = hashlib.sha256()
-    # Token by token to the disk: a corpus need not fit into memory.
-    with (folder / "tokens.raw").open("wb") as raw:
-        for documents in _chunks(source.read(), _CHUNK):
-            encoded = tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"]
-            for ids in encoded:
-                if ids:
-                    data = np.array(ids, kind).tobytes()
-                    raw.write(data)
-                    digest.update(len(ids).to_bytes(8, "little") + data)
-                    lengths.append(len(ids))
-    if not lengths:
-        raise ValueError(f"{source.name}: no document with text in it (the held-out part needs some as well)")
-    pieces, rows = _pack(lengths, max_length - 2)
-    raw_path = folder / "tokens.raw"
-    tokens = np.memmap(raw_path, kind, "r")
-    np.save(folder / "tokens.npy", tokens)
-    del tokens
-    raw_path.unlink()
-    np.save(folder / "pieces.npy", pieces)
-    np.save(folder / "rows.npy", rows)
-    info = {
-        "source": source.name,
-        "content": digest.hexdigest()[:16],
-        "documents": len(lengths),
-        "tokens": sum(lengths),
-        "rows": len(rows) - 1,
-        "max_length": max_length,
-        "cls": tokenizer.cls_token_id,
-        "sep": tokenizer.sep_token_id,
-    }
-    (folder / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
-
-
-def _chunks(texts: Iterable[str], size: int) -> Iterator[list[str]]:
-    texts = iter(texts)
-    while chunk := list(itertools.islice(texts, size)):
-        yield chunk
-
-
-def _pack(lengths: list[int], room: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pieces (P, 2) of at most ``room`` tokens, row by row, and the rows' first pieces (N + 1,).
-
-    A piece takes its tokens and two more, [CLS] and [SEP]; a row has place for ``room + 2``. Each piece goes into the
-    fullest of the open rows that still has place for it (best fit), which leaves a few slots in a hundred empty.
-    """
-    places: list[list[tuple[int, int]]] = []
-    open_rows: list[tuple[int, int]] = []  # (free slots, row), ascending
-    begin = 0
-    for length in lengths:
-        for start in range(begin, begin + length, room):
-            piece = (start, min(start + room, begin + length))
-            size = piece[1] - piece[0] + 2
-            at = bisect.bisect_left(open_rows, (size, -1))
-            if at < len(open_rows):
-                free, row = open_rows.pop(at)
-            else:
-                free, row = room + 2, len(places)
-                places.append([])
-            places[row].append(piece)
-            if free - size > 2:  # three slots hold one token
-                bisect.insort(open_rows, (free - size, row))
-        begin += length
-    pieces = np.array([piece for row in places for piece in row], np.int64).reshape(-1, 2)
-    return pieces, np.cumsum([0, *map(len, places)], dtype=np.int64)
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines as bytes: a line ends at \\n, not at every character that str.splitlines knows."""
+    if path.suffix not in _COMPRESSED:
+        with path.open("rb") as file:
+            yield from file
+        return
+    with pyarrow.input_stream(str(path), compression=_COMPRESSED[path.suffix]) as stream:
+        lines = iter(io.BufferedReader(stream))
+        while True:
+            try:
+                line = next(lines)
+            except StopIteration:
+                return
+            except OSError as error:
+                raise ValueError(f"{path} is damaged or no {path.suffix} file: {error}") from error
+            yield line

@@ -27,11 +27,12 @@ __all__ = ["Config", "run"]
 class DataConfig:
     """The text that the pieces are learned from."""
 
-    text: str = "english"
-    """english (embedded: the documentation of Python), a .txt or .parquet file, a folder with some, or a pattern such
-    as 'corpus/train-*.parquet'."""
+    text: str | list[str] = "english"
+    """english (embedded: the documentation of Python), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder with
+    some, a pattern such as 'corpus/train-*.parquet', a data set of the hub as hub:NAME[:CONFIG][@SPLIT], or a list of
+    these."""
     column: str = "text"
-    """Parquet: the column with the text."""
+    """Parquet, JSON and hub: the column with the text."""
     unit: DocumentUnit = "paragraph"
     """.txt files: what a document is: paragraph (blank lines between), line, or file."""
     held_out: float = 0.05

@@ -54,7 +54,9 @@ class Budget:
 
     def advance(self, bar: "tqdm[Any]", progress: Progress) -> None:
         """Move the bar to where the run stands."""
-        bar.update((progress.step if self.total is not None else min(progress.train_seconds / 60, bar.total)) - bar.n)
+        minutes = self.schedule.minutes
+        reached = progress.step if minutes is None else min(progress.train_seconds / 60, minutes)
+        bar.update(reached - bar.n)
 
     def _share(self, progress: Progress) -> float:
         """Of the run's minutes, the part that is used."""

@@ -40,7 +40,8 @@ def learning_rate(step: int, peak: float, schedule: ScheduleConfig, num_samples:
     for an epoch of num_samples / batch_size steps.
     """
     epoch = num_samples / batch_size  # in steps
-    now, length = step, float(schedule.steps or 0)
+    now, length = float(step), float(schedule.steps or 0)
+    warmup: float
     if schedule.update_every == "step":  # time is counted in steps
         length = length if schedule.epochs is None else _steps(schedule.epochs, num_samples, batch_size)
         warmup = schedule.warmup_steps or round(schedule.warmup_fraction * length + schedule.warmup_epochs * epoch)

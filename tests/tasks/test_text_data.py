@@ -1,10 +1,12 @@
-"""From text to rows of tokens: nothing lost, nothing across borders, and masks that are functions of where they are."""
+"""From text to documents and to rows of tokens, and masks that are functions of where they are."""
 
 from __future__ import annotations
 
-from collections import Counter
+import gzip
 from pathlib import Path
+from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,9 +14,10 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.order import sample_rng
+from tasks.corpus import pack_text
 from tasks.encoding import encode_texts, pad_rows
 from tasks.masked_lm import MaskedRows, MaskingConfig
-from tasks.text_data import TextSource, _pack, pack_text, text_source
+from tasks.text_data import TextPart, TextSource, text_source
 
 TEXT = "the name of a file is read from the list and its value is set to the first line of the string"
 
@@ -25,7 +28,7 @@ def sentences(number: int, seed: int = 0, longest: int = 60) -> list[str]:
 
 
 def source_of(texts: list[str], identity: str = "x") -> TextSource:
-    return TextSource("made up", identity, lambda: iter(texts))
+    return TextSource("made up", (TextPart("made up", identity, lambda start: iter(texts[start:])),))
 
 
 # ---------------------------------------------------------------------------------------------------- encoding
@@ -115,7 +118,7 @@ def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad.txt:2: not UTF-8"):
         list(text_source(str(tmp_path)).read())
     (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(ValueError, match=r"a.csv is neither"):
+    with pytest.raises(ValueError, match=r"a.csv is none of these"):
         text_source(str(tmp_path / "a.csv"))
     with pytest.raises(ValueError, match="there are no such files"):
         text_source(str(tmp_path / "*.md"))
@@ -131,44 +134,92 @@ def test_the_held_out_part_is_a_function_of_the_documents_number() -> None:
     assert held != set(source_of(texts).part(0.2, inside=True).read())
 
 
-# ---------------------------------------------------------------------------------------------------- packing
+def compressed(data: bytes, suffix: str) -> bytes:
+    return {"": data, ".gz": gzip.compress(data), ".zst": pa.compress(data, codec="zstd", asbytes=True)}[suffix]
 
 
-@pytest.mark.parametrize("longest", [5, 60])
-def test_packing_keeps_every_token_and_crosses_no_border(tokenizer: PreTrainedTokenizerBase, longest: int) -> None:
-    texts = sentences(100, longest=longest)
-    packed = pack_text(source_of(texts, f"packing {longest}"), tokenizer, 32)
-    cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-    pieces = []
-    for i in range(len(packed)):
-        ids, segments = packed.row(i)
-        assert len(ids) == len(segments) <= 32
-        assert np.all(np.diff(segments) >= 0)
-        for segment in range(1, segments.max() + 1):
-            part = ids[segments == segment].tolist()
-            assert (part[0], part[-1]) == (cls, sep)
-            assert cls not in part[1:]
-            pieces.append(tuple(part[1:-1]))
-    expected = []
-    for text in texts:
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
-        expected += [tuple(tokens[start : start + 30]) for start in range(0, len(tokens), 30)]
-    assert Counter(pieces) == Counter(expected)
-    assert packed.info["tokens"] == sum(map(len, expected))
-    assert sum(len(packed.row(i)[0]) for i in range(len(packed))) > 0.9 * 32 * (len(packed) - 1)
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_lines_of_json_and_text_may_be_compressed(tmp_path: Path, suffix: str) -> None:
+    rows = ['{"text": "one\\ntwo", "n": 1}', "", '{"text": null}', '{"text": "\\u00e4", "n": 2}']
+    data = "\n".join(rows).encode()
+    # Two members one after the other, as `cat a.gz b.gz` makes them.
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(compressed(data + b"\n", suffix) + compressed(data, suffix))
+    (tmp_path / f"b.txt{suffix}").write_bytes(compressed(b"three\n\nfour", suffix))
+    (tmp_path / "c.json").write_text("not text")
+    assert list(text_source(str(tmp_path)).read()) == ["one\ntwo", "ä", "one\ntwo", "ä", "three", "four"]
+    with pytest.raises(ValueError, match=r"a.jsonl.*:1: no 'body' \(data.column\), but an object with text, n"):
+        list(text_source(str(tmp_path), column="body").read())
+    with pytest.raises(ValueError, match=r"a.jsonl.*:1: 'n' holds int, not text"):
+        list(text_source(str(tmp_path), column="n").read())
+    (tmp_path / f"a.jsonl{suffix}").write_bytes(compressed(b'{"text": "x"}\n{"text": ', suffix))
+    with pytest.raises(ValueError, match=r"a.jsonl.*:2: not JSON"):
+        list(text_source(str(tmp_path)).read())
 
 
-def test_packing_is_tight_and_quick() -> None:
-    lengths = np.random.default_rng(0).integers(1, 400, 5000).tolist()
-    pieces, rows = _pack(lengths, 126)
-    filled = (pieces[:, 1] - pieces[:, 0]).sum() + 2 * len(pieces)
-    assert filled > 0.98 * 128 * (len(rows) - 1)
-    assert (pieces[:, 1] - pieces[:, 0]).sum() == sum(lengths)
+def test_damaged_archives_are_named(tmp_path: Path) -> None:
+    for suffix in (".gz", ".zst"):
+        path = tmp_path / f"a.txt{suffix}"
+        path.write_bytes(compressed(np.random.default_rng(0).bytes(9999), suffix)[:5000])
+        with pytest.raises(ValueError, match=rf"a.txt{suffix} is damaged or no {suffix} file"):
+            list(text_source(str(path), unit="file").read())
 
 
-def test_without_text_there_is_an_error(tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(ValueError, match="made up: no document with text"):
-        pack_text(source_of([], "empty"), tokenizer, 32)
+def test_places_can_be_listed(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.txt").write_text(f"{name}1\n\n{name}2")
+    source = text_source([str(tmp_path / "c.txt"), str(tmp_path / "[ab].txt")], max_documents=5)
+    assert list(source.read()) == ["c1", "c2", "a1", "a2", "b1"]
+    assert len(source.parts) == 2  # small files are taken together
+    with pytest.raises(ValueError, match=r"data.text is empty; name 'english'"):
+        text_source([])
+    with pytest.raises(ValueError, match="max_documents=0"):
+        text_source("english", max_documents=0)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A hub with one data set; what was asked of it is noted."""
+    asked: list[Any] = []
+    rows = datasets.Dataset.from_dict(
+        {"text": ["one", "", None, *(f"row {i}" for i in range(3, 50))], "n": [*range(50)]}
+    )
+
+    def load_dataset(*arguments: Any, **options: Any) -> Any:
+        asked.append((*arguments, *options.values()))
+        return rows.to_iterable_dataset()
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    return asked
+
+
+def test_the_hub_is_streamed(hub: list[Any], tokenizer: PreTrainedTokenizerBase) -> None:
+    source = text_source("hub:some/texts:en@test", max_documents=20)
+    assert list(source.read()) == ["one", "", "", *(f"row {i}" for i in range(3, 20))]
+    assert hub == [("some/texts", "en", "test", True)]
+    assert pack_text(source, tokenizer, 32).info["documents"] == 18
+    # The same again asks nobody, and more of it goes on where the first ended.
+    hub.clear()
+    assert pack_text(source, tokenizer, 32).info["documents"] == 18
+    assert not hub
+    more, everything = (text_source("hub:some/texts:en@test", max_documents=n) for n in (30, None))
+    assert pack_text(more, tokenizer, 32).info["documents"] == 28
+    assert pack_text(everything, tokenizer, 32).info["documents"] == 48
+    text = tokenizer.decode(pack_text(everything, tokenizer, 32).row(0)[0])
+    assert "one" in text
+    assert "row 3" in text
+    with pytest.raises(ValueError, match=r"hub:x has no column 'body'; it has text, n; set data.column"):
+        list(text_source("hub:x", column="body").read())
+    with pytest.raises(ValueError, match="row 0: column 'n' holds int"):
+        list(text_source("hub:x", column="n").read())
+    with pytest.raises(ValueError, match=r"give hub:NAME, hub:NAME:CONFIG"):
+        list(text_source("hub:a b").read())
+
+
+def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
+    with pytest.raises(
+        ValueError, match=r"hub:nobody/nothing could not be read .*hf download --repo-type dataset nobody"
+    ):
+        list(text_source("hub:nobody/nothing").read())
 
 
 # ---------------------------------------------------------------------------------------------------- masks
