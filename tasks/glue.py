@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tasks.suite import FAMILIES, SUITE_TASKS
 
-__all__ = ["GLUE", "SUITE", "TASKS", "GlueTask", "task_named"]
+__all__ = ["FROM_MNLI", "GLUE", "MNLI_STARTS", "SUITE", "TASKS", "GlueTask", "task_named", "task_of"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,15 @@ _SUITE_ROWS = [
 SUITE: dict[str, GlueTask] = {task.name: task for task in _SUITE_ROWS}
 assert tuple(SUITE) == SUITE_TASKS
 TASKS: dict[str, GlueTask] = {**GLUE, **SUITE}
+
+# What many papers train from the model fine-tuned on MNLI. Here these are columns of their own, of this name's ending.
+MNLI_STARTS = ("MRPC", "STS-B", "RTE")
+FROM_MNLI = "-from-MNLI"
+
+
+def task_of(column: str) -> GlueTask:
+    """The task of a column of results: of its own name, or one of `MNLI_STARTS` with the ending."""
+    return task_named(column.removesuffix(FROM_MNLI))
 
 
 def task_named(name: str) -> GlueTask:

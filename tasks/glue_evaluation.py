@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tasks.glue import GLUE
 from tasks.glue_submission import check_submission, write_submission
-from tasks.glue_table import averages, glue_table, read_runs, render, write_csv
+from tasks.glue_table import averages, glue_table, read_runs, render, seed_folders, write_csv
 
 __all__ = ["Config", "run"]
 
@@ -20,7 +20,7 @@ class Config:
     """Evaluate runs of scripts/finetune_glue.py."""
 
     runs: str | list[str]
-    """Folders of finished runs, one a seed: separated by commas, or a list."""
+    """Folders of finished runs, one a seed, or the folder of a run over seeds: separated by commas, or a list."""
     csv: str | None = None
     """File to write the table to, with all digits."""
     submission: str | None = None
@@ -37,9 +37,10 @@ def run(config: Config) -> list[Any]:
     Raises:
         ValueError: no runs, folders that are not finished, or a submission that breaks the server's rules.
     """
-    folders = config.runs.split(",") if isinstance(config.runs, str) else config.runs
-    if not any(folders):
+    given = config.runs.split(",") if isinstance(config.runs, str) else config.runs
+    if not any(given):
         raise ValueError("runs is empty: name folders of finished runs of scripts/finetune_glue.py")
+    folders = [folder for name in given for folder in seed_folders(name)]
     metrics = read_runs(folders)
     lines = [*glue_table(metrics), *averages(metrics)]
     Console().print(render(lines))
@@ -57,7 +58,7 @@ def run(config: Config) -> list[Any]:
     return lines
 
 
-def _median_models(folders: list[str], metrics: list[dict[str, float]]) -> dict[str, Path]:
+def _median_models(folders: list[Path], metrics: list[dict[str, float]]) -> dict[str, Path]:
     """Task -> the saved model of the run whose score is the (lower) median; the best one would flatter."""
     models = {}
     for task in GLUE:

@@ -7,6 +7,7 @@ not fit the table is a :class:`ValueError` with ``file:line``.
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -101,12 +102,18 @@ def read_split(task: GlueTask, part: str, root: str | None) -> list[Example]:
         examples, where = read_tsv(files[0], task, labelled=labelled), str(files[0])
     published = task.rows.get(part)
     if published and len(examples) not in published:
-        logger.warning(
-            "%s: %d rows, but %s %s as published has %s: the file is cut, extended or another version; scores on it "
-            "cannot be compared with published ones",
-            where, len(examples), task.name, part, " or ".join(map(str, published)),
-        )  # fmt: skip
+        _warn(
+            f"{where}: {len(examples)} rows, but {task.name} {part} as published has "
+            f"{' or '.join(map(str, published))}: the file is cut, extended or another version; "
+            "scores on it cannot be compared with published ones"
+        )
     return examples
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Once, however often the file is read."""
+    logger.warning(message)
 
 
 def _missing(task: GlueTask, part: str, root: Path) -> str:
@@ -150,10 +157,10 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
     examples = []
     broken = [number for number, row in enumerate(rows[first:], first + 1) if len(row) != len(header)]
     if 0 < len(broken) <= task.broken_lines:
-        logger.warning(
-            "%s: left out %d lines that a line break inside a text has broken, so that they lack some of their %d "
-            "columns; the first is line %d", path, len(broken), len(header), broken[0],
-        )  # fmt: skip
+        _warn(
+            f"{path}: left out {len(broken)} lines that a line break inside a text has broken, so that they lack some "
+            f"of their {len(header)} columns; the first is line {broken[0]}"
+        )
     for number, row in enumerate(rows[first:], first + 1):
         where = f"{path}:{number}"
         if len(row) != len(header):

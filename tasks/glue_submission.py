@@ -24,6 +24,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tasks.encoding import encode_texts, pad_rows
 from tasks.glue import GLUE, GlueTask
 from tasks.glue_files import find_files, read_split
+from tasks.glue_task import inputs_of
 
 __all__ = ["FILES", "SubmissionFile", "check_submission", "predict", "write_submission"]
 
@@ -71,13 +72,13 @@ def predict(
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     encoded = encode_texts(texts, tokenizer, max_length)
-    order = np.argsort(encoded.lengths, kind="stable")
+    order, inputs = np.argsort(encoded.lengths, kind="stable"), inputs_of(model)
     logits = np.empty((len(texts), model.config.num_labels))
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
             batch = pad_rows([encoded.row(row) for row in rows], tokenizer.pad_token_id, max_length)
-            output = model(**{key: value.to(device) for key, value in batch.items()}).logits
+            output = model(**{key: batch[key].to(device) for key in inputs}).logits
             logits[rows] = output.float().cpu().numpy()
     return logits
 

@@ -2,7 +2,8 @@
 
 Papers average differently, and the numbers are not comparable: nine numbers with both MNLI sets and without WNLI (FNet,
 PoNet, Cramming), eight tasks without WNLI (MosaicBERT, ModernBERT), or nine tasks with it (the server). All three are
-given, each only where all its tasks are there.
+given, each only where all its tasks are there; the eight also with RTE, MRPC and STS-B from MNLI's model, as MosaicBERT
+and ModernBERT have them.
 """
 
 from __future__ import annotations
@@ -17,12 +18,23 @@ import numpy as np
 from rich.table import Column, Table
 from scipy import stats
 
-from tasks.glue import GLUE, task_named
+from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, task_of
 
-__all__ = ["Line", "averages", "glue_table", "read_runs", "render", "write_csv"]
+__all__ = [
+    "Line",
+    "averages",
+    "combine",
+    "glue_table",
+    "read_runs",
+    "render",
+    "results_table",
+    "seed_folders",
+    "write_csv",
+]
 
 SERVER = tuple(name for name, task in GLUE.items() if task.train)
 EIGHT = tuple(name for name in SERVER if name != "WNLI")
+EIGHT_FROM_MNLI = tuple(name + FROM_MNLI if name in MNLI_STARTS else name for name in EIGHT)
 
 
 class Line(NamedTuple):
@@ -38,6 +50,82 @@ class Line(NamedTuple):
     high: float
     constant: float
     """What training's most frequent answer scores."""
+
+
+def combine(
+    results: Mapping[str, Mapping[str, Any]],
+    constants: Mapping[str, Mapping[str, Mapping[str, float]]],
+    counts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The result of several columns as one; a column is a task, or one of them from MNLI's model.
+
+    ``metrics`` has ``<split>/<task>/<metric>`` for what was reached and ``constant/<task>/<metric>`` for the most
+    frequent answer, and of both the ``average``: the mean of the tasks' scores (a task's score is the mean of its
+    metrics; MNLI's is the mean over its two sets), and where WNLI is one of several tasks, ``average_without_wnli``.
+    What began with MNLI's model is in no average.
+    """
+    metrics: dict[str, float] = {}
+    for name, result in results.items():
+        for key, value in result["metrics"].items():
+            split, metric = key.split("/", 1)
+            metrics[f"{split}/{name}/{metric}"] = value
+        for metric, value in constants[name]["validation"].items():
+            metrics[f"constant/{name}/{metric}"] = value
+    for prefix in ("validation", "constant"):
+        scores = {}
+        for name, splits in constants.items():
+            if name.endswith(FROM_MNLI):
+                continue
+            sets = [
+                splits[split]["score"] if prefix == "constant" else metrics[f"{split}/{name}/score"] for split in splits
+            ]
+            scores[name] = float(np.mean(sets))
+        metrics[f"{prefix}/average"] = float(np.mean(list(scores.values())))
+        if "WNLI" in scores and len(scores) > 1:
+            rest = [score for name, score in scores.items() if name != "WNLI"]
+            metrics[f"{prefix}/average_without_wnli"] = float(np.mean(rest))
+    first = next(iter(results.values()))
+    return {
+        "metrics": metrics,
+        "tasks": {name: {**result, "data": counts[name]} for name, result in results.items()},
+        # Of one task's model; the tasks differ in the size of the classifier only.
+        "parameters": first["parameters"],
+        **({"macs": first["macs"]} if "macs" in first else {}),
+        "train": {"steps": sum(result["train"]["steps"] for result in results.values())},
+        "seconds": sum(result["seconds"] for result in results.values()),
+    }
+
+
+def results_table(
+    names: Sequence[str],
+    results: Mapping[str, Mapping[str, Any]],
+    constants: Mapping[str, Mapping[str, Mapping[str, float]]],
+    metrics: Mapping[str, float],
+) -> Table:
+    """For the terminal, after training."""
+    # Names are never cut: where there is no terminal, rich takes 80 columns.
+    names_first = [Column(title, no_wrap=True) for title in ("task", "set", "metric")]
+    table = Table(*names_first, "value", "constant", "loss", caption="constant: always training's most frequent answer")
+    for name in names:
+        for split, scores in constants[name].items():
+            for metric in task_of(name).metrics:
+                reached = results[name]["metrics"]
+                table.add_row(
+                    name, split, metric,
+                    f"{reached[f'{split}/{metric}']:.4f}", f"{scores[metric]:.4f}", f"{reached[f'{split}/loss']:.4f}",
+                )  # fmt: skip
+    for key in ("average", "average_without_wnli"):
+        if f"validation/{key}" in metrics:
+            table.add_row(
+                key, "", "score", f"{metrics[f'validation/{key}']:.4f}", f"{metrics[f'constant/{key}']:.4f}", ""
+            )
+    return table
+
+
+def seed_folders(folder: str | Path) -> list[Path]:
+    """The runs of a folder over seeds, ``seed-0``, ``seed-1``, ...; the folder itself if it is one run."""
+    found = sorted(Path(folder).glob("seed-*"), key=lambda path: (len(path.name), path.name))
+    return found or [Path(folder)]
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[dict[str, float]]:
@@ -59,11 +147,15 @@ def read_runs(folders: Sequence[str | Path]) -> list[dict[str, float]]:
 
 
 def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
-    """A line for every metric of every task and set, in GLUE's order; seeds that lack a task count for the others."""
+    """A line for every metric of every task and set, in GLUE's order, those from MNLI's model last.
+
+    Seeds that lack a task count for the others.
+    """
     tasks = {key.split("/")[1] for run in runs for key in run if key.startswith("constant/") and key.count("/") == 2}
     lines = []
-    for name in sorted(tasks, key=lambda name: (list(GLUE).index(name) if name in GLUE else len(GLUE), name)):
-        task = task_named(name)
+    order = [*GLUE, *sorted(tasks - GLUE.keys(), key=lambda name: (name.endswith(FROM_MNLI), name))]
+    for name in sorted(tasks, key=order.index):
+        task = task_of(name)
         for split in task.evaluation:
             for metric in task.metrics:
                 key = f"{split}/{name}/{metric}"
@@ -74,12 +166,13 @@ def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
 
 
 def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
-    """The three averages in use, of runs that have all the tasks they need."""
+    """The three averages in use, and the second with MNLI starts, of runs that have all the tasks they need."""
     lines = []
     for title, tasks, mnli_twice in (
         ("9 numbers, MNLI twice, no WNLI", EIGHT, True),
         ("8 tasks, no WNLI", EIGHT, False),
         ("9 tasks (server)", SERVER, False),
+        ("8 tasks, 3 of them from MNLI", EIGHT_FROM_MNLI, False),
     ):
         values = [value for run in runs if (value := _average(run, tasks, mnli_twice, "")) is not None]
         constants = [value for run in runs if (value := _average(run, tasks, mnli_twice, "constant")) is not None]
@@ -91,12 +184,12 @@ def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
 def _average(run: Mapping[str, float], tasks: Sequence[str], mnli_twice: bool, prefix: str) -> float | None:
     numbers: list[float] = []
     for name in tasks:
-        splits = ["constant"] if prefix else list(GLUE[name].evaluation)
+        splits = ["constant"] if prefix else list(task_of(name).evaluation)
         keys = [f"{split}/{name}/score" for split in splits]
         if any(key not in run for key in keys):
             return None
         scores = [run[key] for key in keys]
-        repeats = len(GLUE[name].evaluation) if mnli_twice else 1
+        repeats = len(task_of(name).evaluation) if mnli_twice else 1
         numbers += scores if len(scores) == repeats else [float(np.mean(scores))] * repeats
     return float(np.mean(numbers))
 

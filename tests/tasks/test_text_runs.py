@@ -20,6 +20,7 @@ import tasks.masked_lm as masked_lm
 from metaformer_nlp.engine import EXIT_CODE
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cli import from_dict
+from tasks.glue import task_named
 from tasks.masked_lm import MaskedLM
 
 TINY: dict[str, Any] = {
@@ -33,6 +34,11 @@ TINY: dict[str, Any] = {
 def glue_config(folder: Path, **values: Any) -> glue_finetuning.Config:
     run = {"folder": str(folder), "batch_size": 4, "eval_batch_size": 16, "log_every": 2}
     return from_dict(glue_finetuning.Config, {**TINY, "run": run, **values})
+
+
+def glue_task(config: glue_finetuning.Config, name: str) -> glue_finetuning.GlueFinetuning:
+    tokenizer = glue_finetuning._tokenizer(config, [name])
+    return glue_finetuning.GlueFinetuning(config.data, config.model, task_named(name), tokenizer)
 
 
 def lm_config(folder: Path, **values: Any) -> masked_lm.Config:
@@ -112,11 +118,7 @@ def test_local_folders_learn_and_open_again(tmp_path: Path, root: Path, capsys: 
 
 
 def test_evaluation_does_not_depend_on_the_batch_size(tmp_path: Path, root: Path) -> None:
-    task = glue_finetuning.GlueFinetuning(
-        glue_config(tmp_path, data={**TINY["data"], "tasks": ["SST-2"], "root": str(root)}),
-        glue_finetuning.task_named("SST-2"),
-        glue_finetuning._tokenizer(glue_config(tmp_path, data={**TINY["data"], "root": str(root)}), ["SST-2"]),
-    )
+    task = glue_task(glue_config(tmp_path, data={**TINY["data"], "tasks": ["SST-2"], "root": str(root)}), "SST-2")
     model, data = task.build_model().eval(), task.eval_data["validation"]
     summaries = []
     for size in (1, 8, 37):
@@ -136,9 +138,7 @@ def test_packed_batches_have_the_loss_of_padded_ones(tmp_path: Path, root: Path)
         model_options = {**TINY["model"], "token_mixer": mixer, "hidden_dropout_prob": 0.0, "initializer_range": 0.3}
         data = {**TINY["data"], "tasks": [name], "root": str(root)}
         config = glue_config(tmp_path, data=data, model=model_options)
-        task = glue_finetuning.GlueFinetuning(
-            config, glue_finetuning.task_named(name), glue_finetuning._tokenizer(config, [name])
-        )
+        task = glue_task(config, name)
         samples = [task.train_data.sample(i, None) for i in (5, 30, 2, 17, 11, 8, 39, 0)]
         model = task.build_model()
         assert isinstance(model, PackedClassifier)
@@ -160,9 +160,7 @@ def test_packed_batches_have_the_loss_of_padded_ones(tmp_path: Path, root: Path)
 
 def test_twins_are_drawn_together(tmp_path: Path) -> None:
     config = glue_config(tmp_path)
-    task = glue_finetuning.GlueFinetuning(
-        config, glue_finetuning.task_named("order"), glue_finetuning._tokenizer(config, ["order"])
-    )
+    task = glue_task(config, "order")
     batch = task.collate([task.train_data.sample(i, None) for i in (5, 0)])
     assert batch["rows"].tolist() == [10, 11, 0, 1]
     assert batch["labels"].tolist() == [0, 1, 0, 1]
@@ -201,8 +199,8 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
 def test_masked_lm_then_finetuning(tmp_path: Path) -> None:
     result = masked_lm.run(lm_config(tmp_path / "lm"))
     metrics = result["metrics"]
-    assert set(metrics) == {"validation/loss", "validation/accuracy", "validation/pseudo_perplexity"}
-    assert metrics["validation/pseudo_perplexity"] == pytest.approx(np.exp(metrics["validation/loss"]))
+    assert set(metrics) == {"validation/loss", "validation/accuracy", "validation/masked_perplexity"}
+    assert metrics["validation/masked_perplexity"] == pytest.approx(np.exp(metrics["validation/loss"]))
     fill = pipeline("fill-mask", model=str(tmp_path / "lm" / "model"))
     assert len(fill("Return the [MASK] of the file.")) == 5
 
