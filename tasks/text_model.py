@@ -56,8 +56,8 @@ class TextModelConfig:
     the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, spatial_gating,
-    depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of these, one for
-    each layer. null: pooling."""
+    depthwise_conv, separable_conv, fourier, ponet), {name: pooling, pool_size: 7}, or a list of these, one for
+    each layer or in short: [pooling x rest, attention x 2]. docs/token_mixers.md has a table. null: pooling."""
     pool_size: int | list[Any] | None = None
     """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
     hidden_size: int | None = None
@@ -68,6 +68,9 @@ class TextModelConfig:
     """Heads of attention layers. null: one for every 32 channels."""
     intermediate_size: int | None = None
     """Hidden width of the channel MLP. null: 4 x hidden_size."""
+    exclude_mask_token: bool | None = None
+    """true: [MASK] receives from the other tokens but gives them nothing; for pooling, attention, depthwise_conv,
+    separable_conv, ponet and identity. null: false, or the checkpoint's."""
     norm: str | None = None
     """layer_norm (one token at a time), group_norm, batch_norm, rms_norm or none. null: layer_norm."""
     hidden_act: str | None = None
@@ -89,12 +92,24 @@ class TextModelConfig:
     from 0.1."""
 
     def given(self) -> dict[str, Any]:
-        """The options that are not null, without the checkpoint."""
+        """The options that are not null and fields of the configuration."""
         options = {key: value for key, value in dataclasses.asdict(self).items() if value is not None}
-        options.pop("checkpoint", None)
+        for key in ("checkpoint", "exclude_mask_token"):
+            options.pop(key, None)
         return {
             key: None if key.endswith("_init_value") and value == "none" else value for key, value in options.items()
         }
+
+    def _unmixed(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+        """``exclude_mask_token``, where it is given, as the configuration says it."""
+        if self.exclude_mask_token is None:
+            return {}
+        if self.exclude_mask_token and tokenizer.mask_token_id is None:
+            raise ValueError(
+                "model.exclude_mask_token is true, but the tokenizer has no mask token; train one of BERT's kind, or "
+                "leave the option out"
+            )
+        return {"unmixed_token_id": tokenizer.mask_token_id if self.exclude_mask_token else None}
 
     def build_config(self, tokenizer: PreTrainedTokenizerBase, max_length: int, **extra: Any) -> PreTrainedConfig:
         """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.
@@ -103,7 +118,7 @@ class TextModelConfig:
             ValueError: for options that do not fit each other, the checkpoint or the tokenizer.
         """
         if self.checkpoint is None:
-            fields = {**_FRESH, **self.given()}
+            fields = {**_FRESH, **self.given(), **self._unmixed(tokenizer)}
             fields.setdefault("intermediate_size", 4 * fields["hidden_size"])
             fields.setdefault("num_attention_heads", max(1, fields["hidden_size"] // 32))
             return MetaFormerTextConfig(
@@ -122,7 +137,7 @@ class TextModelConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
         differing = [
             f"{key}: {getattr(config, key, 'absent')!r} in the checkpoint, {value!r} given"
-            for key, value in self.given().items()
+            for key, value in {**self.given(), **self._unmixed(tokenizer)}.items()
             if key not in _FREE and getattr(config, key, None) != value
         ]
         if differing:

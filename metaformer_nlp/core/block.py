@@ -82,10 +82,22 @@ class MetaFormerBlock(nn.Module):
             x = self.residual2(x, self.channel_mlp(self.norm2(x, segments.norm)))
         return x
 
-    def prepare(self, segment_ids: Tensor | BlockSegments | None, shared: dict[Hashable, Any]) -> BlockSegments:
-        """What norms and mixer derive from ``segment_ids``; blocks with the same ``shared`` derive things once."""
+    def prepare(
+        self,
+        segment_ids: Tensor | BlockSegments | None,
+        shared: dict[Hashable, Any],
+        sources: Tensor | None = None,
+    ) -> BlockSegments:
+        """What norms and mixer derive from ``segment_ids``; blocks with the same ``shared`` derive things once.
+
+        ``sources`` (B, L) says which tokens the mixer may take anything from; only with ids, and only for a mixer that
+        ``excludes_sources``.
+        """
         if isinstance(segment_ids, BlockSegments):
             return segment_ids
         if segment_ids is None:
             return BlockSegments(None, None)
-        return BlockSegments(*(prepare_once(module, segment_ids, shared) for module in (self.norm1, self.token_mixer)))
+        given = (segment_ids,) if sources is None else (segment_ids, sources)
+        return BlockSegments(
+            prepare_once(self.norm1, shared, segment_ids), prepare_once(self.token_mixer, shared, *given)
+        )

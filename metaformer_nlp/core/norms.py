@@ -9,7 +9,7 @@ Shapes: B batch, S token axes ((L,) or (H, W)), C channels. Every norm is called
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class Norm(SegmentAware):
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
+    mixes_tokens: ClassVar[bool] = False
+    """Does it take statistics over tokens?"""
 
     def __init__(self, dim: int, *, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__()
@@ -81,6 +83,8 @@ class ChannelRMSNorm(Norm):
 class MapGroupNorm(Norm):
     """Group norm with one group (the paper's MLN): statistics over all tokens and channels of a sample or document."""
 
+    mixes_tokens = True
+
     def prepare(self, segment_ids: Tensor) -> SegmentMeans:
         return segment_means(segment_ids)
 
@@ -98,6 +102,7 @@ class MapGroupNorm(Norm):
 class TokenBatchNorm(Norm):
     """Batch norm over all real tokens of a batch; running statistics in evaluation, padding never counted."""
 
+    mixes_tokens = True
     running_mean: Tensor
     running_var: Tensor
 

@@ -12,7 +12,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
-from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
+from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, mixer_specs
 from metaformer_nlp.core.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ _NUMBERS: dict[str, tuple[type, ...]] = {
     "max_position_embeddings": (int,),
     "type_vocab_size": (int,),
     "pad_token_id": (int, type(None)),
+    "unmixed_token_id": (int, type(None)),
     "hidden_dropout_prob": (int, float),
     "classifier_dropout": (int, float, type(None)),
     "drop_path_rate": (int, float),
@@ -78,7 +79,7 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
         vocab_size: Number of tokens of the vocabulary.
         hidden_size: Channels C of a token.
         num_hidden_layers: Number of MetaFormer blocks.
-        num_attention_heads: Heads of layers whose mixer is `attention`; other mixers do not read it.
+        num_attention_heads: Heads of layers whose mixer is `attention` or `ponet`; other mixers do not read it.
         intermediate_size: Hidden width of a block's channel MLP.
         hidden_act: Activation of the channel MLP and of the masked-LM head; a name of `core.channel_mlp.ACTIVATIONS`.
         max_position_embeddings: Longest row, and longest document of a packed row, in tokens.
@@ -90,11 +91,14 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
         layer_norm_eps: Epsilon of every norm.
         initializer_range: Standard deviation of fresh weights.
         token_mixer: A mixer's name, a mapping of its name and options (`{"name": "pooling", "pool_size": 7}`), or a
-            list with one of these for each layer.
+            list with one of these for each layer. In a list `"pooling x 10"` stands for ten of them and one
+            `"pooling x rest"` for all that the others leave; so may the name of a mapping.
         pool_size: Window of `pooling` layers that do not name their own: an odd number, or a list with a window for
             each channel group (odd number, `"global"`, `"left:n"`, `"right:n"`).
         norm: Norm inside the blocks; `layer_norm` looks at one token at a time. Norms with statistics over tokens
             take them within a document.
+        unmixed_token_id: Token that the mixers leave out as a source, usually [MASK]: its positions receive the
+            others' averages and give nothing to any. None leaves out none. It is told by `input_ids` alone.
         layer_scale_init_value: Start of a learned scale per channel on each branch; None leaves it out.
         res_scale_init_value: Start of a learned scale per channel on each residual; None leaves it out.
         drop_path_rate: Peak of stochastic depth, growing linearly from 0 over the layers.
@@ -124,6 +128,7 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
     token_mixer: str | dict[str, Any] | list[str | dict[str, Any]] | tuple[str | dict[str, Any], ...] = "pooling"
     pool_size: int | list[int | str] | tuple[int | str, ...] = 3
     norm: str = "layer_norm"
+    unmixed_token_id: int | None = None
     layer_scale_init_value: float | int | None = None
     res_scale_init_value: float | int | None = None
     drop_path_rate: float | int = 0.0
@@ -146,7 +151,8 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
 
     def mixer_defaults(self) -> dict[str, dict[str, Any]]:
         """Options that a layer's mixer takes from the configuration unless its own specification has them."""
-        return {"pooling": {"pool_size": self.pool_size}, "attention": {"num_heads": self.num_attention_heads}}
+        heads = {"num_heads": self.num_attention_heads}
+        return {"pooling": {"pool_size": self.pool_size}, "attention": heads, "ponet": heads}
 
     def _check_values(self) -> None:
         # The class checks its types only after this; a comparison would fail before, without the field's name.
@@ -170,17 +176,34 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
                 raise ValueError(f"{name}={getattr(self, name)} in the text configuration; it must be at least 1")
         if self.num_hidden_layers < 0:
             raise ValueError(f"num_hidden_layers={self.num_hidden_layers} in the text configuration; it must be >= 0")
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(
-                f"pad_token_id={self.pad_token_id} in the text configuration; it must be a token of the vocabulary, "
-                f"0..{self.vocab_size - 1} (vocab_size={self.vocab_size}), or None"
-            )
+        for name in ("pad_token_id", "unmixed_token_id"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < self.vocab_size:
+                raise ValueError(
+                    f"{name}={value} in the text configuration; it must be a token of the vocabulary, "
+                    f"0..{self.vocab_size - 1} (vocab_size={self.vocab_size}), or None"
+                )
         for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name}={value} in the text configuration; it must be in [0, 1)")
         # Looking a name up is checking it: a miss is an error that lists the names.
-        self.layer_mixers(), ACTIVATIONS[self.hidden_act], NORMS[self.norm]
+        mixers, _, norm = self.layer_mixers(), ACTIVATIONS[self.hidden_act], NORMS[self.norm]
+        if self.unmixed_token_id is None:
+            return
+        for layer, spec in enumerate(mixers):
+            if not MIXERS[spec["name"]].excludes_sources:
+                able = ", ".join(name for name in MIXERS if MIXERS[name].excludes_sources)
+                raise ValueError(
+                    f"unmixed_token_id={self.unmixed_token_id} in the text configuration, but the mixer of layer "
+                    f"{layer}, {spec['name']}, cannot leave a token out; those that can: {able}"
+                )
+        if norm.mixes_tokens:
+            able = ", ".join(name for name in NORMS if not NORMS[name].mixes_tokens)
+            raise ValueError(
+                f"unmixed_token_id={self.unmixed_token_id} in the text configuration, but norm={self.norm!r} takes "
+                f"statistics over all tokens; those that look at one token: {able}"
+            )
 
 
 def _reject_unknown_keys(keys: dict[str, Any], known: Sequence[str], from_file: bool) -> None:

@@ -175,6 +175,13 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
                 "truncate the text, or configure a longer model"
             )
         segments = merge_masks(attention_mask, segment_ids, (batch_size, length))
+        sources = None
+        if self.config.unmixed_token_id is not None and input_ids is not None:
+            sources = input_ids != self.config.unmixed_token_id
+            segments = torch.ones_like(sources) if segments is None else segments
+        if inputs_embeds is not None and segments is not None:
+            # Weights of 0 keep padding out of every mixer, but 0 times what is not a number is none either.
+            inputs_embeds = torch.where((segments > 0)[:, :, None], inputs_embeds, 0.0)
         if position_ids is None:
             if segments is None:
                 position_ids = torch.arange(length, device=tokens.device)[None]
@@ -185,12 +192,14 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
         # What depends on the segments alone is computed by the first layer that needs it and shared by the others.
         shared: dict[Hashable, Any] = {}
         for layer in cast(list[MetaFormerTextLayer], self.layers):
-            x = layer(x, layer.prepare(segments, shared))
+            x = layer(x, layer.prepare(segments, shared, sources))
         return BaseModelOutput(last_hidden_state=self.norm(x))
 
 
 def merge_masks(attention_mask: Tensor | None, segment_ids: Tensor | None, shape: tuple[int, int]) -> Tensor | None:
     """Segments (B, L) from what the caller knows of padding and documents; None when every token is real.
+
+    A padding mask alone gives a boolean tensor, which says that every row is one document.
 
     Raises:
         ValueError: When one of them is not of shape (B, L).
@@ -200,7 +209,7 @@ def merge_masks(attention_mask: Tensor | None, segment_ids: Tensor | None, shape
             raise ValueError(f"{name} has shape {tuple(mask.shape)}; it must be (batch, tokens) = {shape}")
     if attention_mask is None:
         return None if segment_ids is None else segment_ids.long()
-    real = (attention_mask != 0).long()
+    real = attention_mask != 0
     return real if segment_ids is None else segment_ids.long() * real
 
 

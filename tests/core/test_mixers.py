@@ -16,15 +16,22 @@ from torch import Tensor, nn
 
 from metaformer_nlp.core import MIXERS, MetaFormerBlock, TokenMixer, build_mixer, mixer_specs, register_mixer
 from metaformer_nlp.core.mixers.base import TokenMixer as Base
-from metaformer_nlp.core.mixers.pooling import Window, parse_window, window_sum
-from metaformer_nlp.core.segments import neighbour_masks, positions_in_segment
+from metaformer_nlp.core.mixers.pooling import Window, parse_window
+from metaformer_nlp.core.segments import positions_in_segment
 
 DIM, LENGTH = 12, 20
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "attention": [{"num_heads": 3}],
     "spatial_reduction_attention": [{}, {"reduction": 1}, {"reduction": 3, "num_heads": 2}],
     "window_mlp": [{}, {"window_size": 3, "num_heads": 3}, {"window_size": 2, "num_heads": 2, "shift": True}],
-    "pooling": [{}, {"pool_size": 7}, {"pool_size": [3, 15, "global", "left:5", "right:2"]}, {"subtract_input": False}],
+    "pooling": [
+        {},
+        {"pool_size": 7},
+        {"pool_size": [3, 15, "global", "left:5", "right:2"]},
+        {"subtract_input": False},
+        {"gate": True},
+    ],
+    "ponet": [{"num_heads": 3, "chunk_size": 4}],
 }
 SHAPES = {1: (LENGTH,), 2: (4, 5)}
 
@@ -113,7 +120,8 @@ def test_padding_and_neighbours_change_nothing(
     for row, result, length in zip(rows, together, lengths, strict=True):
         if length > 0:
             torch.testing.assert_close(result, mixer(row), atol=1e-5, rtol=0)
-            torch.testing.assert_close(result, mixer(row, torch.ones(1, length, dtype=torch.long)), atol=1e-5, rtol=0)
+            for kind in (torch.long, torch.bool):
+                torch.testing.assert_close(result, mixer(row, torch.ones(1, length, dtype=kind)), atol=1e-5, rtol=0)
     prepared = mixer(packed, mixer.prepare(segment_ids))
     assert torch.equal(prepared, mixer(packed, segment_ids))
 
@@ -129,6 +137,85 @@ def test_no_gradient_reaches_padding_and_empty_rows_are_finite(spec: dict[str, A
     assert x.grad is not None
     assert x.grad[segment_ids == 0].abs().max() == 0
     assert x.grad[segment_ids > 0].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("spec", "shape"), cases(rank=1))
+def test_a_boolean_mask_says_the_same_as_ids(spec: dict[str, Any], shape: tuple[int, ...]) -> None:
+    mixer, x = make(spec, shape), torch.randn(4, LENGTH, DIM)
+    mask = torch.tensor([[1] * 20, [1] * 8 + [0] * 12, [0] * 15 + [1] * 5, [0] * 20]).bool()
+    by_mask, by_ids = mixer(x, mask), mixer(x, mask.long())
+    assert by_mask.isfinite().all()
+    torch.testing.assert_close(by_mask[mask], by_ids[mask], atol=1e-5, rtol=1e-5)
+
+
+EXCLUDING = [case for case in cases(rank=1) if MIXERS[case.values[0]["name"]].excludes_sources]
+
+
+@pytest.mark.parametrize(("spec", "shape"), EXCLUDING)
+@pytest.mark.parametrize("kind", [torch.long, torch.bool])
+def test_what_is_no_source_gives_nothing(spec: dict[str, Any], shape: tuple[int, ...], kind: torch.dtype) -> None:
+    """The rest of a document gets what it would without such tokens' values, which themselves still get something."""
+    mixer = make(spec, shape)
+    segment_ids = torch.tensor([[1] * 12 + [2] * 5 + [0] * 3, [1] * 20])
+    if kind == torch.bool:
+        segment_ids = segment_ids == 1
+    sources = torch.ones(2, LENGTH, dtype=torch.bool)
+    sources[0, [3, 4, 11]] = sources[0, 12:17] = sources[1, ::2] = False  # the second document has no source at all
+    x = torch.randn(2, LENGTH, DIM, requires_grad=True)
+    mixed = mixer(x, mixer.prepare(segment_ids, sources))
+    assert mixed.isfinite().all()
+    changed = torch.where(sources[..., None], x.detach(), torch.randn_like(x) * 10)
+    seen = sources & (segment_ids > 0)
+    assert torch.equal(mixer(changed, mixer.prepare(segment_ids, sources))[seen], mixed[seen])
+    (gradient,) = torch.autograd.grad(mixed[seen].square().sum(), x, retain_graph=True)
+    assert gradient.isfinite().all()
+    assert gradient[~seen].abs().max() == 0
+    if spec["name"] != "identity":
+        # The third token is none itself, and has a source on one side and none on the other.
+        near = torch.autograd.grad(mixed[0, 3].square().sum(), x)[0][0]
+        assert near[[2, 5]].abs().max() > 0
+        assert near[4].abs().max() == near[11].abs().max() == 0
+    every = torch.ones_like(sources)
+    torch.testing.assert_close(mixer(x, mixer.prepare(segment_ids, every))[seen], mixer(x, segment_ids)[seen])
+
+
+def test_averages_without_a_source_are_zero() -> None:
+    x, ids = torch.randn(1, 6, DIM), torch.tensor([[1, 1, 1, 1, 2, 2]])
+    sources = torch.tensor([[False, False, False, True, False, False]])
+    for pool_size in (3, "global", "left:1"):
+        mixer = build_mixer({"name": "pooling", "pool_size": pool_size, "subtract_input": False}, DIM, (6,))
+        mixed = mixer(x, mixer.prepare(ids, sources))[0]
+        assert mixed[[0, 4, 5]].abs().sum() == 0 or pool_size == "global"
+        assert mixed[[4, 5]].abs().sum() == 0
+        torch.testing.assert_close(mixed[3], x[0, 3])
+
+
+def test_a_gate_makes_the_global_mean_specific() -> None:
+    """Against the formula, for maps and for documents; its parameters and products are counted."""
+    for shape in SHAPES.values():
+        mixer = build_mixer({"name": "pooling", "gate": True}, DIM, shape)
+        plain = build_mixer("pooling", DIM, shape)
+        assert sum(p.numel() for p in mixer.parameters()) == DIM * DIM + DIM
+        assert mixer.macs(shape) == 20 * DIM * DIM
+        redraw(mixer)
+        x = torch.randn(2, *shape, DIM)
+        mean = x.flatten(1, -2).mean(1).view(2, *[1] * len(shape), DIM)
+        torch.testing.assert_close(mixer(x), plain(x) + mean * mixer.gate(x))
+
+
+def test_ponet_pools_at_three_granularities() -> None:
+    """Against the paper's formulas, one document, written out."""
+    mixer = make({"name": "ponet", "num_heads": 2, "chunk_size": 4}, (LENGTH,))
+    x = torch.randn(1, 10, DIM)
+    query, key, own, in_chunk, near = (part[0] for part in mixer.projections(x).chunk(5, -1))
+    heads = []
+    for head in (slice(0, 6), slice(6, 12)):
+        scores = key[:, head] @ query.mean(0)[head] / math.sqrt(6)
+        heads.append(scores.softmax(0) @ key[:, head])
+    chunks = torch.cat([part.amax(0, keepdim=True).expand_as(part) for part in in_chunk.split(4)])
+    local = torch.stack([near[max(i - 1, 0) : i + 2].amax(0) for i in range(10)])
+    expected = mixer.output((torch.cat(heads) + chunks) * own + local)
+    torch.testing.assert_close(mixer(x)[0], expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["group_norm", "layer_norm", "batch_norm", "rms_norm", "none"])
@@ -208,18 +295,21 @@ def test_compiles_and_exports(name: str) -> None:
     torch.testing.assert_close(exported(*inputs), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("window", [3, 5, 31, "left:1", "left:4", "right:6"])
-def test_windows_average_what_they_say(window: int | str) -> None:
-    """Against the definition, written with loops."""
+@pytest.mark.parametrize("window", [3, 5, 31, "left:1", "left:4", "right:6", "left:300"])
+@pytest.mark.parametrize("times", [1, 9])
+def test_windows_average_what_they_say(window: int | str, times: int) -> None:
+    """Against the definition, written with loops; rows of 20 are one matrix, rows of 180 are cut into blocks."""
     parsed = parse_window(window, 1)
     assert parsed is not None
-    _, x, segment_ids = documents(6, -3, 1, 10)
-    offsets = {sign * (1 << bit) for sign in (1, -1) for bit in range(6)}
-    summed = window_sum(x, parsed, neighbour_masks(segment_ids, offsets))
-    for i in range(LENGTH):
-        reach = [j for j in range(i - parsed.before, i + parsed.after + 1) if 0 <= j < LENGTH]
-        inside = [j for j in reach if segment_ids[0, j] == segment_ids[0, i]]
-        torch.testing.assert_close(summed[0, i], x[0, inside].sum(0))
+    _, x, segment_ids = documents(*(6, -3, 1, 10) * times)
+    x, segment_ids = torch.cat([x, x.flip(1)]), torch.cat([segment_ids, segment_ids.flip(1)])
+    mixer = build_mixer({"name": "pooling", "pool_size": window}, DIM, (180,))
+    mixed, length = mixer(x, segment_ids), x.shape[1]
+    for row in range(2):
+        for i in segment_ids[row].nonzero().flatten().tolist():
+            reach = [j for j in range(i - parsed.before, i + parsed.after + 1) if 0 <= j < length]
+            inside = [j for j in reach if segment_ids[row, j] == segment_ids[row, i]]
+            torch.testing.assert_close(mixed[row, i], x[row, inside].mean(0) - x[row, i], atol=1e-6, rtol=1e-5)
 
 
 def test_images_have_one_sided_windows_too() -> None:
@@ -269,6 +359,39 @@ class TestErrors:
     def test_wrong_number_of_mixers(self) -> None:
         with pytest.raises(ValueError, match=r"2 mixers for 4 stages"):
             mixer_specs(["pooling", "attention"], 4)
+
+    def test_short_lists(self) -> None:
+        def names(token_mixer: Any, count: int) -> list[str]:
+            return [spec["name"] for spec in mixer_specs(token_mixer, count, unit="layer")]
+
+        assert names(["pooling x 3", "attention x 2"], 5) == ["pooling"] * 3 + ["attention"] * 2
+        assert names(["identity", "pooling x rest", "attention x 2"], 6) == [
+            "identity",
+            *["pooling"] * 3,
+            *["attention"] * 2,
+        ]
+        assert names("pooling x rest", 4) == names(["pooling x4"], 4) == ["pooling"] * 4
+        wide = mixer_specs([{"name": "pooling x 2", "pool_size": 7}, "pooling x rest"], 3)
+        assert wide == [{"name": "pooling", "pool_size": 7}] * 2 + [{"name": "pooling"}]
+        wide[0]["pool_size"] = 3
+        assert wide[1]["pool_size"] == 7
+
+    @pytest.mark.parametrize(
+        ("token_mixer", "message"),
+        [
+            (["pooling x 3", "attention"], r"4 mixers for 5 layers.*'pooling x rest'"),
+            (["pooling x rest", "attention x 5"], r"5 mixers and 'x rest' 1 times for 5 layers"),
+            (["pooling x rest", "attention x rest"], "'x rest' 2 times"),
+            ("pooling x 3", "3 mixers for 5 layers"),
+            (["pooling x 0"], "'pooling x 0': write 'pooling x 3'"),
+            (["pooling x ten"], "write 'pooling x 3'"),
+            (["poling x 5"], "unknown token mixer 'poling'"),
+            (["pooling 5"], "unknown token mixer 'pooling 5'"),
+        ],
+    )
+    def test_wrong_short_lists(self, token_mixer: Any, message: str) -> None:
+        with pytest.raises(ValueError, match=f"(?s){message}"):
+            mixer_specs(token_mixer, 5, unit="layer")
 
     def test_no_name(self) -> None:
         with pytest.raises(ValueError, match="'name'"):

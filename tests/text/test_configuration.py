@@ -29,6 +29,12 @@ from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
         ({"classifier_dropout": "0.1"}, "classifier_dropout='0.1'.*a number or None"),
         ({"pad_token_id": 40, "vocab_size": 40}, r"pad_token_id=40.*0\.\.39"),
         ({"pad_token_id": -1}, "pad_token_id=-1"),
+        ({"unmixed_token_id": 40, "vocab_size": 40}, r"unmixed_token_id=40.*0\.\.39"),
+        (
+            {"unmixed_token_id": 4, "token_mixer": ["pooling x rest", "fourier"]},
+            "layer 11, fourier, cannot.*attention.*pooling",
+        ),
+        ({"unmixed_token_id": 4, "norm": "group_norm"}, "norm='group_norm' takes statistics.*layer_norm"),
     ],
 )
 def test_what_cannot_work_is_an_error(fields: dict[str, Any], message: str) -> None:
@@ -49,6 +55,7 @@ def test_misspelt_mixer_option_is_an_error(text_config: Any) -> None:
         {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}},
         {"token_mixer": [{"name": "pooling", "pool_size": [3, "global"]}, "attention"], "dtype": "bfloat16"},
         {"token_mixer": ("pooling", "identity"), "pool_size": (3, 7)},
+        {"token_mixer": [{"name": "pooling x rest", "pool_size": 7}, "attention x 1"], "unmixed_token_id": 4},
     ],
 )
 def test_saved_configuration_is_read_back(fields: dict[str, Any], text_config: Any, tmp_path: Path) -> None:

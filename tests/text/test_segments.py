@@ -113,6 +113,39 @@ def test_row_of_padding_is_finite(model: MetaFormerTextModel) -> None:
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+def test_what_stands_in_padding_is_never_seen(model: MetaFormerTextModel) -> None:
+    """Not even what is no number."""
+    embeds, mask = torch.randn(2, 8, 32), torch.tensor([[1] * 5 + [0] * 3, [0] * 2 + [1] * 6])
+    expected = model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state[mask > 0]
+    embeds[mask == 0] = float("nan")
+    for masks in ({"attention_mask": mask}, {"segment_ids": mask * 3}):
+        output = model(inputs_embeds=embeds, **masks).last_hidden_state[mask > 0]
+        torch.testing.assert_close(output, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "spec", [s for s in SPECS if not isinstance(s, str) or MIXERS[s].excludes_sources], ids=spec_id
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_unmixed_token_gives_nothing(spec: Any, packed: bool, text_config: Any, perturb: Any) -> None:
+    """Another embedding of it changes nothing elsewhere; where it stands it still tells of the others."""
+    model = perturb(MetaFormerTextModel(text_config(token_mixer=spec, unmixed_token_id=4)))
+    ids = torch.randint(5, 61, (2, 12))
+    ids[0, [2, 3, 7]] = ids[1, 4:] = 4
+    segments = torch.tensor([[1] * 5 + [2] * 7, [1] * 4 + [2] * 8]) if packed else None
+    with torch.no_grad():
+        before = model(ids, segment_ids=segments).last_hidden_state
+        other = ids.clone()
+        other[0, 1] = 5 + (other[0, 1] - 4) % 56
+        moved = model(other, segment_ids=segments).last_hidden_state[0, 2]
+        model.embeddings.word_embeddings.weight[4].normal_()
+        after = model(ids, segment_ids=segments).last_hidden_state
+    assert after.isfinite().all()
+    assert torch.equal(before[ids != 4], after[ids != 4])
+    assert (before[ids == 4] - after[ids == 4]).abs().max() > 0.01
+    assert ((moved - before[0, 2]).abs().max() > 0.01) == (spec != "identity")
+
+
 def test_positions_count_inside_the_document(text_config: Any, perturb: Any) -> None:
     model = perturb(MetaFormerTextModel(text_config()))
     ids = torch.full((1, 6), 7)

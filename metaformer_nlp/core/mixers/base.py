@@ -5,6 +5,7 @@ Shapes: B batch, S token axes ((L,) for text, (H, W) for images), C channels.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -25,7 +26,8 @@ class TokenMixer(SegmentAware):
     A mixer is constructed as ``Mixer(dim, token_shape, **options)``, ``token_shape`` being the largest grid it will
     see: ``(L,)`` or ``(H, W)``. Options are keyword arguments by name, never ``**kwargs``, so that a misspelt one is an
     error. ``segment_ids`` is None for images; for text an integer tensor (B, L), 0 being padding and k > 0 the k-th
-    document: no token may receive anything from padding or from another document. What can be derived from the
+    document, or a boolean one, True for the tokens of rows that are one document each: no token may receive anything
+    from padding or from another document. What can be derived from the
     segments alone belongs into :meth:`prepare`, called once per forward pass; its value then takes the ids' place.
     """
 
@@ -33,6 +35,12 @@ class TokenMixer(SegmentAware):
     """The numbers of token axes it can mix over: 1 for text, 2 for images."""
     fixed_length: ClassVar[bool] = False
     """Has it something learned or drawn for each position, so that it can see no more tokens than ``token_shape``?"""
+    excludes_sources: ClassVar[bool] = False
+    """Can it leave tokens out as sources: has its :meth:`prepare` a second parameter, ``sources``?
+
+    ``sources`` (B, L) bool, or None for all: a token that is none receives what the others give it, and gives nothing
+    to any token through the mixing, itself included; where no source is in reach, what is mixed in is 0.
+    """
 
     def __init__(self, dim: int, token_shape: TokenShape) -> None:
         super().__init__()
@@ -83,16 +91,46 @@ def _named(spec: MixerSpec) -> dict[str, Any]:
 def mixer_specs(token_mixer: MixerSpec | Sequence[MixerSpec], count: int, unit: str = "stage") -> list[dict[str, Any]]:
     """One mixer for each of ``count`` stages or layers; a single one is meant for all of them.
 
+    In a list a name may stand for several: ``["pooling x 10", "attention x 2"]``; one of them may be ``x rest``, which
+    is as many as the others leave. So may the name of a mapping: ``{"name": "pooling x rest", "pool_size": 7}``.
+
     Raises ``ValueError`` for a list of another length and for unknown names.
     """
     if isinstance(token_mixer, str | Mapping):
-        return [_named(token_mixer) for _ in range(count)]
-    if len(token_mixer) != count:
+        if _REPEATED.match(_name(token_mixer)) is None:
+            return [_named(token_mixer) for _ in range(count)]
+        token_mixer = [token_mixer]
+    repeated = [_repeated(spec) for spec in token_mixer]
+    counted = sum(times for _, times in repeated if times is not None)
+    open_ends = sum(times is None for _, times in repeated)
+    if open_ends > 1 or (counted >= count if open_ends else counted != count):
+        named = f"{counted} mixers and 'x rest' {open_ends} times" if open_ends else f"{counted} mixers"
         raise ValueError(
-            f"token_mixer names {len(token_mixer)} mixers for {count} {unit}s: {list(token_mixer)!r}. "
-            f"Give one for all, or one for each {unit}"
+            f"token_mixer names {named} for {count} {unit}s: {list(token_mixer)!r}. Give one for all, or one for each "
+            f"{unit}, where 'pooling x 3' counts as three and one 'pooling x rest' as all that are left, at least one"
         )
-    return [_named(spec) for spec in token_mixer]
+    return [dict(spec) for spec, times in repeated for _ in range(count - counted if times is None else times)]
+
+
+_REPEATED = re.compile(r"(?P<name>\S+)\s+x\s*(?P<times>\S+)$")
+
+
+def _name(spec: MixerSpec) -> str:
+    return str(spec if isinstance(spec, str) else spec.get("name"))
+
+
+def _repeated(spec: MixerSpec) -> tuple[dict[str, Any], int | None]:
+    """An entry of a list, checked, and how often it counts; None for all that are left."""
+    match = _REPEATED.match(_name(spec))
+    if match is None:
+        return _named(spec), 1
+    name, times = match["name"], match["times"]
+    if times != "rest" and not (times.isdecimal() and int(times) > 0):
+        raise ValueError(
+            f"token_mixer {_name(spec)!r}: write '{name} x 3', with a number of at least 1, or '{name} x rest'"
+        )
+    named = _named(name if isinstance(spec, str) else {**spec, "name": name})
+    return named, None if times == "rest" else int(times)
 
 
 def build_mixer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,18 @@ from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mix
 from metaformer_nlp.core.segments import neighbour, neighbour_masks
 
 
+class ConvSegments(NamedTuple):
+    """What a convolution needs to know of a batch's segments."""
+
+    masks: dict[int, Tensor]  # offset -> (B, L, 1) bool
+    sources: Tensor | None  # (B, L, 1) bool
+
+
 @register_mixer("depthwise_conv")
 class DepthwiseConv(TokenMixer):
     """Each channel is convolved along the tokens with a learned kernel of its own; zeros outside map or document."""
+
+    excludes_sources = True
 
     def __init__(self, dim: int, token_shape: TokenShape, *, kernel_size: int = 3, bias: bool = True) -> None:
         super().__init__(dim, token_shape)
@@ -28,13 +37,16 @@ class DepthwiseConv(TokenMixer):
     def prepare_key(self) -> tuple[str, int]:
         return "depthwise_conv", self.reach
 
-    def prepare(self, segment_ids: Tensor) -> dict[int, Tensor]:
-        return neighbour_masks(segment_ids, (k for k in range(-self.reach, self.reach + 1) if k))
+    def prepare(self, segment_ids: Tensor, sources: Tensor | None = None) -> ConvSegments:
+        masks = neighbour_masks(segment_ids, (k for k in range(-self.reach, self.reach + 1) if k))
+        return ConvSegments(masks, None if sources is None else sources[:, :, None])
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
-        masks = self.prepared(segment_ids)
-        if masks is None:
+        segments = self.prepared(segment_ids)
+        if segments is None:
             return self.conv(x.movedim(-1, 1)).movedim(1, -1)
+        masks, sources = segments
+        x = x if sources is None else torch.where(sources, x, 0.0)
         taps = self.conv.weight[:, 0].to(x.dtype)  # (C, K); a loop over the K taps, not over tokens
         mixed = x * taps[:, self.reach]
         for offset in masks:
@@ -49,6 +61,8 @@ class DepthwiseConv(TokenMixer):
 class SeparableConv(TokenMixer):
     """Expand, StarReLU, depthwise convolution, project: the inverted separable convolution of ConvFormer."""
 
+    excludes_sources = True
+
     def __init__(
         self, dim: int, token_shape: TokenShape, *, kernel_size: int = 7, expansion: int = 2, bias: bool = False
     ) -> None:
@@ -62,8 +76,8 @@ class SeparableConv(TokenMixer):
     def prepare_key(self) -> tuple[str, int]:
         return self.depthwise.prepare_key()
 
-    def prepare(self, segment_ids: Tensor) -> dict[int, Tensor]:
-        return self.depthwise.prepare(segment_ids)
+    def prepare(self, segment_ids: Tensor, sources: Tensor | None = None) -> ConvSegments:
+        return self.depthwise.prepare(segment_ids, sources)
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         return self.project(self.depthwise(self.act(self.expand(x)), segment_ids))

@@ -13,6 +13,14 @@ from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mix
 class Identity(TokenMixer):
     """Returns its tokens. A true control only beside a per-token norm: ``group_norm`` mixes tokens by itself."""
 
+    excludes_sources = True
+
+    def prepare(self, segment_ids: Tensor, sources: Tensor | None = None) -> tuple[()]:
+        return ()
+
+    def prepare_key(self) -> str:
+        return "identity"
+
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         return x
 

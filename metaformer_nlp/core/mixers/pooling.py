@@ -3,37 +3,25 @@
 Shapes: B batch, S token axes ((L,) for text, (H, W) for images), C channels.
 
 A symmetric window of 3 is the paper's. In text it cannot relate two sentences, so the channels may be split into groups
-with windows of their own: wider, one-sided or global. All of it is parameter-free averaging.
+with windows of their own: wider, one-sided or global. All of it is parameter-free averaging, but for ``gate``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaformer_nlp.core.bands import Band, Window, banded_product, window_band
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
-from metaformer_nlp.core.segments import (
-    SegmentMeans,
-    add_neighbour,
-    mean_over_segment,
-    neighbour_masks,
-    segment_means,
-)
+from metaformer_nlp.core.segments import SegmentMeans, mean_over_segment, segment_means
 
 SIDES = {"left": (-1, True), "right": (-1, False), "up": (-2, True), "down": (-2, False)}
 """One-sided windows: the token axis they run along, counted from the end of S, and whether they look back."""
-
-
-class Window(NamedTuple):
-    """How many neighbours before and after a token are averaged with it, along ``axis`` (None: along every axis)."""
-
-    before: int
-    after: int
-    axis: int | None = None
 
 
 def parse_window(window: int | str, rank: int) -> Window | None:
@@ -53,58 +41,28 @@ def parse_window(window: int | str, rank: int) -> Window | None:
     raise ValueError(f"pool_size {window!r} is not {allowed}")
 
 
-def doubling_offsets(count: int) -> set[int]:
-    """The shifts by which :func:`run_sum` builds a sum over ``count`` slots."""
-    return {1 << bit for bit in range((count - 1).bit_length())}
+def average_pool(x: Tensor, window: Window) -> Tensor:
+    """(B, *S, C) -> (B, *S, C): the average over each token's window, counting only what lies inside the map."""
+    rank = x.ndim - 2
+    pool = F.avg_pool1d if rank == 1 else F.avg_pool2d
+    if window.axis is None:
+        size, padding = 2 * window.before + 1, window.before
+        return pool(x.movedim(-1, 1), size, stride=1, padding=padding, count_include_pad=False).movedim(1, -1)
+    size = window.before + window.after + 1
+    sizes = tuple(size if axis - rank == window.axis else 1 for axis in range(rank))
 
+    def averages(tokens: Tensor) -> Tensor:
+        padded = F.pad(tokens, (0, 0) * -window.axis + (window.before, window.after))
+        return pool(padded.movedim(-1, 1), sizes, stride=1).movedim(1, -1)
 
-def run_sum(x: Tensor, count: int, sign: int, masks: dict[int, Tensor]) -> Tensor:
-    """(B, L, C) -> (B, L, C): sum of a token and the ``count - 1`` after it (sign 1) or before it (-1), inside its run.
-
-    Sums over powers of two, put together along the binary digits of ``count``: log2(count) shifts, no loss of precision
-    and nothing that could come from another document, as prefix sums would have.
-    """
-    total: Tensor | None = None
-    covered, power, power_sum = 0, 1, x
-    while True:
-        if count & power:
-            total = power_sum if total is None else add_neighbour(power_sum.clone(), total, sign * power, masks)
-            covered += power
-        if covered == count:
-            assert total is not None
-            return total
-        power_sum = add_neighbour(power_sum.clone(), power_sum, sign * power, masks)
-        power *= 2
+    return averages(x) / averages(x.new_ones((1, *x.shape[1:-1], 1)))
 
 
 class PoolingSegments(NamedTuple):
     """What pooling needs to know of a batch's segments."""
 
-    masks: dict[int, Tensor]  # offset -> (B, L, 1) bool
-    inverse_counts: tuple[Tensor | None, ...]  # of each window (B, L, 1); None for a global one
-    means: SegmentMeans | None
-
-
-def window_sum(x: Tensor, window: Window, masks: dict[int, Tensor]) -> Tensor:
-    """(B, L, C) -> (B, L, C): the sum over each token's window, inside its document."""
-    total = run_sum(x, window.after + 1, 1, masks)
-    if not window.before:
-        return total
-    total = total if window.after else total.clone()  # a run of one token is x itself
-    return add_neighbour(total, run_sum(x, window.before, -1, masks), -1, masks)
-
-
-def average_pool(x: Tensor, window: Window) -> Tensor:
-    """(B, C, *S) -> (B, C, *S): the average over each token's window, counting only what lies inside the map."""
-    rank = x.ndim - 2
-    pool = F.avg_pool1d if rank == 1 else F.avg_pool2d
-    if window.axis is None:
-        return pool(x, 2 * window.before + 1, stride=1, padding=window.before, count_include_pad=False)
-    size = window.before + window.after + 1
-    sizes = tuple(size if axis - rank == window.axis else 1 for axis in range(rank))
-    padding = (0, 0) * (-1 - window.axis) + (window.before, window.after)
-    inside = F.pad(x.new_ones((1, 1, *x.shape[2:])), padding)
-    return pool(F.pad(x, padding), sizes, stride=1) / pool(inside, sizes, stride=1)
+    bands: tuple[Band | None, ...]  # one a window; None for a global one
+    means: SegmentMeans | None  # for a global window, or a gate
 
 
 @register_mixer("pooling")
@@ -112,7 +70,13 @@ class Pooling(TokenMixer):
     """Every token becomes the average of its neighbourhood, minus itself (the block's residual adds it back).
 
     ``pool_size`` is one window (see :func:`parse_window`) or a list of them, each for an equal share of the channels.
+
+    ``gate`` adds the mean of all tokens, made specific to each by an element-wise product with a projection of it:
+    ``mean(x) * (W x + b)``. It is the product by which PoNet (arXiv 2110.02442, Eq. 9) fuses its global vector, which
+    without it would be the same for every token. With fresh weights it is near 0.
     """
+
+    excludes_sources = True
 
     def __init__(
         self,
@@ -121,6 +85,7 @@ class Pooling(TokenMixer):
         *,
         pool_size: int | str | Sequence[int | str] = 3,
         subtract_input: bool = True,
+        gate: bool = False,
     ) -> None:
         super().__init__(dim, token_shape)
         windows = [pool_size] if isinstance(pool_size, int | str) else list(pool_size)
@@ -128,41 +93,44 @@ class Pooling(TokenMixer):
             raise ValueError(f"pool_size must name between 1 and {dim} windows for {dim} channels, got {windows!r}")
         self.pool_size, self.subtract_input = windows, subtract_input
         self.windows = tuple(parse_window(window, len(self.token_shape)) for window in windows)
+        self.gate = nn.Linear(dim, dim) if gate else None
 
     def prepare_key(self) -> tuple[Any, ...]:
-        return ("pooling", self.windows)
+        return ("pooling", self.windows, self.subtract_input, self.gate is None)
 
-    def prepare(self, segment_ids: Tensor) -> PoolingSegments:
-        local = [window for window in self.windows if window is not None]
-        offsets = {offset for window in local for offset in doubling_offsets(window.after + 1)}
-        offsets |= {-offset for window in local if window.before for offset in {1, *doubling_offsets(window.before)}}
-        masks = neighbour_masks(segment_ids, offsets)
-        ones = torch.ones((*segment_ids.shape, 1), device=segment_ids.device)
-        counts = (None if window is None else window_sum(ones, window, masks).reciprocal() for window in self.windows)
-        return PoolingSegments(masks, tuple(counts), segment_means(segment_ids) if None in self.windows else None)
+    def prepare(self, segment_ids: Tensor, sources: Tensor | None = None) -> PoolingSegments:
+        bands = tuple(
+            None if w is None else window_band(segment_ids, w, subtract_input=self.subtract_input, sources=sources)
+            for w in self.windows
+        )
+        needs_means = self.gate is not None or None in bands
+        return PoolingSegments(bands, segment_means(segment_ids, sources) if needs_means else None)
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         segments = self.prepared(segment_ids)
         groups = x.tensor_split(len(self.windows), dim=-1) if len(self.windows) > 1 else (x,)
         pooled = [self._pool(group, index, segments) for index, group in enumerate(groups)]
         mixed = torch.cat(pooled, dim=-1) if len(pooled) > 1 else pooled[0]
-        return mixed - x if self.subtract_input else mixed
+        return mixed if self.gate is None else mixed + self._mean(x, segments) * self.gate(x)
 
     def _pool(self, x: Tensor, index: int, segments: PoolingSegments | None) -> Tensor:
-        window = self.windows[index]
-        if segments is not None:
-            if window is None:
-                assert segments.means is not None
-                return mean_over_segment(x, segments.means)
-            inverse_count = segments.inverse_counts[index]
-            assert inverse_count is not None
-            return window_sum(x, window, segments.masks) * inverse_count.to(x.dtype)
-        if window is None:
-            return x.mean(tuple(range(1, x.ndim - 1)), keepdim=True).expand_as(x)
-        return average_pool(x.movedim(-1, 1), window).movedim(1, -1)
+        """The average over one window, for its group of channels."""
+        window, band = self.windows[index], None if segments is None else segments.bands[index]
+        if band is not None:
+            return banded_product(x, band)  # which has subtracted the token
+        mixed = self._mean(x, segments) if window is None else average_pool(x, window)
+        return mixed - x if self.subtract_input else mixed.expand_as(x)
+
+    def _mean(self, x: Tensor, segments: PoolingSegments | None) -> Tensor:
+        """(B, *S, C) -> that of the map or of each token's document, or what broadcasts to it."""
+        if segments is None:
+            return x.mean(tuple(range(1, x.ndim - 1)), keepdim=True)
+        assert segments.means is not None
+        return mean_over_segment(x, segments.means)
 
     def macs(self, token_shape: TokenShape) -> int:
-        return 0  # additions only; counted as the paper and public counters do
+        # Averaging is additions only, whatever computes it; counted as the paper and public counters do.
+        return 0 if self.gate is None else math.prod(token_shape) * self.dim**2
 
     def extra_repr(self) -> str:
         return f"{self.dim}, pool_size={self.pool_size}, subtract_input={self.subtract_input}"
