@@ -1,10 +1,11 @@
 """GLUE's table of fine-tuned models over seeds, and the submission for its server.
 
-    python scripts/evaluate_glue.py --runs runs/glue/seed-0,runs/glue/seed-1,runs/glue/seed-2 --csv runs/glue.csv
-    python scripts/evaluate_glue.py --runs runs/glue/seed-0 --root path/to/glue --submission runs/glue.zip
+    python scripts/evaluate_glue.py --runs runs/glue --csv runs/glue.csv
+    python scripts/evaluate_glue.py --runs runs/a,runs/b --root path/to/glue --submission runs/glue.zip
 
-Each folder is one finished run of scripts/finetune_glue.py (one seed, any tasks). Tasks without a model get a constant
-answer in the submission, since the server takes all eleven files or none, and the output says which.
+Each folder is a finished run of scripts/finetune_glue.py: of one seed, any tasks, or over several seeds. Tasks without
+a model get a constant answer in the submission, since the server takes all eleven files or none, and the output says
+which.
 """
 
 from tasks.cli import main

@@ -2,11 +2,14 @@
 
     python scripts/finetune_glue.py --config scripts/recipes/suite.yaml
     python scripts/finetune_glue.py --config scripts/recipes/glue_tiny.yaml --data.root path/to/glue --data.tasks SST-2
-    python scripts/finetune_glue.py --config scripts/recipes/glue_tiny.yaml --data.root path/to/glue --data.tasks all \\
-        --model.checkpoint runs/pretrain_tiny/model --run.folder runs/glue
+    python scripts/finetune_glue.py --config scripts/recipes/glue.yaml --data.root path/to/glue \\
+        --model.checkpoint runs/pretrain/model --seeds '[0, 1, 2]'
+    python scripts/finetune_glue.py --config scripts/recipes/glue.yaml --data.root path/to/glue \\
+        --model.checkpoint runs/pretrain/model --data.tasks '[MRPC, RTE]' --sweep.lr '[1e-4, 3e-4, 1e-3]'
 
-Each task is a run of its own in <run.folder>/<task>; result.json in run.folder has all metrics, the score of a constant
-answer, and the averages. What was interrupted goes on when the same command is given again.
+Each task is a run of its own in <run.folder>/<task>, or <run.folder>/seed-<n>/<task> with --seeds; result.json in the
+folder above has all metrics, the score of a constant answer, and the averages; predictions-*.tsv in a task's folder has
+the answers on its dev set. What was interrupted goes on when the same command is given again.
 """
 
 from tasks.cli import main
