@@ -72,12 +72,15 @@ def documents(segment_ids: Tensor) -> Documents:
         real, padding = segment_ids.cumsum(1), (~segment_ids).cumsum(1)
         position = torch.where(segment_ids, real, padding) - 1
         return Documents(torch.where(segment_ids, position, position + real[:, -1:]), position)
-    ordered, slots = segment_ids.sort(dim=1, stable=True)
-    starts = torch.ones_like(ordered, dtype=torch.bool)
-    starts[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    index = torch.arange(ordered.shape[1], device=ordered.device).expand_as(ordered)
-    position = index - torch.where(starts, index, 0).cummax(1).values
-    rank = slots.argsort(1)
+    index = torch.arange(segment_ids.shape[1], device=segment_ids.device)
+    # Keys that all differ are sorted stably by any sort, also by ONNX's, which has no stable one. No slices either:
+    # exporters would make a program for rows of at least 3 tokens out of them.
+    slots = (segment_ids.long() * segment_ids.shape[1] + index).sort(1).indices
+    ordered = segment_ids.gather(1, slots)
+    starts = (ordered != ordered.roll(1, 1)) | (index == 0)
+    number = starts.cumsum(1) - 1
+    position = index - torch.zeros_like(slots).scatter_add(1, number, torch.where(starts, index, 0)).gather(1, number)
+    rank = torch.zeros_like(slots).scatter(1, slots, index.expand_as(slots))
     return Documents(rank, position.gather(1, rank))
 
 
@@ -88,8 +91,8 @@ def positions_in_segment(segment_ids: Tensor) -> Tensor:
 
 def unbroken_runs(segment_ids: Tensor) -> Tensor:
     """(B, L) -> (B, L) int64: 0, 1, 2, ..., one more at each slot that belongs to another document than the last."""
-    breaks = segment_ids[:, 1:] != segment_ids[:, :-1]
-    return torch.cat([torch.zeros_like(segment_ids[:, :1], dtype=torch.long), breaks.cumsum(1)], dim=1)
+    inner = torch.arange(segment_ids.shape[1], device=segment_ids.device) > 0
+    return ((segment_ids != segment_ids.roll(1, 1)) & inner).cumsum(1)
 
 
 def neighbour_masks(segment_ids: Tensor, offsets: Iterable[int]) -> dict[int, Tensor]:
