@@ -1,0 +1,263 @@
+"""A saved masked language model on held-out text: the masked loss, and the pseudo-perplexity.
+
+Two numbers that are not to be mistaken for each other:
+
+- *masked loss* (and e to it, the masked perplexity): 15 % of the tokens are hidden at once, by the masks of
+  pre-training's own evaluation, so that a model gets the number that its training reported.
+- *pseudo-perplexity* (Salazar et al. 2020, arXiv 1910.14659): each token is hidden alone, all others being there, and
+  e is raised to the mean loss per token. It costs a forward pass for each token, and is lower.
+
+Both are per token: of models with different tokenizers only the bits per character can be compared.
+
+Pieces of equal length are scored together and each alone in its row, so that there is no padding, and models that know
+neither packed rows nor an attention mask are treated as all others. Shapes: B pieces, L tokens each, M hidden tokens of
+them, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.text import MetaFormerTextForMaskedLM
+from metaformer_nlp.text.masking import IGNORE
+from tasks.corpus import PackedText, pack_text
+from tasks.masked_lm import EVAL_RATE, MaskedPositions, MaskedRows, MaskingConfig
+from tasks.plugins import import_plugins
+from tasks.text_data import DocumentUnit, text_source
+from tasks.text_model import load_tokenizer
+
+__all__ = ["Config", "DataConfig", "run"]
+
+_CHOICE = 13  # sets this random choice apart from others
+
+Item = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""A piece as the model sees it (L,), the places that are asked for, and what is right there."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The text; as for scripts/pretrain_text.py."""
+
+    text: str | list[str] = "english"
+    """english (embedded), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder, a pattern, hub:NAME, or a list of
+    these."""
+    max_documents: int | None = None
+    """The first so many documents are used. null: all."""
+    held_out: float = 0.0
+    """Only the documents that scripts/pretrain_text.py holds out of this text with the same number. 0: all."""
+    column: str = "text"
+    """Parquet, JSON and hub: the column with the text."""
+    unit: DocumentUnit = "paragraph"
+    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
+    max_length: int = 128
+    """Longest piece in tokens; longer documents are cut. The number of pre-training gives its masked loss."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Evaluate a masked language model."""
+
+    model: str
+    """A finished run of scripts/pretrain_text.py, or a folder that AutoModelForMaskedLM opens, with its tokenizer."""
+    data: DataConfig = field(default_factory=DataConfig)
+    pseudo_tokens: int = 10_000
+    """Tokens that the pseudo-perplexity is taken over, in pieces drawn once and for all; 0: it is left out."""
+    batch_tokens: int = 4096
+    """Tokens in a batch."""
+    json: str | None = None
+    """File to write the numbers to."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+    def __post_init__(self) -> None:
+        if self.pseudo_tokens < 0 or self.batch_tokens < 1 or not 0 <= self.data.held_out < 1:
+            raise ValueError(
+                f"pseudo_tokens {self.pseudo_tokens} must be at least 0, batch_tokens {self.batch_tokens} at least 1, "
+                f"data.held_out {self.data.held_out} at least 0 and below 1"
+            )
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Evaluate, print and write; returns the numbers.
+
+    Raises:
+        ValueError: a folder without a masked language model, one that is too short, or no text.
+    """
+    import_plugins(config.plugins)
+    folder = Path(config.model)
+    folder = folder / "model" if (folder / "model" / "config.json").is_file() else folder
+    tokenizer = load_tokenizer(str(folder), "model")
+    score = Scorer(_open_model(folder, config.data.max_length), config.batch_tokens)
+    data = config.data
+    source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
+    if data.held_out:
+        source = source.part(data.held_out, inside=True)
+    text = pack_text(source, tokenizer, data.max_length)
+    rows = MaskedRows(text, tokenizer, MaskingConfig())
+
+    loss, correct, count = score(_masked_items(rows), f"{EVAL_RATE:.0%} hidden", None)
+    result: dict[str, Any] = {
+        "model": str(config.model),
+        "text": source.name,
+        **{name: text.info[name] for name in ("content", "documents", "tokens", "max_length")},
+        "masked_tokens": count,
+        "masked_loss": loss / max(count, 1),
+        "masked_accuracy": correct / max(count, 1),
+        "masked_perplexity": math.exp(min(loss / max(count, 1), 700.0)),
+    }
+    if config.pseudo_tokens:
+        result |= _pseudo_perplexity(score, text, rows, tokenizer, config.pseudo_tokens)
+    print(_table(result))
+    if config.json is not None:
+        Path(config.json).parent.mkdir(parents=True, exist_ok=True)
+        replace_text(Path(config.json), json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def _open_model(folder: Path, max_length: int) -> PreTrainedModel:
+    opened = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], opened)
+    if info["missing_keys"]:
+        raise ValueError(
+            f"model={folder} is no masked language model: it lacks {', '.join(sorted(info['missing_keys']))}. Give the "
+            "folder of a pre-trained model, not of a fine-tuned one"
+        )
+    longest = getattr(model.config, "max_position_embeddings", max_length)
+    if max_length > longest:
+        raise ValueError(f"data.max_length={max_length}, but model={folder} has positions for {longest} tokens")
+    return model.eval()
+
+
+class _AnyMaskedLM(nn.Module):
+    """Any masked language model, asked as `MaskedPositions`: here the whole row's logits are computed."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, segment_ids: Tensor, positions: Tensor) -> Tensor:
+        """(B, L), unused, places (M,) in the flattened rows -> logits (M, V)."""
+        logits: Tensor = self.model(input_ids).logits
+        return logits.flatten(0, 1)[positions]
+
+
+def _asked_for_positions(model: PreTrainedModel) -> nn.Module:
+    return MaskedPositions(model) if isinstance(model, MetaFormerTextForMaskedLM) else _AnyMaskedLM(model)
+
+
+class Scorer:
+    """A model that scores items of equal length together."""
+
+    def __init__(self, model: PreTrainedModel, batch_tokens: int) -> None:
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        self.device = accelerator or torch.device("cpu")
+        self.model = _asked_for_positions(model).to(self.device)
+        self.batch_tokens = batch_tokens
+
+    def __call__(self, items: Iterable[Item], description: str, total: int | None) -> tuple[float, int, int]:
+        """Sum of the losses of what is asked for, how often the likeliest token is right, and how much was asked."""
+        waiting: dict[int, list[Item]] = {}
+        loss, correct, count = 0.0, 0, 0
+        with tqdm(total=total, desc=description, unit="token", unit_scale=True, disable=None) as bar:
+
+            def flush(batch: list[Item]) -> None:
+                nonlocal loss, correct, count
+                sums = self._batch(batch)
+                loss, correct, count = loss + sums[0], correct + sums[1], count + sums[2]
+                bar.update(sums[2])
+
+            for item in items:
+                batch = waiting.setdefault(len(item[0]), [])
+                batch.append(item)
+                if (len(batch) + 1) * len(item[0]) > self.batch_tokens:
+                    flush(waiting.pop(len(item[0])))
+            for batch in waiting.values():
+                flush(batch)
+        return loss, correct, count
+
+    @torch.no_grad()
+    def _batch(self, items: list[Item]) -> tuple[float, int, int]:
+        length = len(items[0][0])
+        ids = torch.from_numpy(np.stack([ids for ids, _, _ in items])).to(self.device)
+        places = np.concatenate([row * length + positions for row, (_, positions, _) in enumerate(items)])
+        targets = torch.from_numpy(np.concatenate([right for _, _, right in items])).to(self.device)
+        logits = self.model(ids, torch.ones_like(ids), torch.from_numpy(places).to(self.device)).float()
+        losses = F.cross_entropy(logits, targets, reduction="none").double()
+        return float(losses.sum()), int((logits.argmax(-1) == targets).sum()), len(targets)
+
+
+def _masked_items(rows: MaskedRows) -> Iterator[Item]:
+    """The pieces of all rows, hidden as pre-training's evaluation hides them."""
+    for index in range(len(rows)):
+        row = rows.sample(index, None)
+        for segment in range(1, int(row.segments[-1]) + 1):
+            ids, labels = (part[row.segments == segment] for part in (row.ids, row.labels))
+            positions = np.flatnonzero(labels != IGNORE)
+            if len(positions):
+                yield ids, positions, labels[positions]
+
+
+def _pseudo_perplexity(
+    score: Callable[[Iterable[Item], str, int | None], tuple[float, int, int]],
+    text: PackedText,
+    rows: MaskedRows,
+    tokenizer: PreTrainedTokenizerBase,
+    wanted: int,
+) -> dict[str, Any]:
+    """Of whole pieces, drawn until they have as many tokens as are wanted."""
+    pieces: list[NDArray[np.int64]] = []
+    tokens = 0
+    for index in np.random.default_rng([_CHOICE]).permutation(len(text)):
+        ids, segments = text.row(int(index))
+        pieces += [ids[segments == segment] for segment in range(1, int(segments[-1]) + 1)]
+        tokens += int((~np.isin(ids, rows.special)).sum())
+        if tokens >= wanted:
+            break
+
+    def items() -> Iterator[Item]:
+        for ids in pieces:
+            for position in np.flatnonzero(~np.isin(ids, rows.special)):
+                hidden = ids.copy()
+                hidden[position] = rows.mask_token_id
+                yield hidden, np.array([position]), ids[[position]]
+
+    loss, correct, count = score(items(), "one hidden at a time", tokens)
+    characters = sum(len(tokenizer.decode(ids, skip_special_tokens=True)) for ids in pieces)
+    return {
+        "pseudo_tokens": count,
+        "pseudo_pieces": len(pieces),
+        "pseudo_loss": loss / max(count, 1),
+        "pseudo_accuracy": correct / max(count, 1),
+        "pseudo_perplexity": math.exp(min(loss / max(count, 1), 700.0)),
+        "pseudo_bits_per_character": loss / math.log(2) / max(characters, 1),
+    }
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['model']} on {result['text']}: {result['documents']} documents, {result['tokens']} tokens, in pieces "
+        f"of at most {result['max_length']}",
+        f"{EVAL_RATE:.0%} hidden at once ({result['masked_tokens']} tokens): loss {result['masked_loss']:.4f} (e to it "
+        f"{result['masked_perplexity']:.2f}), accuracy {result['masked_accuracy']:.2%}",
+    ]
+    if "pseudo_perplexity" in result:
+        lines.append(
+            f"one hidden at a time ({result['pseudo_tokens']} tokens in {result['pseudo_pieces']} pieces): "
+            f"pseudo-perplexity {result['pseudo_perplexity']:.2f}, accuracy {result['pseudo_accuracy']:.2%}, "
+            f"{result['pseudo_bits_per_character']:.3f} bits per character"
+        )
+    return "\n".join(lines)
