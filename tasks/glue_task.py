@@ -205,6 +205,10 @@ class GlueFinetuning:
         }
         return {"task": self.task.name, "tokenizer": tokenizer_key(self.tokenizer), **splits}
 
+    def tokens_per_sample(self) -> float:
+        """Mean number of tokens of a training sample."""
+        return float(self._encoded["train"].lengths.sum() / len(self.train_data))
+
     def counts(self) -> dict[str, Any]:
         """Rows of each split, and how many of them were cut."""
         return {split: {"rows": len(part), "cut": part.truncated} for split, part in self._encoded.items()}

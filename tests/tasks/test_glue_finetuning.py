@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +236,32 @@ def test_encoders_of_other_people_are_fine_tuned_padded(
 def test_wrong_options_are_named(tmp_path: Path, root: str, words: str, values: dict[str, Any], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         options(tmp_path, root, words, **values)
+
+
+@pytest.mark.distributed
+def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None:
+    """Packed batches under DDP, seeds and sweep included; without dropout, which every process draws for itself."""
+    values = {"seeds": [0, 1], "sweep.lr": [1e-2, 1e-3], "model.hidden_dropout_prob": 0.0, "schedule.steps": 4}
+    alone = run(options(tmp_path / "one", root, words, **values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def work(rank: int) -> None:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
+        os.environ.update(address | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"})
+        run(options(tmp_path / "two", root, words, **values))
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    together = read(tmp_path / "two" / "result.json")
+    assert read(tmp_path / "two" / "seed-0" / "result.json")["tasks"]["RTE"]["world_size"] == 2
+    assert together["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
+    for seed in (0, 1):
+        files = [tmp_path / name / f"seed-{seed}" / "RTE" / "predictions-validation.tsv" for name in ("one", "two")]
+        assert files[0].read_bytes() == files[1].read_bytes()
