@@ -1,9 +1,11 @@
-"""Share a trained image classifier on the Hugging Face hub, with a model card filled from its run.
+"""Share a trained image classifier or text model on the Hugging Face hub, with a model card filled from its run.
 
     python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12 --dry_run true
     python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12
+    python scripts/share_model.py --model runs/glue_tiny/SST-2 --folder shared/sst2
 
-The first command shows what would be sent. Log in once with `hf auth login`.
+The first command shows what would be sent, the last writes it into a folder. What is shared opens without this project
+(`trust_remote_code=True`), text also with sentence-transformers. Log in once with `hf auth login`.
 """
 
 from tasks.cli import main

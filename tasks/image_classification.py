@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
 from tasks.cli import to_dict
 from tasks.distillation import DistillConfig, Teacher
+from tasks.image_card import image_card
 from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
 from tasks.image_model import ModelConfig, ModelDescription, layer_depths, not_decayed
 from tasks.plugins import import_plugins
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
-from vision.card import model_card
 from vision.transforms import EvalTransform, Transform, train_transform
 from vision.variants import build_model
 
@@ -182,7 +182,7 @@ class ImageClassification:
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its image processor, as the Auto classes and ``pipeline`` read them, and a model card."""
         model.save_pretrained(folder)  # type: ignore[operator]
-        card = model_card(model.config, settings=to_dict(self.config))  # type: ignore[arg-type]
+        card = image_card(model.config, settings=to_dict(self.config))  # type: ignore[arg-type]
         (folder / "README.md").write_text(card, encoding="utf-8")
         if isinstance(model.config, MetaFormerVisionConfig):  # that of timm's models is in their configuration
             image_processor(model.config).save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""A trained image classifier on the Hugging Face hub: weights, image processor and a filled model card."""
+"""A trained model on the Hugging Face hub, or in a folder: weights, code, processor or tokenizer, and a filled card."""
 
 from __future__ import annotations
 
@@ -14,30 +14,46 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils import validate_repo_id
+from transformers import AutoConfig, PreTrainedConfig
 
+from metaformer_nlp.core.remote_code import CarriesCode
+from tasks.image_card import image_card
+from tasks.model_card import last_part
 from tasks.plugins import import_plugins
-from vision.card import last_part, model_card
-from vision.loading import model_folder, stored_config
+from tasks.text_card import text_card
+from tasks.text_model import load_tokenizer
+from vision.loading import model_folder
 
-SHARED = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
-"""What goes to the hub, besides the parts of weights that were saved in several files."""
+__all__ = ["Config", "best_result", "run", "write_shared"]
+
+EMBEDDING = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ],
+    "1_Pooling/config.json": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
+}
+"""What makes sentence-transformers take the mean over a text's tokens; the names that each of its releases reads."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Share a trained image classifier."""
+    """Share a trained image classifier or text model."""
 
     model: str
-    """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, or a folder of
-    save_pretrained."""
-    repository: str
-    """Where to: USER/MODEL on the hub."""
+    """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, the folder of a
+    GLUE task in its run, or a folder of save_pretrained."""
+    repository: str | None = None
+    """Where to: USER/MODEL on the hub. null: nowhere."""
+    folder: str | None = None
+    """Write what is shared into this new folder. It opens without this project, by trust_remote_code=True."""
     private: bool = False
     """true: only you and those you invite see it."""
     dry_run: bool = False
-    """true: show the model card and the files, and send nothing."""
+    """true: show the model card and the files, and neither send nor write anything."""
     plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
+    """Python files or modules to import first, such as one that registers a token mixer; what the model uses of them
+    becomes part of its code."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -57,22 +73,74 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
-def card_of(folder: Path, repository: str) -> str:
-    """The model card of a run folder, or of a model's folder, about which less is known."""
+def write_shared(folder: Path, staged: Path, repository: str | None = None) -> str:
+    """Put all that is shared of ``folder``, a run's or a model's, into the empty folder ``staged``; returns the card.
+
+    Raises:
+        ValueError: no model, no weights or no tokenizer there, a model of another kind, or code that fits no file.
+    """
     inner = model_folder(folder)
-    config = stored_config(inner)
-    if config is None:
+    if not read_json(inner / "config.json"):
         raise ValueError(f"{folder}: no saved model there; give a finished run's folder or one of save_pretrained")
-    if not any("ImageClassification" in kind for kind in config.architectures or ()):
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(inner, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{inner}/config.json is of no model that is known here: {error} (a token mixer of your own: --plugins)"
+        ) from error
+    weights = sorted(inner.glob("model*.safetensors*"))
+    if not weights:
+        raise ValueError(f"{inner} holds a config.json, but no model.safetensors")
+    for path in weights:
+        shutil.copy2(path, staged / path.name)
+    if isinstance(config, CarriesCode):
+        config.code()  # whatever keeps it from being written is an error here
+    config.save_pretrained(staged)
+    known = {"repository": repository, **_known(inner)}
+    if any("ImageClassification" in kind for kind in config.architectures or ()):
+        if (inner / "preprocessor_config.json").is_file():
+            shutil.copy2(inner / "preprocessor_config.json", staged)
+        card = image_card(config, **known)
+    elif config.model_type in ("metaformer_vision", "timm_wrapper"):
         raise ValueError(f"{inner} holds {config.architectures}, no image classifier: the card would tell wrong things")
+    else:
+        card = _write_text(config, inner, staged, known)
+    (staged / "README.md").write_text(card, encoding="utf-8")
+    return card
+
+
+def _write_text(config: PreTrainedConfig, inner: Path, staged: Path, known: Mapping[str, Any]) -> str:
+    """Tokenizer, and what sentence-transformers needs to know; returns the card."""
+    tokenizer = load_tokenizer(str(inner), "model")
+    if len(tokenizer) > config.vocab_size:
+        raise ValueError(f"{inner}: the tokenizer has {len(tokenizer)} tokens, the model knows {config.vocab_size}")
+    card = text_card(config, tokenizer, **known)
+    longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
+    tokenizer.model_max_length = longest  # so that truncation=True gives what the model takes
+    for name in ("is_local", "local_files_only"):  # how it was opened here is nothing to tell
+        tokenizer.init_kwargs.pop(name, None)
+    tokenizer.save_pretrained(staged)
+    limit = {"max_seq_length": longest, "do_lower_case": False}
+    pooling = {"word_embedding_dimension": config.hidden_size, **EMBEDDING["1_Pooling/config.json"]}  # type: ignore[dict-item]
+    for name, values in {**EMBEDDING, "1_Pooling/config.json": pooling, "sentence_bert_config.json": limit}.items():
+        (staged / name).parent.mkdir(exist_ok=True)
+        (staged / name).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    return card
+
+
+def _known(inner: Path) -> dict[str, Any]:
+    """What a run folder tells of its model: result, settings and command."""
     place = inner.resolve()
-    trained = place.name in ("model", "model-best") and (place.parent / "environment.json").is_file()
-    result, settings, environment = (
-        read_json(place.parent / name) if trained else {} for name in ("result.json", "config.json", "environment.json")
-    )
+    if place.name not in ("model", "model-best") or not (place.parent / "environment.json").is_file():
+        return {}
+    names = ("result.json", "config.json", "environment.json")
+    result, settings, environment = (read_json(place.parent / name) for name in names)
     if place.name == "model-best":
         result = best_result(result)
-    return model_card(config, result, settings, repository=repository, command=_command(environment))
+    of_task = f"constant/{place.parent.name}/"  # in a GLUE run, whose tasks have a folder each
+    beside = (read_json(place.parent.parent / "result.json").get("metrics") or {}).items()
+    constant = {name.removeprefix(of_task): value for name, value in beside if name.startswith(of_task)}
+    return {"result": {**result, "constant": constant}, "settings": settings, "command": _command(environment)}
 
 
 def best_result(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,36 +176,47 @@ def run(config: Config, api: Any = None) -> str:
         ValueError: no model in the folder, a repository name that the hub does not allow, or a refusal of the hub.
     """
     import_plugins(config.plugins)
-    folder = Path(config.model).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"model {folder}: no such folder (looked in {Path.cwd()})")
-    try:
-        validate_repo_id(config.repository)
-    except HFValidationError as error:
-        raise ValueError(f"repository {config.repository}: {error}") from error
-    card, inner = card_of(folder, config.repository), model_folder(folder)
-    files = sorted(path for path in inner.iterdir() if path.name in SHARED[:2] or path.name.startswith("model"))
+    source = Path(config.model).expanduser()
+    target = Path(config.folder).expanduser() if config.folder else None
+    if not source.is_dir():
+        raise ValueError(f"model {source}: no such folder (looked in {Path.cwd()})")
+    if not (config.repository or target or config.dry_run):
+        raise ValueError("nowhere to share to: give --repository USER/MODEL, --folder NEW_FOLDER or --dry_run true")
+    if target and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ValueError(f"folder {target} is there already and not empty; name a new one")
+    if config.repository:
+        try:
+            validate_repo_id(config.repository)
+        except HFValidationError as error:
+            raise ValueError(f"repository {config.repository}: {error}") from error
     with tempfile.TemporaryDirectory() as name:
         staged = Path(name)
+        card = write_shared(source, staged, config.repository)
+        files = sorted(path for path in staged.rglob("*") if path.is_file())
+        print(
+            f"{model_folder(source)} -> {', '.join(str(to) for to in (config.repository, target) if to) or 'nowhere'}:"
+        )
         for path in files:
-            shutil.copy2(path, staged / path.name)
-        (staged / "README.md").write_text(card, encoding="utf-8")
-        sizes = [f"  {path.name}  {path.stat().st_size / 2**20:.1f} MB" for path in sorted(staged.iterdir())]
-        print("\n".join([f"{inner} -> {config.repository}:", *sizes]))
+            print(f"  {path.relative_to(staged)}  {path.stat().st_size / 2**20:.1f} MB")
         if config.dry_run:
             print(f"\n{card}")
             return ""
-        api = api or HfApi()
-        try:
-            api.create_repo(config.repository, private=config.private, exist_ok=True)
-            api.upload_folder(
-                repo_id=config.repository, folder_path=str(staged), commit_message=f"Share {inner.resolve().name}"
-            )
-        except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-            raise ValueError(
-                f"the hub took nothing of {config.repository}: {error} (log in with `hf auth login`; HF_HUB_OFFLINE=1 "
-                "forbids all sending)"
-            ) from error
+        if target:
+            shutil.copytree(staged, target, dirs_exist_ok=True)
+        if config.repository is None:
+            return str(target)
+        _send(config, staged, model_folder(source).resolve().name, api or HfApi())
     address = f"https://huggingface.co/{config.repository}"
     print(f"shared: {address}")
     return address
+
+
+def _send(config: Config, staged: Path, name: str, api: Any) -> None:
+    try:
+        api.create_repo(config.repository, private=config.private, exist_ok=True)
+        api.upload_folder(repo_id=config.repository, folder_path=str(staged), commit_message=f"Share {name}")
+    except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
+        raise ValueError(
+            f"the hub took nothing of {config.repository}: {error} (log in with `hf auth login`; HF_HUB_OFFLINE=1 "
+            "forbids all sending)"
+        ) from error

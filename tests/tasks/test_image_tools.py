@@ -16,9 +16,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Ti
 
 from tasks import explanation, export, image_classification, sharing
 from tasks.cli import from_dict
+from tasks.image_card import image_card
 from tasks.image_checkpoints import Logits, eval_transform, open_checkpoint
 from vision import create_model, preprocessing
-from vision.card import model_card
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +188,8 @@ def test_a_run_is_shared(folder: Path, tmp_path: Path) -> None:
     hub = Hub()
     assert share(folder, hub, private=True) == "https://huggingface.co/me/red"
     assert hub.created == [("me/red", True)]
-    assert set(hub.files) == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    code = "modeling_metaformer_vision.py"
+    assert set(hub.files) == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json", code}
     for name, content in hub.files.items():
         (tmp_path / name).write_bytes(content)
     assert AutoModelForImageClassification.from_pretrained(tmp_path).config.id2label == {0: "green", 1: "red"}
@@ -198,7 +199,7 @@ def test_a_run_is_shared(folder: Path, tmp_path: Path) -> None:
     (entry,) = head["model-index"][0]["results"][0]["metrics"]
     assert entry == {"type": "accuracy", "name": "validation/accuracy", "value": round(100 * accuracy, 3)}
     assert head["model-index"][0]["results"][0]["dataset"]["name"] == "folder (images)"
-    assert 'model="me/red"' in card
+    assert 'model="me/red", trust_remote_code=True)' in card
     assert "Classes: green, red." in card
     assert str(folder) not in card, "somebody's path is told"
 
@@ -240,14 +241,14 @@ def test_the_best_model_is_shared_with_its_results(folder: Path, tmp_path: Path)
 
 def test_a_card_tells_what_was_used() -> None:
     model, settings = create_model("poolformer_nano").config, {"run": {"batch_size": 1024}, "optim": {"lr": 1e-3}}
-    plain = model_card(model, settings=settings)
+    plain = image_card(model, settings=settings)
     assert "| Batch | 1024 |" in plain
     assert "| Learning rate | 0.001 |" in plain
     for scaled in ({"optim": {"lr": 1e-3, "lr_batch_size": 1024}}, {"run": {"batch_size": 1024, "fit_batch": True}}):
-        card = model_card(model, settings={**settings, **scaled})
+        card = image_card(model, settings={**settings, **scaled})
         assert "| Batch" not in card
         assert "| Learning rate" not in card
-        card = model_card(model, {"batch_size": 90, "lr": 8.79e-5}, {**settings, **scaled})
+        card = image_card(model, {"batch_size": 90, "lr": 8.79e-5}, {**settings, **scaled})
         assert "| Batch | 90 |" in card
         assert "| Learning rate | 8.79e-05 |" in card
 
@@ -281,7 +282,7 @@ def test_a_card_tells_only_what_is_known() -> None:
     ours, theirs = create_model("poolformer_nano").config, create_model("timm/test_vit").config
     assert isinstance(theirs, TimmWrapperConfig)
     for config, tag in ((ours, "metaformer"), (theirs, "timm")):
-        card = model_card(config)
+        card = image_card(config)
         assert tag in yaml.safe_load(card.split("---")[1])["tags"]
         assert "## Results" not in card
         assert "## Training" not in card

@@ -1,25 +1,21 @@
-"""The model card (README.md) of an image classifier, filled from what is known about it.
+"""The model card (README.md) of an image classifier, filled from what is known about it."""
 
-The head follows the model card metadata of the Hugging Face hub, so that results appear on the model's page.
-"""
+from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
 from transformers import PreTrainedConfig, TimmWrapperConfig
 
-from vision.configuration import MetaFormerVisionConfig
-from vision.processing import preprocessing
+from tasks.model_card import join, last_part, metadata, mixer_names, size_rows, table, training, usage
+from vision import MetaFormerVisionConfig, preprocessing
 
-PAPERS = {
-    "MetaFormer Is Actually What You Need for Vision": "2111.11418",
-    "MetaFormer Baselines for Vision": "2210.13452",
-}
+__all__ = ["image_card"]
+
 SHOWN_CLASSES = 20
 
 
-def model_card(
+def image_card(
     config: PreTrainedConfig, result: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None,
     *, repository: str | None = None, command: Sequence[str] | None = None,
 ) -> str:  # fmt: skip
@@ -42,11 +38,10 @@ def model_card(
         _usage(config, repository or "path/to/this/folder"),
         _classes(config),
         _results(result),
-        _training(settings, result, command),
+        training(settings, result, command, _data_name(settings), {}),
         _limits(settings),
-        _citation(),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return join(parts)
 
 
 def _head(
@@ -67,7 +62,7 @@ def _head(
         values = [{"type": "accuracy", "name": name, "value": value} for name, value in metrics.items()]
         results = [{"task": task, "dataset": {"name": data, "type": data}, "metrics": values}]
         head["model-index"] = [{"name": repository or _kind(config), "results": results}]
-    return f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---"
+    return metadata(head)
 
 
 def _kind(config: PreTrainedConfig) -> str:
@@ -89,30 +84,23 @@ def _about(config: PreTrainedConfig, result: Mapping[str, Any]) -> str:
         }
     else:
         text, rows = f"timm's `{_kind(config)}`, wrapped for transformers.", {}
-    parameters = (result.get("parameters") or {}).get("total")
-    if parameters:
-        rows["Parameters"] = f"{parameters:,}"
-    if result.get("macs"):
-        rows["Multiply-accumulates an image"] = f"{result['macs'] / 1e9:.3f} G"
+    rows |= size_rows(result, "an image")
     rows["Images"] = f"{seen.image_size[0]} x {seen.image_size[1]}, crop {seen.crop_pct}, {seen.interpolation}"
     rows["Classes"] = str(config.num_labels)
-    return f"{text}\n\n{_table(('', ''), rows.items())}"
+    return f"{text}\n\n{table(('', ''), rows.items())}"
 
 
 def _mixers(config: MetaFormerVisionConfig) -> str:
-    given = config.token_mixer if isinstance(config.token_mixer, list | tuple) else [config.token_mixer]
-    return ", ".join(str(spec["name"]) if isinstance(spec, Mapping) else str(spec) for spec in given)
+    return mixer_names(config.token_mixer if isinstance(config.token_mixer, list | tuple) else [config.token_mixer])
 
 
 def _usage(config: PreTrainedConfig, repository: str) -> str:
-    extra = "import vision  # registers the architecture: pip install the metaformer-nlp checkout\n"
-    return (
-        "## Use\n\n```python\n"
-        f"{'' if isinstance(config, TimmWrapperConfig) else extra}"
+    code = (
         "from transformers import pipeline\n\n"
-        f'classify = pipeline("image-classification", model="{repository}")\n'
-        'print(classify("picture.jpg"))\n```'
+        f'classify = pipeline("image-classification", model="{repository}"{{trust}})\n'
+        'print(classify("picture.jpg"))'
     )
+    return usage(config, "vision", code)
 
 
 def _classes(config: PreTrainedConfig) -> str:
@@ -134,45 +122,13 @@ def _results(result: Mapping[str, Any]) -> str:
         return ""
     shares = _percentages(result)
     rows = [(name, f"{shares[name]:.2f} %" if name in shares else f"{value:.4f}") for name, value in metrics.items()]
-    return f"## Results\n\n{_table(('Metric', 'Value'), rows)}"
+    return f"## Results\n\n{table(('Metric', 'Value'), rows)}"
 
 
 def _data_name(settings: Mapping[str, Any]) -> str | None:
     data = settings.get("data") or {}
     name, root = data.get("name"), data.get("root")
     return f"{name} ({last_part(root)})" if name and root else name
-
-
-def last_part(path: object) -> str:
-    """Of a path, which is somebody's machine, what may be told."""
-    return str(path).replace("\\", "/").rstrip("/").split("/")[-1]
-
-
-def _training(settings: Mapping[str, Any], result: Mapping[str, Any], command: Sequence[str] | None) -> str:
-    optim, schedule, run = (settings.get(group) or {} for group in ("optim", "schedule", "run"))
-    done = result.get("train") or {}
-    start = (settings.get("model") or {}).get("checkpoint")
-    precision = run.get("mixed_precision")
-    scaled = optim.get("lr_batch_size") is not None or run.get("fit_batch")  # then the options are not what was used
-    batch, lr = (None, None) if scaled else (run.get("batch_size"), optim.get("lr"))
-    batch, lr = result.get("batch_size", batch), result.get("lr", lr)
-    rows = {
-        "Data": _data_name(settings),
-        "Started from": None if start is None else last_part(start),
-        "Epochs": f"{done['epochs']:.4g} ({done['steps']} steps)" if done else schedule.get("epochs"),
-        "Batch": batch,
-        "Optimizer": optim.get("name", "adamw") if optim else None,
-        "Learning rate": None if lr is None else f"{lr:.4g}",
-        "Weight decay": optim.get("weight_decay"),
-        "Schedule": schedule.get("kind"),
-        "Arithmetic": "float32" if precision == "no" else precision,
-        "Seed": run.get("seed"),
-    }
-    known = [(name, value) for name, value in rows.items() if value is not None]
-    parts = [_table(("", ""), known)] if known else []
-    if command:
-        parts.append(f"```\n{' '.join(command)}\n```")
-    return "## Training\n\n" + "\n\n".join(parts) if parts else ""
 
 
 def _limits(settings: Mapping[str, Any]) -> str:
@@ -183,17 +139,3 @@ def _limits(settings: Mapping[str, Any]) -> str:
         "something else. It was not examined for bias, nor for robustness to other kinds of pictures than those it was "
         "measured on."
     )
-
-
-def _citation() -> str:
-    lines = [f"- {title}, arXiv [{number}](https://arxiv.org/abs/{number})" for title, number in PAPERS.items()]
-    return "## Papers\n\n" + "\n".join(lines)
-
-
-def _table(header: tuple[str, str], rows: Any) -> str:
-    lines = [f"| {header[0]} | {header[1]} |", "|---|---|"]
-    lines += [f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in rows]
-    return "\n".join(lines)
-
-
-__all__ = ["last_part", "model_card"]
