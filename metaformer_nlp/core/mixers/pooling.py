@@ -50,9 +50,10 @@ def average_pool(x: Tensor, window: Window) -> Tensor:
         return pool(x.movedim(-1, 1), size, stride=1, padding=padding, count_include_pad=False).movedim(1, -1)
     size = window.before + window.after + 1
     sizes = tuple(size if axis - rank == window.axis else 1 for axis in range(rank))
+    margins = (0, 0) * -window.axis + (window.before, window.after)
 
     def averages(tokens: Tensor) -> Tensor:
-        padded = F.pad(tokens, (0, 0) * -window.axis + (window.before, window.after))
+        padded = F.pad(tokens, margins)
         return pool(padded.movedim(-1, 1), sizes, stride=1).movedim(1, -1)
 
     return averages(x) / averages(x.new_ones((1, *x.shape[1:-1], 1)))
