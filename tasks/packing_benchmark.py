@@ -1,0 +1,219 @@
+"""What packing is worth: steps on the same examples at their real lengths, padded and packed, in one run.
+
+How it is measured stands in ``tasks/benchmarking.py``. A step has the same examples in each of three forms:
+
+- padded: one example a row, every row padded to ``slots``;
+- longest: one example a row, padded to the batch's longest;
+- packed: examples share rows of ``slots``, as training and fine-tuning have it (``tasks/encoding.py``).
+
+Training is a step of ``pretrain_text`` or ``finetune_glue``, forward, loss, backward and AdamW; inference the forward
+pass of their evaluation. A masked language model is asked for 30 % of the tokens in training and for 15 % in inference.
+Laying out the batch is not timed. Token ids are random; lengths are the quantiles of real ones.
+
+Shapes: B rows, L slots, D examples, M masked tokens, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metaformer_nlp.text import (
+    MetaFormerTextConfig,
+    MetaFormerTextForMaskedLM,
+    MetaFormerTextForSequenceClassification,
+)
+from metaformer_nlp.text.packing import PackedClassifier
+from tasks import benchmarking
+from tasks.benchmarking import Options, Report, open_device
+from tasks.encoding import encode_texts, pack_rows, pad_rows, trained_tokenizer
+from tasks.glue import task_named
+from tasks.glue_files import read_split
+from tasks.masked_lm import EVAL_RATE, MaskedPositions, MaskingConfig
+from tasks.text_benchmark import model_specs
+from tasks.text_model import load_tokenizer
+
+__all__ = ["Config", "Contestant", "example_lengths", "run"]
+
+# fmt: off
+SST2_LENGTHS = (
+    3, 3, 4, 4, 4, 4, 5, 5, 5, 6, 6, 6, 7, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 13, 13, 14, 15, 16, 17, 18, 19, 20, 22,
+    24, 25, 28, 30, 34, 39, 72,
+)
+# fmt: on
+"""Every 2.5 % of the token counts of SST-2's training rows, [CLS] and [SEP] included (8192 pieces,
+trained on them); their mean is 13.4."""
+FORMS = ("padded", "longest", "packed")
+COLUMNS = {
+    "model": "model",
+    "form": "form",
+    "mode": "mode",
+    "precision": "precision",
+    "rows": "rows",
+    "length": "slots of a row",
+    "used": "used",
+    "step_ms": "ms a step",
+    "examples_per_sec": "examples/s",
+    "relative_speed": "speed",
+    "fewer_slots": "slots saved",
+    "fastest_ms": "fastest",
+    "peak_memory_mb": "MB",
+    "error": "error",
+}
+"""Columns of the results and their headings on the screen."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Time packed rows against padded ones."""
+
+    models: str | list[Any] = "pooling,attention"
+    """Token mixers, separated by commas, or a list, in which a mapping gives fields of the configuration:
+    [pooling, {token_mixer: pooling, pool_size: [3, 7, 15, 31]}]."""
+    task: Literal["masked_lm", "classification"] = "masked_lm"
+    """What is computed: pre-training on documents of these lengths, or fine-tuning on rows of these lengths."""
+    examples: int = 64
+    """Examples of a step."""
+    slots: int = 128
+    """Slots of a row; longer examples are cut."""
+    lengths_from: str | None = None
+    """Folder of a task of GLUE, such as path/to/glue/SST-2, whose training rows are counted. null: SST-2's lengths,
+    which were counted before."""
+    tokenizer: str | None = None
+    """Folder of a saved tokenizer for lengths_from. null: one of vocab_size is trained on the training rows."""
+    hidden_size: int = 256
+    """Channels of a token; heads have 32 each."""
+    num_hidden_layers: int = 4
+    """Blocks."""
+    vocab_size: int = 8192
+    """Tokens that are known."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("examples", "slots", "hidden_size", "num_hidden_layers", "vocab_size")
+        model_specs(self.models)
+
+
+def example_lengths(config: Config) -> NDArray[np.int64]:
+    """Tokens of each of ``config.examples`` examples: the quantiles of the lengths, in an order drawn once: (D,).
+
+    Raises:
+        ValueError: ``lengths_from`` is not a folder of a task of GLUE.
+    """
+    counted = np.array(SST2_LENGTHS)
+    if config.lengths_from is not None:
+        folder = Path(config.lengths_from).expanduser()
+        rows = read_split(task_named(folder.name), "train", str(folder.parent))
+        texts = [text for row in rows for text in row.texts]
+        tokenizer = (
+            trained_tokenizer(texts, config.vocab_size)
+            if config.tokenizer is None
+            else load_tokenizer(config.tokenizer, "tokenizer")
+        )
+        counted = encode_texts([row.texts for row in rows], tokenizer, config.slots).lengths
+    shares = (np.arange(config.examples) + 0.5) / config.examples
+    lengths = np.quantile(counted, shares).round().astype(np.int64).clip(1, config.slots)
+    return np.random.default_rng(0).permutation(lengths)
+
+
+def lay_out(lengths: NDArray[np.int64], form: str, config: Config) -> dict[str, Tensor]:
+    """Random examples of ``lengths`` as ``input_ids``, ``segment_ids`` and ``token_type_ids`` (B, L)."""
+    rng = np.random.default_rng(0)
+    rows = [(rng.integers(1, config.vocab_size, length).astype(np.int32), int(length)) for length in lengths]
+    if form == "packed":
+        return pack_rows(rows, 0, config.slots)
+    batch = pad_rows(rows, 0, config.slots)
+    numbers = torch.arange(1, len(rows) + 1)[:, None]
+    batch["segment_ids"] = batch.pop("attention_mask") * numbers
+    missing = config.slots - batch["input_ids"].shape[1] if form == "padded" else 0
+    return {name: F.pad(value, (0, missing)) for name, value in batch.items()}
+
+
+class Contestant(benchmarking.Contestant):
+    """One model with a batch in one of the forms."""
+
+    def __init__(
+        self, fields: Mapping[str, Any], form: str, lengths: NDArray[np.int64], config: Config, mode: str, **how: Any
+    ) -> None:
+        inputs = lay_out(lengths, form, config)
+        segments = inputs["segment_ids"]
+        rows, slots = segments.shape
+        self.examples = len(lengths)
+        facts = {"form": form, "rows": rows, "length": slots, "used": float((segments > 0).float().mean())}
+        facts["fewer_slots"] = len(lengths) * config.slots / segments.numel()
+        own = model_config(fields, config)
+        model: nn.Module
+        if config.task == "masked_lm":
+            model = MaskedPositions(MetaFormerTextForMaskedLM(own))
+            del inputs["token_type_ids"]
+            real = segments.flatten().nonzero().flatten()
+            share = MaskingConfig().rate if mode == "training" else EVAL_RATE
+            chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: round(share * len(real))]
+            inputs["positions"] = real[chosen].sort().values
+            self.targets = inputs["input_ids"].flatten()[inputs["positions"]]
+        else:
+            classifier = MetaFormerTextForSequenceClassification(own)
+            self.targets = torch.arange(self.examples) % 2
+            if form == "packed":
+                model = PackedClassifier(classifier)
+            else:
+                model = classifier
+                inputs["attention_mask"] = (inputs.pop("segment_ids") > 0).long()
+        self.packed = isinstance(model, PackedClassifier)
+        super().__init__(model, inputs, facts, mode=mode, **how)
+        self.targets = self.targets.to(self.device)
+
+    def forward(self) -> Any:
+        return self.model(**self.inputs, **({"num_documents": self.examples} if self.packed else {}))
+
+    def loss(self, output: Any) -> Tensor:
+        return F.cross_entropy(getattr(output, "logits", output).float(), self.targets)
+
+    def row(self, first: benchmarking.Contestant) -> dict[str, Any]:
+        row = super().row(first)
+        return {**row, "examples_per_sec": 1000 * self.examples / row["step_ms"]}
+
+
+def model_config(fields: Mapping[str, Any], config: Config) -> MetaFormerTextConfig:
+    """The configuration that ``fields`` say, of a model that drops nothing."""
+    common: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "intermediate_size": 4 * config.hidden_size,
+        "num_attention_heads": max(1, config.hidden_size // 32),
+        "max_position_embeddings": config.slots,
+        "pad_token_id": 0,
+        "hidden_dropout_prob": 0.0,
+    }
+    return MetaFormerTextConfig(**{**common, **fields})
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Measure, print a table for each model, mode and precision, write ``config.output``; returns the rows."""
+    device, environment = open_device(config)
+    lengths = example_lengths(config)
+    caption = (
+        f"{config.examples} examples a step, {lengths.mean():.1f} tokens each, the longest {lengths.max()}. "
+        "used: share of the slots that hold tokens. speed, slots saved: how many times less than padded"
+    )
+    report = Report(COLUMNS, config.output, environment, caption)
+    for mode, precision in config.settings():
+        for name, (fields, switches) in model_specs(config.models).items():
+            print(f"{config.task}, {name}, {mode}, {precision}, {environment} ...", file=sys.stderr)
+            how: dict[str, Any] = {"mode": mode, "precision": precision, "device": device, "switches": switches}
+            makers = {form: functools.partial(Contestant, fields, form, lengths, config, **how) for form in FORMS}
+            measured = benchmarking.compare(makers, config)
+            common = {"model": name, "mode": mode, "precision": precision}
+            report.add([{**common, "form": form, **row} for form, row in measured.items()])
+    return report.rows

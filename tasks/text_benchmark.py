@@ -1,0 +1,250 @@
+"""Speed, memory and size of text encoders: any mixers of ours beside transformers' BERT, FNet and ModernBERT.
+
+How it is measured stands in ``tasks/benchmarking.py``. All models have the same depth, width, vocabulary and heads, and
+are built from their configurations: nothing is downloaded. What each computes:
+
+- every one: token ids -> the last hidden states of all tokens. No head and no pooler. In training the loss is the mean
+  of the squared hidden states, so that every weight gets its gradient and its AdamW step;
+- ours and BERT: a channel MLP of four times the width (``intermediate_size``). BERT attends through SDPA;
+- FNet: as BERT, but its transform of 2-D FFTs knows no mask: it never gets one and mixes padding in;
+- ModernBERT: its own proportions, a gated MLP of 1.5 times the width; attention (SDPA) is global in every third layer
+  and sees 128 neighbours in the others; rotary positions.
+
+Shapes: B rows, L slots.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    BertConfig,
+    BertModel,
+    FNetConfig,
+    FNetModel,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedModel,
+)
+
+from metaformer_nlp.core.mixers.fourier import Fourier
+from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
+from tasks import benchmarking
+from tasks.benchmarking import Options, Report, open_device, split_switches
+from tasks.cli import split_names
+from tasks.text_model import encoder_macs
+
+__all__ = ["Config", "Contestant", "build_model", "described", "model_specs", "run"]
+
+SWITCHES = ("compile",)
+COLUMNS = {
+    "model": "model",
+    "mode": "mode",
+    "precision": "precision",
+    "batch_size": "batch",
+    "length": "length",
+    "step_ms": "ms a step",
+    "tokens_per_sec": "tokens/s",
+    "relative_speed": "speed",
+    "times_first": "time",
+    "fastest_ms": "fastest",
+    "peak_memory_mb": "MB",
+    "param_count": "M params",
+    "gmacs": "G MACs a row",
+    "error": "error",
+}
+"""Columns of the results and their headings on the screen."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Time text encoders against each other."""
+
+    models: str | list[Any] = "pooling,transformers/bert,transformers/fnet,transformers/modernbert"
+    """Names, separated by commas: a token mixer for our encoder, or transformers/bert, transformers/fnet,
+    transformers/modernbert; "+compile" after a name runs it through torch.compile. Or a list, in which a mapping gives
+    fields of our configuration: [pooling, {token_mixer: pooling, num_hidden_layers: 18}]. The first model is what the
+    others are compared with."""
+    shapes: str | list[str] = "8x128,1x2048"
+    """Rows and slots of a row of a step, each pair measured by itself."""
+    padding: float | None = 0.0
+    """Share of every other row that is padding. 0: models are given a mask that says all tokens are real, as
+    tokenizers do; null: no mask."""
+    hidden_size: int = 768
+    """Channels of a token; heads have 64 each."""
+    num_hidden_layers: int = 12
+    """Blocks."""
+    vocab_size: int = 30522
+    """Tokens that are known; BERT's number."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("hidden_size", "num_hidden_layers", "vocab_size")
+        if self.padding is not None and not 0 <= self.padding < 1:
+            raise ValueError(f"padding {self.padding}: must be a share from 0 to less than 1, or null for no mask")
+        self.pairs()
+        model_specs(self.models)
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """``shapes`` as numbers: (B, L)."""
+        found = []
+        for shape in split_names(self.shapes):
+            rows, times, slots = shape.partition("x")
+            if not (times and rows.isdecimal() and slots.isdecimal() and int(rows) and int(slots)):
+                raise ValueError(f"shapes {shape}: must be ROWSxSLOTS, such as 8x128, both at least 1")
+            found.append((int(rows), int(slots)))
+        return found
+
+
+def model_specs(models: str | list[Any]) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """The name in the results -> the fields of the configuration, with ``token_mixer``, and the switches.
+
+    Raises:
+        ValueError: nothing is listed, or a switch is unknown.
+    """
+    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
+    for spec in models if isinstance(models, list) else split_names(models):
+        if isinstance(spec, Mapping):
+            fields: dict[str, Any] = {"token_mixer": "pooling", **spec}
+            found[described(fields)] = fields, ["compile"] if fields.pop("compile", False) else []
+        else:
+            name, switches = split_switches(str(spec).strip(), SWITCHES)
+            found[str(spec).strip()] = {"token_mixer": name}, switches
+    if not found:
+        raise ValueError("models: an empty list; give at least one")
+    return found
+
+
+def described(fields: Mapping[str, Any]) -> str:
+    """``{"token_mixer": "pooling", "num_hidden_layers": 18}`` -> ``pooling num_hidden_layers=18``."""
+    mixer = fields["token_mixer"]
+    options = {key: value for key, value in fields.items() if key != "token_mixer"}
+    if isinstance(mixer, Mapping):
+        options = {**{key: value for key, value in mixer.items() if key != "name"}, **options}
+        mixer = mixer.get("name")
+    if isinstance(mixer, list):
+        mixer = ", ".join(map(str, mixer))
+    return " ".join([str(mixer), *(f"{key}={value}" for key, value in options.items())])
+
+
+class Contestant(benchmarking.Contestant):
+    """One encoder with B rows of L random tokens."""
+
+    def __init__(
+        self, model: PreTrainedModel, rows: int, slots: int, padding: float | None, facts: Mapping[str, Any], **how: Any
+    ) -> None:
+        generator = torch.Generator().manual_seed(0)
+        inputs = {"input_ids": torch.randint(1, model.config.vocab_size, (rows, slots), generator=generator)}
+        mask = torch.ones((rows, slots), dtype=torch.long)
+        mask[::2, slots - math.floor((padding or 0) * slots) :] = 0
+        self.tokens = int(mask.sum())
+        if padding is not None and not isinstance(model, FNetModel):
+            inputs["attention_mask"] = mask
+        super().__init__(model, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
+
+    def loss(self, output: Any) -> Tensor:
+        return output.last_hidden_state.float().square().mean()
+
+    def row(self, first: benchmarking.Contestant) -> dict[str, Any]:
+        row = super().row(first)
+        return {**row, "times_first": 1 / row["relative_speed"], "tokens_per_sec": 1000 * self.tokens / row["step_ms"]}
+
+
+def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTrainedModel:
+    """An encoder with random weights that drops nothing, for rows of up to ``length`` slots.
+
+    ``fields`` are those of our configuration that differ from the common ones; ``token_mixer`` may name a model of
+    transformers.
+
+    Raises:
+        ValueError: unknown name or field.
+    """
+    source, _, name = str(fields["token_mixer"]).rpartition("/")
+    sizes: dict[str, Any] = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.hidden_size,
+        "num_hidden_layers": config.num_hidden_layers,
+        "max_position_embeddings": length,
+        "pad_token_id": 0,
+    }
+    inner: dict[str, Any] = {
+        "intermediate_size": 4 * config.hidden_size,
+        "hidden_dropout_prob": 0.0,
+        "type_vocab_size": 2,
+    }
+    heads: dict[str, Any] = {"num_attention_heads": max(1, config.hidden_size // 64)}
+    if not source:
+        width = fields.get("hidden_size", config.hidden_size)
+        own = {**sizes, **inner, **heads, "intermediate_size": 4 * width, **fields}
+        return MetaFormerTextModel(MetaFormerTextConfig(**own))
+    if source != "transformers" or name not in ("bert", "fnet", "modernbert"):
+        raise ValueError(
+            f"{fields['token_mixer']}: unknown model; there are transformers/bert, transformers/fnet, "
+            "transformers/modernbert, and the names of token mixers for ours"
+        )
+    if set(fields) != {"token_mixer"}:
+        raise ValueError(f"{described(fields)}: only our own encoder has fields to set; give transformers' by name")
+    if name == "bert":
+        attention: dict[str, Any] = {**heads, "attention_probs_dropout_prob": 0.0, "attn_implementation": "sdpa"}
+        return BertModel(BertConfig(**sizes, **inner, **attention), add_pooling_layer=False)
+    if name == "fnet":
+        return FNetModel(FNetConfig(**sizes, **inner), add_pooling_layer=False)
+    proportions: dict[str, Any] = {"intermediate_size": 3 * config.hidden_size // 2, "attn_implementation": "sdpa"}
+    tokens: dict[str, Any] = {"bos_token_id": 1, "eos_token_id": 1, "cls_token_id": 1, "sep_token_id": 1}
+    return ModernBertModel(ModernBertConfig(**sizes, **heads, **proportions, **tokens))
+
+
+def model_macs(model: PreTrainedModel, length: int) -> int:
+    """Multiply-accumulates of a row: those that torch counts, and Fourier transforms, which it does not.
+
+    Attention counts as if every token saw every other, a local window too.
+    """
+    macs = encoder_macs(model, length)
+    if macs is not None:
+        return macs
+    shadow = copy.deepcopy(cast(nn.Module, model)).to("meta")  # computes nothing
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        shadow(torch.zeros((1, length), dtype=torch.long, device="meta"))
+    transforms = 0
+    if isinstance(model, FNetModel):
+        transform = Fourier(model.config.hidden_size, (length,)).macs((length,))
+        transforms = model.config.num_hidden_layers * transform
+    return counter.get_total_flops() // 2 + transforms
+
+
+def make(
+    fields: Mapping[str, Any], switches: list[str], config: Config, pair: tuple[int, int], **how: Any
+) -> Contestant:
+    """The contestant that ``fields`` describe, with (B, L) = ``pair``."""
+    rows, slots = pair
+    model = build_model(fields, config, max(slots for _, slots in config.pairs()))
+    facts = {"gmacs": model_macs(model, slots) / 1e9}
+    return Contestant(model, rows, slots, config.padding, facts, switches=switches, **how)
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Measure, print a table for each mode, precision and shape, write ``config.output``; returns the rows."""
+    device, environment = open_device(config)
+    specs = model_specs(config.models)
+    caption = "speed: relative to the first model, by rounds; more is faster. time: the inverse"
+    report = Report(COLUMNS, config.output, environment, caption)
+    for mode, precision in config.settings():
+        for pair in config.pairs():
+            print(f"{mode}, {precision}, {pair[0]} x {pair[1]} tokens, {environment} ...", file=sys.stderr)
+            how: dict[str, Any] = {"mode": mode, "precision": precision, "device": device}
+            makers = {
+                name: functools.partial(make, fields, switches, config, pair, **how)
+                for name, (fields, switches) in specs.items()
+            }
+            measured = benchmarking.compare(makers, config)
+            report.add([{"model": name, "mode": mode, "precision": precision, **row} for name, row in measured.items()])
+    return report.rows
