@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ class Config:
     """Zip file to write for GLUE's server: each task is predicted by its run of median score."""
     root: str | None = None
     """submission: folder in GLUE's layout with the test files; null: the hub."""
-    max_length: int = 128
-    """submission: longest row in tokens, as in fine-tuning."""
+    max_length: int | None = None
+    """submission: longest row in tokens. null: as in fine-tuning."""
 
 
 def run(config: Config) -> list[Any]:
@@ -48,7 +49,8 @@ def run(config: Config) -> list[Any]:
         write_csv(lines, Path(config.csv))
     if config.submission is not None:
         models = _median_models(folders, metrics)
-        made = write_submission(models, config.root, Path(config.submission), config.max_length)
+        max_length = config.max_length or max(map(_max_length, models.values()), default=128)
+        made = write_submission(models, config.root, Path(config.submission), max_length)
         for name, origin in made.items():
             print(f"{name}.tsv: {origin}")
         problems = check_submission(Path(config.submission))
@@ -56,6 +58,12 @@ def run(config: Config) -> list[Any]:
             raise ValueError(f"{config.submission} breaks the server's rules: {'; '.join(problems)}")
         print(f"written and checked: {config.submission}")
     return lines
+
+
+def _max_length(model: Path) -> int:
+    """What the model was fine-tuned with, from the configuration of its run."""
+    config = json.loads(model.with_name("config.json").read_text(encoding="utf-8"))
+    return int(config["data"]["max_length"])
 
 
 def _median_models(folders: list[Path], metrics: list[dict[str, float]]) -> dict[str, Path]:

@@ -58,17 +58,20 @@ def find_files(task: GlueTask, part: str, root: Path) -> list[Path]:
 
 
 def available_tasks(root: Path) -> tuple[list[str], list[str]]:
-    """The tasks under ``root`` that can be trained and measured, and those that lie there without a part they need."""
+    """The tasks under ``root`` that can be trained and measured, and those that lie there without a part they need, as
+    "QNLI (no train)".
+    """
     if not root.is_dir():
         raise ValueError(f"data.root={root} is not a folder; give the one that holds {', '.join(list(GLUE)[:3])}, ...")
     complete, partial = [], []
     for name, task in TASKS.items():
         if task.train:
-            found = [bool(find_files(task, part, root)) for part in ("train", *task.evaluation)]
-            if all(found):
+            parts = ("train", *task.evaluation)
+            missing = [part for part in parts if not find_files(task, part, root)]
+            if not missing:
                 complete.append(name)
-            elif any(found):
-                partial.append(name)
+            elif len(missing) < len(parts):
+                partial.append(f"{name} (no {', '.join(missing)})")
     if not complete:
         raise ValueError(
             f"no task under data.root={root} has both train.tsv and dev.tsv; expected folders such as "

@@ -201,9 +201,7 @@ def _task_names(data: DataConfig) -> list[str]:
         elif name == "all" and data.root is not None:
             complete, partial = available_tasks(Path(data.root))
             if partial:
-                logger.warning(
-                    "%s: left out, since their training or dev files are missing: %s", data.root, ", ".join(partial)
-                )
+                logger.warning("%s: left out, since files are missing: %s", data.root, "; ".join(partial))
             names += complete
         elif name == "all":
             names += [task.name for task in GLUE.values() if task.train]

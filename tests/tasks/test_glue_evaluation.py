@@ -97,6 +97,8 @@ def test_each_task_is_predicted_by_its_median_run(tmp_path: Path, monkeypatch: p
         folders.append(tmp_path / f"run{number}")
         folders[-1].mkdir()
         (folders[-1] / "result.json").write_text(json.dumps({"metrics": metrics({"RTE": score})}))
+        (folders[-1] / "RTE").mkdir()
+        (folders[-1] / "RTE" / "config.json").write_text(json.dumps({"data": {"max_length": 96}}))
     (tmp_path / "glue" / "RTE").mkdir(parents=True)
     rows = "".join(f"{row}\tone\tother\n" for row in range(FILES["RTE"].rows))
     (tmp_path / "glue" / "RTE" / "test.tsv").write_text("index\tsentence1\tsentence2\n" + rows)
@@ -104,6 +106,7 @@ def test_each_task_is_predicted_by_its_median_run(tmp_path: Path, monkeypatch: p
 
     def predict(folder: Path, texts: list[tuple[str, ...]], max_length: int) -> np.ndarray:
         asked.append(folder)
+        assert max_length == 96
         return np.tile([0.0, 1.0], (len(texts), 1))
 
     monkeypatch.setattr(glue_submission, "predict", predict)
@@ -114,3 +117,16 @@ def test_each_task_is_predicted_by_its_median_run(tmp_path: Path, monkeypatch: p
         assert archive.read("RTE.tsv").decode().split("\n")[1] == "0\tnot_entailment"
     with pytest.raises(ValueError, match=r"result\.json is missing"):
         run(from_dict(Config, {"runs": [str(tmp_path)]}))
+
+
+def test_the_diagnostic_set_is_predicted_by_mnlis_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "diagnostic").mkdir()
+    rows = "".join(f"{row}\tone\tother\n" for row in range(FILES["AX"].rows))
+    (tmp_path / "diagnostic" / "diagnostic.tsv").write_text("index\tsentence1\tsentence2\n" + rows)
+    monkeypatch.setattr(glue_submission, "predict", lambda _, texts, __: np.tile([0.0, 0.0, 1.0], (len(texts), 1)))
+    made = write_submission({"MNLI": "mnli/model"}, str(tmp_path), tmp_path / "s.zip")
+    assert made["AX"] == "mnli/model, 1104 rows"
+    assert "no test file" in made["MNLI-m"]
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert archive.read("AX.tsv").decode().split("\n")[1104] == "1103\tcontradiction"
+    assert check_submission(tmp_path / "s.zip") == []

@@ -124,7 +124,7 @@ def test_bytes_that_are_no_text_and_empty_files(tmp_path: Path) -> None:
 def test_what_lies_in_a_folder_and_what_is_missing(tmp_path: Path) -> None:
     for name in ("SST-2/train", "SST-2/dev", "QNLI/dev"):
         write(tmp_path / f"{name}.tsv", "")
-    assert available_tasks(tmp_path) == (["SST-2"], ["QNLI"])
+    assert available_tasks(tmp_path) == (["SST-2"], ["QNLI (no train)"])
     with pytest.raises(ValueError, match=r"train.tsv .*is missing; QNLI needs it .*the folder has dev.tsv"):
         read_split(GLUE["QNLI"], "train", str(tmp_path))
     with pytest.raises(ValueError, match="there is no such folder"):
@@ -178,7 +178,7 @@ def test_the_hubs_files_in_a_folder(tmp_path: Path) -> None:
     for part in ("validation", "validation_mismatched", "test"):
         expected = part if "_" in part else f"{part}_matched"
         assert read_split(GLUE["MNLI"], part, str(tmp_path)) == [Example((expected, "b"), 2)]
-    assert available_tasks(tmp_path) == (["SST-2"], ["MNLI"])
+    assert available_tasks(tmp_path) == (["SST-2"], ["MNLI (no train)"])
     with pytest.raises(ValueError, match=r"bad-.*\.parquet: .*sentence"):
         read_parquet([parquet("sst2/bad-1.parquet", text=["a"], label=[1])], GLUE["SST-2"])
     with pytest.raises(ValueError, match=r"bad-2.parquet, row 1: label '7'"):
