@@ -41,7 +41,7 @@ from tasks.text_data import TextPart, TextSource
 __all__ = ["PackedText", "pack_text"]
 
 _FORMAT = 1  # to be raised when other tokens, or other files, are written
-_BATCH_CHARACTERS = 2_000_000  # tokenised at once, the cores sharing them; about 300 MB
+_BATCH_CHARACTERS = 1_000_000  # tokenised at once, the cores sharing them
 _COMMIT_TOKENS = 4_000_000  # what a kill costs at most
 _BLOCK_DOCUMENTS, _BLOCK_TOKENS = 2**17, 2**25  # packed at once
 _OPEN_PARTS = 256  # files that are mapped at a time: systems allow about a thousand

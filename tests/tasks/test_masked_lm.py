@@ -1,0 +1,161 @@
+"""Pre-training: packed rows are worth their documents, whatever mixes; budgets, whole words and kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from metaformer_nlp.core import MIXERS
+from metaformer_nlp.engine.order import sample_rng
+from tasks import masked_lm
+from tasks.cli import from_dict
+from tasks.masked_lm import MaskedLM, MaskedRow
+
+TINY: dict[str, Any] = {
+    "schedule": {"steps": 6, "warmup_steps": 2},
+    "optim": {"lr": 1e-3},
+    "model": {"hidden_size": 16, "num_hidden_layers": 2, "token_mixer": "pooling", "hidden_dropout_prob": 0.0},
+    "data": {"max_length": 128, "vocab_size": 700},
+}
+WINDOWS = {"name": "pooling", "pool_size": [3, 7, "left:4", "global"]}
+TEXT_MIXERS = sorted(name for name in MIXERS if 1 in MIXERS[name].ranks)
+
+
+def config_of(folder: Path, **values: Any) -> masked_lm.Config:
+    run = {"folder": str(folder), "batch_size": 4, "log_every": 2, **values.pop("run", {})}
+    merged = {key: {**TINY.get(key, {}), **values.get(key, {})} for key in TINY.keys() | values.keys()}
+    if "schedule" in values:
+        merged["schedule"] = values["schedule"]
+    return from_dict(masked_lm.Config, {**merged, "run": run})
+
+
+def alone(row: MaskedRow) -> list[MaskedRow]:
+    """Each document of a row in a row of its own."""
+    return [
+        MaskedRow(*(part[row.segments == k] for part in (row.ids, row.segments, row.labels)))
+        for k in range(1, int(row.segments.max()) + 1)
+    ]
+
+
+@pytest.mark.parametrize("mixer", [*TEXT_MIXERS, WINDOWS], ids=str)
+def test_packed_and_padded_batches_have_the_same_loss(tmp_path: Path, mixer: Any) -> None:
+    """A row of 128 slots with several documents, against each of them padded to 128."""
+    task = MaskedLM(config_of(tmp_path, model={"token_mixer": mixer}))
+    torch.manual_seed(0)
+    model = task.build_model().eval()
+    for parameter in model.parameters():  # fresh weights would hide a leak
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+    drawn = (task.train_data.sample(i, sample_rng(0, 0, i)) for i in range(len(task.train_data)))
+    rows = [row for row, _ in zip((row for row in drawn if row.segments.max() > 2), range(3), strict=False)]
+    documents = [document for row in rows for document in alone(row)]
+    padded = task.collate(documents)
+    empty = 128 - padded["input_ids"].shape[1]
+    assert task.tokenizer.pad_token_id == 0
+    before = padded["input_ids"].shape[1]
+    padded = {
+        **padded,
+        **{name: torch.nn.functional.pad(padded[name], (0, empty)) for name in ("input_ids", "segment_ids")},
+        "positions": padded["positions"] + padded["positions"] // before * empty,
+    }
+    with torch.no_grad():
+        packed_sum, packed_count = task.loss(model, task.collate(rows))
+        padded_sum, padded_count = task.loss(model, padded)
+        mixed_sum, _ = task.loss(
+            model, {**task.collate(rows), "segment_ids": (task.collate(rows)["input_ids"] > 0).long()}
+        )
+    assert packed_count == padded_count > 50
+    assert abs(packed_sum - padded_sum) / packed_count < 1e-5
+    if mixer != "identity":  # the comparison sees it where documents do mix
+        assert abs(mixed_sum - packed_sum) / packed_count > 5e-5
+
+
+def test_tokens_are_counted_as_they_come(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "run", schedule={"tokens": 3000})
+    task = MaskedLM(config)
+    rows = [task.train_data.sample(i, None) for i in range(len(task.train_data))]
+    assert task.tokens_per_sample() == pytest.approx(np.mean([len(row.ids) for row in rows]))
+    result = masked_lm.run(config)
+    assert result["train"]["steps"] == -(-3000 // (4 * task.tokens_per_sample()))
+    assert result["train"]["tokens"] == pytest.approx(4 * result["train"]["steps"] * task.tokens_per_sample(), abs=1)
+    assert result["tokens_per_second"] > 0
+
+
+def test_whole_words_in_training_alone(tmp_path: Path) -> None:
+    options = {"masking": {"whole_words": True, "mask_share": 1.0, "random_share": 0.0}}
+    words, tokens = (MaskedLM(config_of(tmp_path, **extra)) for extra in (options, {}))
+    begins = np.array(
+        [piece.startswith("▁") for piece in words.tokenizer.convert_ids_to_tokens(list(range(len(words.tokenizer))))]
+    )
+    chosen = total = 0
+    for i in range(40):
+        assert np.array_equal(words.train_data.sample(i, None).ids, tokens.train_data.sample(i, None).ids)
+        row = words.train_data.sample(i, sample_rng(0, 0, i))
+        again = words.train_data.sample(i, sample_rng(0, 0, i))
+        assert np.array_equal(row.ids, again.ids)
+        original, _ = words._text["train"].row(i)
+        letters = np.array([piece.strip("▁").isalpha() for piece in words.tokenizer.convert_ids_to_tokens(original)])
+        goes_on = letters[1:] & letters[:-1] & ~begins[original[1:]]
+        asked = row.labels != masked_lm.IGNORE
+        assert np.array_equal(asked[1:][goes_on], asked[:-1][goes_on])
+        assert (row.ids[asked] == words.tokenizer.mask_token_id).all()
+        chosen, total = chosen + asked.sum(), total + (original > 4).sum()
+    assert chosen / total == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("masking", "problem"),
+    [
+        ({"rate": 0.0}, "masking.rate is 0.0"),
+        ({"mask_share": 0.9, "random_share": 0.2}, "together at most 1"),
+        ({"random_share": -0.1}, "both at least 0"),
+    ],
+)
+def test_wrong_masks_are_named(tmp_path: Path, masking: dict[str, float], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        config_of(tmp_path, masking=masking)
+
+
+def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
+    """From text files, with a budget of tokens and whole words, killed twice in training."""
+    (tmp_path / "text").mkdir()
+    for name, words in (("a", "the name of the file "), ("b", "a list of values is read ")):
+        (tmp_path / "text" / f"{name}.txt").write_text("\n\n".join(words * (3 + i % 17) for i in range(60)))
+    options: dict[str, Any] = {
+        "data": {"text": str(tmp_path / "text"), "held_out": 0.1, "max_length": 32, "vocab_size": 279},
+        "schedule": {"tokens": 1200},
+        "masking": {"whole_words": True},
+        "run": {"save_every": 2, "eval_every": 3},
+    }
+    whole = masked_lm.run(config_of(tmp_path / "whole", **options))
+    for step in (3, 6):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                torch.set_num_threads(1)
+                original = MaskedLM.loss
+                calls = 0
+
+                def loss(self: MaskedLM, *arguments: Any, at: int = step, original: Any = original) -> Any:
+                    nonlocal calls
+                    calls += 1
+                    if calls == at:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return original(self, *arguments)
+
+                MaskedLM.loss = loss  # type: ignore[method-assign]
+                masked_lm.run(config_of(tmp_path / "killed", **options))
+            finally:
+                os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    killed = masked_lm.run(config_of(tmp_path / "killed", **options))
+    assert killed["metrics"] == whole["metrics"]
+    first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
