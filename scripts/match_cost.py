@@ -1,0 +1,15 @@
+"""Find text encoders that cost what a reference costs: as many parameters, multiply-accumulates or milliseconds.
+
+    python scripts/match_cost.py
+    python scripts/match_cost.py --mixers pooling,fourier --equal parameters,macs,time --threads 2
+    python scripts/match_cost.py --model.hidden_size 512 --model.num_hidden_layers 8 --model.num_attention_heads 8 \
+      --tokens 1e9 --output costs.csv
+
+The options of a row go to pretrain_text.py or finetune_glue.py after the reference's, or into the arm of a study.
+"""
+
+from tasks.cli import main
+from tasks.cost_table import Config, run
+
+if __name__ == "__main__":
+    main(Config, run, __doc__)

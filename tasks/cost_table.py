@@ -1,0 +1,186 @@
+"""What other mixers cost beside a reference, and the options that make them cost the same: a table to choose from."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from metaformer_nlp.core import MIXERS
+from metaformer_nlp.text import MetaFormerTextConfig
+from tasks.benchmarking import Options, Report, open_device
+from tasks.cli import split_names
+from tasks.equal_cost import (
+    KNOBS,
+    PEAK_FLOPS,
+    SCALES,
+    UTILISATION,
+    Knob,
+    Scale,
+    cost,
+    differences,
+    match,
+    relative_times,
+    training_flops,
+    training_hours,
+)
+from tasks.text_model import TextModelConfig
+
+__all__ = ["Config", "run"]
+
+COLUMNS = {
+    "equal": "equal",
+    "options": "options",
+    "parameters": "M params",
+    "parameters_percent": "%",
+    "gmacs": "G MACs a row",
+    "macs_percent": "%",
+    "time_percent": "time %",
+    "training_gflop": "GFLOP a token",
+    **{f"hours_{gpu}": f"h {gpu}" for gpu in PEAK_FLOPS},
+    "error": "error",
+}
+"""Columns of the results and their headings on the screen."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Find text encoders that cost what a reference costs."""
+
+    model: TextModelConfig = field(
+        default_factory=lambda: TextModelConfig(
+            token_mixer="attention", hidden_size=768, num_hidden_layers=12, num_attention_heads=12
+        )
+    )
+    """The reference."""
+    mixers: str | list[Any] | None = None
+    """Mixers to match with it: names, separated by commas, or a list of what model.token_mixer may be. null: every
+    mixer for text but the reference's."""
+    equal: str | list[str] = "parameters,macs"
+    """What is to be equal, separated by commas: parameters, macs, time. With time every model is measured."""
+    change: str | list[str] = "num_hidden_layers,intermediate_size"
+    """What is changed for it, one by one: num_hidden_layers, intermediate_size (in eights)."""
+    length: int = 128
+    """Tokens of a row."""
+    vocab_size: int = 32768
+    """Tokens that are known."""
+    tokens: float | None = None
+    """Tokens of a training run, whose hours are to be calculated. null: no hours."""
+    mode: Literal["inference", "training"] = "training"
+    """What is timed: forward alone, or a whole training step of the encoder, with AdamW."""
+    batch_size: int = 8
+    """Rows of a step that is timed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_counts("length", "vocab_size", "batch_size", "tokens")
+        if len(self.settings()) != 1:
+            raise ValueError(f"precision {self.precision}: one at a time")
+        for option, allowed in (("equal", SCALES), ("change", tuple(KNOBS))):
+            for name in split_names(getattr(self, option)):
+                if name not in allowed:
+                    raise ValueError(f"{option} {name}: must be one of {', '.join(allowed)}")
+        if self.model.checkpoint is not None:
+            raise ValueError("model.checkpoint: the reference is a fresh model; give its fields")
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """All that a configuration asks of a tokenizer."""
+
+    size: int
+    pad_token_id: int = 0
+    mask_token_id: int = 1
+
+    def __len__(self) -> int:
+        return self.size
+
+
+def reference_of(config: Config) -> MetaFormerTextConfig:
+    """The reference's configuration, exactly as pretrain_text would build it."""
+    tokenizer = cast(PreTrainedTokenizerBase, _Vocabulary(config.vocab_size))
+    return cast(MetaFormerTextConfig, config.model.build_config(tokenizer, config.length))
+
+
+def option_string(reference: MetaFormerTextConfig, config: MetaFormerTextConfig) -> str:
+    """The options that make ``config`` of ``reference``'s, for a command line: ``--model.num_hidden_layers 18``."""
+    parts = []
+    for name in ("token_mixer", *KNOBS):
+        value = getattr(config, name)
+        if value != getattr(reference, name):
+            text = value if isinstance(value, str) else json.dumps(value)
+            parts.append(f"--model.{name} {shlex.quote(str(text))}")
+    return " ".join(parts)
+
+
+def run(config: Config) -> list[dict[str, Any]]:
+    """Match, print the table, write ``config.output``; returns the rows: the reference, then each mixer's."""
+    device, environment = open_device(config)
+    reference = reference_of(config)
+    times = functools.partial(
+        relative_times, reference, options=config, device=device, rows=config.batch_size, length=config.length
+    )
+    timed = "time" in split_names(config.equal)
+    found: list[tuple[str, MetaFormerTextConfig]] = [("reference", reference)]
+    failed: list[dict[str, Any]] = []
+    for mixer in _mixers(config, reference):
+        other = MetaFormerTextConfig.from_dict({**reference.to_dict(), "token_mixer": mixer})
+        found.append(("depth and width", other))
+        for scale in cast(list[Scale], split_names(config.equal)):
+            for knob in cast(list[Knob], split_names(config.change)):
+                print(f"{mixer}: equal {scale} by {knob} ...", file=sys.stderr)
+                try:
+                    found.append((scale, match(reference, other, scale, knob=knob, length=config.length, times=times)))
+                except ValueError as error:
+                    notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+                    failed.append(
+                        {"equal": scale, "options": option_string(reference, other), "error": f"{error}{notes}"}
+                    )
+    measured = [1.0, *times([other for _, other in found[1:]])] if timed else [None] * len(found)
+    rows = [_row(name, reference, other, time, config) for (name, other), time in zip(found, measured, strict=True)]
+    caption = "options: beyond the reference's. %: more than the reference has. GFLOP: masked-LM training, 6 x MACs"
+    if config.tokens is not None:
+        caption += (
+            f". h: calculated for {config.tokens:.3g} tokens on one GPU at {UTILISATION:.0%} of its bfloat16 peak"
+        )
+    report = Report(COLUMNS, config.output, f"beside {_described(reference)}; {environment}", caption)
+    report.add(rows + failed)
+    return report.rows
+
+
+def _row(
+    name: str, reference: MetaFormerTextConfig, other: MetaFormerTextConfig, time: float | None, config: Config
+) -> dict[str, Any]:
+    own = cost(other, config.length)
+    percent = differences(cost(reference, config.length), own)
+    flops = training_flops(other, config.length)
+    hours = {gpu: training_hours(flops * config.tokens, gpu) for gpu in PEAK_FLOPS} if config.tokens else {}
+    return {
+        "equal": name,
+        "options": option_string(reference, other),
+        "parameters": own.parameters / 1e6,
+        "parameters_percent": percent["parameters"],
+        "gmacs": own.macs / 1e9,
+        "macs_percent": percent["macs"],
+        "time_percent": None if time is None else 100 * (time - 1),
+        "training_gflop": flops / 1e9,
+        **{f"hours_{gpu}": value for gpu, value in hours.items()},
+    }
+
+
+def _mixers(config: Config, reference: MetaFormerTextConfig) -> list[Any]:
+    if config.mixers is None:
+        return [name for name in MIXERS.names() if 1 in MIXERS[name].ranks and name != reference.token_mixer]
+    return config.mixers if isinstance(config.mixers, list) else split_names(config.mixers)
+
+
+def _described(reference: MetaFormerTextConfig) -> str:
+    mixer = reference.token_mixer
+    name = mixer.get("name") if isinstance(mixer, Mapping) else mixer
+    return f"{name} {reference.num_hidden_layers} x {reference.hidden_size}"
