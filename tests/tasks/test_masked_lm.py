@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, BertTokenizer
 
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.engine.order import sample_rng
@@ -159,3 +160,14 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert killed["metrics"] == whole["metrics"]
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "killed"))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("name", "millions"), [("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
+def test_the_recipes_are_what_their_heads_say(name: str, millions: float) -> None:
+    recipe = Path(masked_lm.__file__).parents[1] / "scripts" / "recipes" / "pretrain" / f"{name}.yaml"
+    config = from_dict(masked_lm.Config, {}, [recipe])
+    tokenizer = BertTokenizer(vocab={f"t{number}": number for number in range(config.data.vocab_size - 5)})
+    with torch.device("meta"):
+        model = AutoModelForMaskedLM.from_config(config.model.build_config(tokenizer, config.data.max_length))
+    assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
+    assert str(recipe.relative_to(recipe.parents[3])) in recipe.read_text()
