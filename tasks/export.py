@@ -1,59 +1,61 @@
-"""A trained image classifier as a program of its own: torch.export's .pt2, or ONNX. Every file is run and compared.
+"""A model as a program of its own: torch.export's .pt2, or ONNX. Every file is read back, run and compared.
 
-The exported function is pixels (B, 3, S, S) float32 -> logits (B, K), for any B; S is the model's.
+What is exported is a module whose forward takes tensors by name and gives one tensor or several, named in ``outputs``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tasks.cli import split_names
-from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint
-from tasks.plugins import import_plugins
-from vision import ImageClassifier, preprocessing
-
 SUFFIXES = (".pt2", ".onnx")
-BATCHES = (1, 2, 5)
-"""Batch sizes at which an exported program is compared with the model."""
 TOLERANCE = 1e-4
-"""Largest difference of a logit, relative to the largest logit (at least 1)."""
+"""Largest difference of an output, relative to the largest value of it (at least 1)."""
 
-Program = Callable[[Tensor], Tensor]
+Inputs = Mapping[str, Tensor]
+Program = Callable[[Inputs], tuple[Tensor, ...]]
 
 
 @dataclass(frozen=True)
-class Config:
-    """Export a trained image classifier."""
+class Exportable:
+    """A function to export, and what it has to be tried with."""
 
-    checkpoint: str
-    """A run folder, a folder of save_pretrained, a published weight file, or NAME=FILE, as for evaluate_vision.py."""
-    output: str | list[str]
-    """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
-    image_size: int | None = None
-    """Pixels of the side; null: the model's own. The program takes this size only."""
-    opset: int = 18
-    """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
+    function: nn.Module
+    """In evaluation mode."""
+    outputs: tuple[str, ...]
+    """Names of what it gives, in order."""
+    shapes: dict[str, dict[int, Any]]
+    """Input -> axis -> ``torch.export.Dim``: the axes whose size is free."""
+    samples: Sequence[Inputs]
+    """Inputs of several shapes to compare with; the first is traced, and has no free axis of size 1."""
+    described: dict[str, object]
+    """What one has to know to feed the program and to read what it gives."""
+
+    def __call__(self, inputs: Inputs) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return as_tuple(self.function(**inputs))
 
 
-def export_torch(model: nn.Module, pixels: Tensor, path: Path) -> Program:
+def as_tuple(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return (given,) if isinstance(given, Tensor) else tuple(given)
+
+
+def export_torch(exportable: Exportable, path: Path) -> Program:
     """Write a .pt2 file; returns what is read back from it."""
-    batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(model, (pixels,), dynamic_shapes={"pixel_values": {0: batch}})
-    torch.export.save(program, path)
-    return torch.export.load(path).module()
+    traced = torch.export.export(exportable.function, (), dict(exportable.samples[0]), dynamic_shapes=exportable.shapes)
+    torch.export.save(traced, path)
+    module = torch.export.load(path).module()
+    return lambda inputs: as_tuple(module(**inputs))
 
 
-def export_onnx(model: nn.Module, pixels: Tensor, path: Path, opset: int) -> Program:
+def export_onnx(exportable: Exportable, path: Path, opset: int) -> Program:
     """Write an .onnx file, weights inside; returns it as onnxruntime runs it.
 
     Raises:
@@ -64,12 +66,14 @@ def export_onnx(model: nn.Module, pixels: Tensor, path: Path, opset: int) -> Pro
         raise ValueError(f"ONNX needs {', '.join(missing)}: pip install 'metaformer-nlp[export]'")
     import onnxruntime
 
+    sample = dict(exportable.samples[0])
     program = torch.onnx.export(
-        model,
-        (pixels,),
-        input_names=["pixel_values"],
-        output_names=["logits"],
-        dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
+        exportable.function,
+        (),
+        kwargs=sample,
+        input_names=list(sample),
+        output_names=list(exportable.outputs),
+        dynamic_shapes=exportable.shapes,
         opset_version=opset,
         dynamo=True,
         verbose=False,
@@ -80,52 +84,56 @@ def export_onnx(model: nn.Module, pixels: Tensor, path: Path, opset: int) -> Pro
         raise ValueError(f"opset {opset}: torch {torch.__version__} writes {written} instead; give --opset {written}")
     program.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(np.asarray(session.run(["logits"], {"pixel_values": x.numpy()})[0]))
+
+    def run(inputs: Inputs) -> tuple[Tensor, ...]:
+        arrays = {name: value.numpy() for name, value in inputs.items()}
+        return tuple(torch.from_numpy(array) for array in session.run(list(exportable.outputs), arrays))
+
+    return run
 
 
-def difference(program: Program, model: nn.Module, size: int) -> float:
-    """The largest difference of the two functions' logits at several batch sizes, relative to the largest logit.
+def difference(program: Program, exportable: Exportable) -> float:
+    """The largest difference of the two on all samples, relative to the largest value of an output.
 
     Raises:
         ValueError: it is above TOLERANCE.
     """
     found = 0.0
-    for batch in BATCHES:
-        pixels = torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(batch))
+    for inputs in exportable.samples:
         with torch.no_grad():
-            expected, given = model(pixels), program(pixels)
-        found = max(found, float((given - expected).abs().max() / expected.abs().max().clamp(min=1)))
-    if not found <= TOLERANCE:  # also where it is NaN
-        raise ValueError(f"the exported program differs from the model by {found:.2g} (allowed: {TOLERANCE})")
+            outputs = program(inputs)
+        for given, expected in zip(outputs, exportable(inputs), strict=True):
+            found = max(found, float((given - expected).abs().max() / expected.abs().max().clamp(min=1)))
+            if not found <= TOLERANCE:  # also where it is NaN
+                shapes = {name: tuple(value.shape) for name, value in inputs.items()}
+                raise ValueError(
+                    f"the exported program differs from the model by {found:.2g} (allowed: {TOLERANCE}) at {shapes}"
+                )
     return found
 
 
-def describe(model: ImageClassifier) -> dict[str, object]:
-    """What one has to know to feed the program: preprocessing, and the names of the classes."""
-    return {"preprocessing": asdict(preprocessing(model)), "classes": class_names(model)}
-
-
-def run(config: Config) -> dict[str, float]:
-    """Write the files, each with a .json beside it that says how to feed it; returns file -> difference."""
-    import_plugins(config.plugins)
-    paths = [Path(name).expanduser() for name in split_names(config.output)]
+def output_paths(names: Sequence[str]) -> list[Path]:
+    """The files to write; ValueError for one of no known kind."""
+    paths = [Path(name).expanduser() for name in names]
     for path in paths:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"output {path}: must end with {' or '.join(SUFFIXES)}")
-    model = open_checkpoint(config.checkpoint, config.image_size)
-    size, function = eval_transform(preprocessing(model), config.checkpoint).size, Logits(model).eval()
-    pixels, differences = torch.randn(2, 3, size, size), {}
+    return paths
+
+
+def write(exportable: Exportable, paths: Sequence[Path], opset: int) -> dict[str, float]:
+    """Write the files, each with a .json beside it that says how to use it; returns file -> difference."""
+    differences = {}
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-        program = (
-            export_torch(function, pixels, path)
-            if path.suffix == ".pt2"
-            else export_onnx(function, pixels, path, config.opset)
-        )
-        differences[str(path)] = difference(program, function, size)
-        path.with_suffix(".json").write_text(json.dumps(describe(model), indent=2) + "\n", encoding="utf-8")
+        onnx = path.suffix == ".onnx"
+        program = export_onnx(exportable, path, opset) if onnx else export_torch(exportable, path)
+        differences[str(path)] = difference(program, exportable)
+        description = json.dumps(exportable.described, indent=2, ensure_ascii=False)
+        path.with_suffix(".json").write_text(description + "\n", encoding="utf-8")
+        tried = ", ".join(str(tuple(next(iter(inputs.values())).shape)) for inputs in exportable.samples)
         print(
-            f"{path}: {path.stat().st_size / 2**20:.1f} MB, (batch, 3, {size}, {size}) -> (batch, "
-            f"{model.config.num_labels}), differs from the model by {differences[str(path)]:.1e} at batches {BATCHES}"
+            f"{path}: {path.stat().st_size / 2**20:.1f} MB, {', '.join(exportable.samples[0])} -> "
+            f"{', '.join(exportable.outputs)}; differs from the model by {differences[str(path)]:.1e} at {tried}"
         )
     return differences

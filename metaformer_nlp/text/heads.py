@@ -274,7 +274,6 @@ class MetaFormerTextForMultipleChoice(MetaFormerTextPreTrainedModel):
         given = input_ids if input_ids is not None else inputs_embeds
         if given is None:
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        num_choices = given.shape[1]
         masks = [_flat(attention_mask), _flat(segment_ids)]
         outputs = self.encoder(
             _flat(input_ids),
@@ -287,7 +286,7 @@ class MetaFormerTextForMultipleChoice(MetaFormerTextPreTrainedModel):
         )
         hidden = outputs.last_hidden_state
         segments = merge_masks(masks[0], masks[1], tuple(hidden.shape[:2]))
-        logits = self.classifier(self.dropout(masked_mean(hidden, segments))).view(-1, num_choices)
+        logits = self.classifier(self.dropout(masked_mean(hidden, segments))).view(given.shape[:2])
         loss = None if labels is None else _cross_entropy(logits, labels, num_items_in_batch)
         return MultipleChoiceModelOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 

@@ -210,7 +210,7 @@ class QuestionAnswerer:
 
     @torch.inference_mode()
     def _logits(self, windows: Sequence[Window]) -> list[NDArray[np.float64]]:
-        """Start and end logits (2, L) of each window; windows of one length go together, whatever their order."""
+        """Start and end logits (2, >= L) of each window, in order; windows of like length share a batch."""
         order = sorted(range(len(windows)), key=lambda index: len(windows[index].spans))
         logits: dict[int, NDArray[np.float64]] = {}
         for begin in range(0, len(order), self.batch_size):
@@ -221,7 +221,7 @@ class QuestionAnswerer:
             output = self.model(**batch.to(self.model.device))
             pair = torch.stack([output.start_logits, output.end_logits], dim=1).float().cpu().numpy()
             for index, each in zip(chosen, pair, strict=True):
-                logits[index] = each[:, : len(windows[index].spans)].astype(np.float64)
+                logits[index] = each.astype(np.float64)
         return [logits[index] for index in range(len(windows))]
 
 

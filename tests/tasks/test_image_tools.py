@@ -14,10 +14,10 @@ import yaml
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, TimmWrapperConfig, pipeline
 
-from tasks import explanation, export, image_classification, sharing
+from tasks import explanation, export, image_classification, image_export, sharing
 from tasks.cli import from_dict
 from tasks.image_card import image_card
-from tasks.image_checkpoints import Logits, eval_transform, open_checkpoint
+from tasks.image_checkpoints import eval_transform, open_checkpoint
 from vision import create_model, preprocessing
 
 
@@ -57,17 +57,17 @@ def test_a_run_opens_with_transformers(folder: Path) -> None:
     assert said[0]["score"] == pytest.approx(float(shares.max()), abs=0.02)
 
 
-def export_config(folder: Path, output: str, **options: Any) -> export.Config:
-    return from_dict(export.Config, {"checkpoint": str(folder / "run"), "output": output, **options})
+def export_config(folder: Path, output: str, **options: Any) -> image_export.Config:
+    return from_dict(image_export.Config, {"checkpoint": str(folder / "run"), "output": output, **options})
 
 
 def test_exported_torch_program(folder: Path, tmp_path: Path) -> None:
-    found = export.run(export_config(folder, str(tmp_path / "a.pt2")))
+    found = image_export.run(export_config(folder, str(tmp_path / "a.pt2")))
     assert found[str(tmp_path / "a.pt2")] < 1e-5
     program, model = torch.export.load(tmp_path / "a.pt2").module(), open_checkpoint(str(folder / "run"))
     pixels = torch.randn(7, 3, 32, 32)
     with torch.no_grad():
-        assert torch.allclose(program(pixels), model(pixel_values=pixels).logits, atol=1e-5)
+        assert torch.allclose(program(pixel_values=pixels), model(pixel_values=pixels).logits, atol=1e-5)
     beside = json.loads((tmp_path / "a.json").read_text())
     assert beside["classes"] == ["green", "red"]
     assert beside["preprocessing"]["image_size"] == [32, 32]
@@ -77,9 +77,9 @@ def test_exported_onnx(folder: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     with pytest.raises(ValueError, match=r"opset 3: torch .* writes 18 instead"):
-        export.run(export_config(folder, str(tmp_path / "a.onnx"), opset=3))
+        image_export.run(export_config(folder, str(tmp_path / "a.onnx"), opset=3))
     assert list(tmp_path.iterdir()) == []
-    export.run(export_config(folder, str(tmp_path / "a.onnx"), image_size=48))
+    image_export.run(export_config(folder, str(tmp_path / "a.onnx"), image_size=48))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.onnx"], "weights lie outside the file"
     pixels = torch.randn(3, 3, 48, 48)
     (logits,) = onnxruntime.InferenceSession(tmp_path / "a.onnx").run(None, {"pixel_values": pixels.numpy()})
@@ -89,14 +89,14 @@ def test_exported_onnx(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_export_is_noticed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Logits(open_checkpoint(str(folder / "run")))
+    model = image_export.exportable(open_checkpoint(str(folder / "run")), 32)
     with pytest.raises(ValueError, match="differs from the model by 1 "):
-        export.difference(lambda x: model(x) + 1.0, model, 32)
+        export.difference(lambda inputs: (model(inputs)[0] + 1.0,), model)
     with pytest.raises(ValueError, match=r"must end with \.pt2 or \.onnx"):
-        export.run(export_config(folder, str(tmp_path / "a.pt")))
+        image_export.run(export_config(folder, str(tmp_path / "a.pt")))
     monkeypatch.setattr(export, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"metaformer-nlp\[export\]"):
-        export.run(export_config(folder, str(tmp_path / "a.onnx")))
+        image_export.run(export_config(folder, str(tmp_path / "a.onnx")))
 
 
 def explain(folder: Path, **options: Any) -> None:

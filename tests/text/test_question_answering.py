@@ -15,7 +15,7 @@ from torch import nn
 from transformers import DataCollatorWithPadding, PreTrainedTokenizerBase
 
 from metaformer_nlp.text import MetaFormerTextForQuestionAnswering
-from metaformer_nlp.text.question_answering import Answer, QuestionAnswerer, cut_windows, training_rows
+from metaformer_nlp.text.question_answering import Answer, QuestionAnswerer, _ranked, cut_windows, training_rows
 from metaformer_nlp.text.tokenizer import SPECIAL_TOKENS, read_wordpiece, train_tokenizer
 
 CONTEXT = (
@@ -180,6 +180,13 @@ def test_answers_of_several_windows(words: PreTrainedTokenizerBase) -> None:
     model.start[2] = model.end[2] = 4.0  # [CLS]: every window would rather have no answer than any other
     assert answerer(["g", "g"], [context, "a b"], no_answer=True)[1][0].text == ""
     assert answerer(["g"], [context], no_answer=True)[0][0].text == "f"
+
+
+def test_an_answer_in_several_windows_has_the_largest_of_its_logits() -> None:
+    one, two = np.array([[0, 1]]), np.array([[0, 1], [1, 2]])
+    found = _ranked("ab", [(one, np.array([1.0])), (two, np.array([3.0, 2.0])), (one, np.array([-1.0]))], 9)
+    share = math.exp(3) / (math.exp(3) + math.exp(2))
+    assert found == [Answer("a", 0, 1, pytest.approx(share)), Answer("b", 1, 2, pytest.approx(1 - share))]
 
 
 def test_what_cannot_be_answered(words: PreTrainedTokenizerBase) -> None:

@@ -1,0 +1,57 @@
+"""A trained image classifier as a program: pixels (B, 3, S, S) float32 -> logits (B, K), any B; S is the model's."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+import torch
+
+from tasks.cli import split_names
+from tasks.export import Exportable, output_paths, write
+from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint
+from tasks.plugins import import_plugins
+from vision import ImageClassifier, preprocessing
+
+BATCHES = (2, 1, 5)
+"""Batch sizes at which an exported program is compared with the model."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Export a trained image classifier."""
+
+    checkpoint: str
+    """A run folder, a folder of save_pretrained, a published weight file, or NAME=FILE, as for evaluate_vision.py."""
+    output: str | list[str]
+    """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
+    image_size: int | None = None
+    """Pixels of the side; null: the model's own. The program takes this size only."""
+    opset: int = 18
+    """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
+
+
+def exportable(model: ImageClassifier, size: int) -> Exportable:
+    """The classifier as it is exported for images of ``size`` pixels."""
+    seeded = [(batch, torch.Generator().manual_seed(batch)) for batch in BATCHES]
+    return Exportable(
+        function=Logits(model).eval(),
+        outputs=("logits",),
+        shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
+        samples=[{"pixel_values": torch.randn(batch, 3, size, size, generator=seed)} for batch, seed in seeded],
+        described={"preprocessing": asdict(preprocessing(model)), "classes": class_names(model)},
+    )
+
+
+def run(config: Config) -> dict[str, float]:
+    """Write the files, each with a .json beside it that says how to feed it; returns file -> difference.
+
+    Raises:
+        ValueError: no such checkpoint, a file of no known kind, or a program that is not the model.
+    """
+    import_plugins(config.plugins)
+    paths = output_paths(split_names(config.output))
+    model = open_checkpoint(config.checkpoint, config.image_size)
+    size = eval_transform(preprocessing(model), config.checkpoint).size
+    return write(exportable(model, size), paths, config.opset)
