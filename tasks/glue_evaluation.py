@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tasks.glue import GLUE
 from tasks.glue_submission import check_submission, write_submission
-from tasks.glue_table import averages, glue_table, read_runs, render, seed_folders, write_csv
+from tasks.glue_table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
 
 __all__ = ["Config", "run"]
 
@@ -44,7 +42,7 @@ def run(config: Config) -> list[Any]:
     folders = [folder for name in given for folder in seed_folders(name)]
     metrics = read_runs(folders)
     lines = [*glue_table(metrics), *averages(metrics)]
-    Console().print(render(lines))
+    show(render(lines))
     if config.csv is not None:
         write_csv(lines, Path(config.csv))
     if config.submission is not None:

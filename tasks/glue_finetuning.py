@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
@@ -28,7 +27,7 @@ from tasks.english import english_documents
 from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, task_named, task_of
 from tasks.glue_files import available_tasks, read_split
 from tasks.glue_sweep import Setting, SweepConfig, choose
-from tasks.glue_table import averages, combine, glue_table, render, results_table
+from tasks.glue_table import averages, combine, glue_table, render, results_table, show
 from tasks.glue_task import DataConfig, GlueFinetuning
 from tasks.plugins import import_plugins
 from tasks.text_model import TextModelConfig, load_tokenizer
@@ -88,7 +87,7 @@ def run(config: Config) -> dict[str, Any]:
     }
     if _first_process():
         _write(combined, Path(config.run.folder))
-        Console().print(render([*glue_table(metrics), *averages(metrics)]))
+        show(render([*glue_table(metrics), *averages(metrics)]))
     return combined
 
 
@@ -112,7 +111,7 @@ def _run_seed(
     combined = combine(results, constants, counts)
     if _first_process():
         _write(combined, Path(config.run.folder))
-        Console().print(results_table(columns, results, constants, combined["metrics"]))
+        show(results_table(columns, results, constants, combined["metrics"]))
     return combined
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
 from rich.table import Column, Table
 from scipy import stats
 
@@ -29,6 +31,7 @@ __all__ = [
     "render",
     "results_table",
     "seed_folders",
+    "show",
     "write_csv",
 ]
 
@@ -103,23 +106,35 @@ def results_table(
     metrics: Mapping[str, float],
 ) -> Table:
     """For the terminal, after training."""
-    # Names are never cut: where there is no terminal, rich takes 80 columns.
-    names_first = [Column(title, no_wrap=True) for title in ("task", "set", "metric")]
-    table = Table(*names_first, "value", "constant", "loss", caption="constant: always training's most frequent answer")
+    table = _table("task", "set", "metric", "value", "constant", "loss")
+    table.caption = "constant: always training's most frequent answer"
     for name in names:
         for split, scores in constants[name].items():
             for metric in task_of(name).metrics:
                 reached = results[name]["metrics"]
                 table.add_row(
-                    name, split, metric,
+                    name, task_of(name).evaluation.get(split, split), _SHORT.get(metric, metric),
                     f"{reached[f'{split}/{metric}']:.4f}", f"{scores[metric]:.4f}", f"{reached[f'{split}/loss']:.4f}",
                 )  # fmt: skip
     for key in ("average", "average_without_wnli"):
         if f"validation/{key}" in metrics:
-            table.add_row(
-                key, "", "score", f"{metrics[f'validation/{key}']:.4f}", f"{metrics[f'constant/{key}']:.4f}", ""
-            )
+            value, constant = metrics[f"validation/{key}"], metrics[f"constant/{key}"]
+            table.add_row(key.replace("_", " "), "", "score", f"{value:.4f}", f"{constant:.4f}", "")
     return table
+
+
+def show(table: Table) -> None:
+    """Print a table with nothing cut, however narrow the terminal; where there is none, rich takes 80 columns."""
+    console = Console()
+    needed = console.measure(table, options=console.options.update(width=1000)).maximum
+    Console(width=max(console.width, needed)).print(table)
+
+
+_SHORT = {"matthews_correlation": "Matthews", "f1": "F1", "pearson": "Pearson", "spearmanr": "Spearman"}
+
+
+def _table(*titles: str) -> Table:
+    return Table(*(Column(title, no_wrap=True) for title in titles), box=SIMPLE, pad_edge=False)
 
 
 def seed_folders(folder: str | Path) -> list[Path]:
@@ -166,9 +181,16 @@ def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
 
 
 def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
-    """The three averages in use, and the second with MNLI starts, of runs that have all the tasks they need."""
+    """The three averages in use, and the second with MNLI starts, of runs that have all the tasks they need.
+
+    Before them the mean over the tasks that all runs have, WNLI left out, where it is none of these.
+    """
     lines = []
+    common = set.intersection(*({key.split("/")[1] for key in run if key.endswith("/score")} for run in runs))
+    here = sorted(name for name in common if name != "WNLI" and not name.endswith(FROM_MNLI))
+    partial = [(f"{len(here)} tasks here, no WNLI", here, False)] if len(here) > 1 and set(here) != set(EIGHT) else []
     for title, tasks, mnli_twice in (
+        *partial,
         ("9 numbers, MNLI twice, no WNLI", EIGHT, True),
         ("8 tasks, no WNLI", EIGHT, False),
         ("9 tasks (server)", SERVER, False),
@@ -205,12 +227,14 @@ def summary(values: Sequence[float]) -> tuple[float, float, float, float]:
 
 def render(lines: Sequence[Line]) -> Table:
     """For the terminal; scores times 100."""
-    titles = ("task", "set", "metric", "n", "median", "mean", "95 %", "constant")
-    table = Table(*(Column(title, no_wrap=True) for title in titles), caption="n: seeds; constant: always one answer")
+    table = _table("task", "set", "metric", "n", "median", "mean", "95 %", "constant")
+    table.caption = "n: seeds; constant: always training's most frequent answer"
     for line in lines:
         interval = "" if np.isnan(line.low) else f"{100 * line.low:.1f} to {100 * line.high:.1f}"
+        average = line.task == "average"
         table.add_row(
-            line.task, line.split, line.metric, str(line.seeds), f"{100 * line.median:.1f}",
+            line.split if average else line.task, "" if average else task_of(line.task).evaluation[line.split],
+            _SHORT.get(line.metric, line.metric), str(line.seeds), f"{100 * line.median:.1f}",
             f"{100 * line.mean:.1f}", interval, f"{100 * line.constant:.1f}",
         )  # fmt: skip
     return table

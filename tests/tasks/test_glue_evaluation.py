@@ -15,7 +15,7 @@ from tasks.cli import from_dict
 from tasks.glue import GLUE
 from tasks.glue_evaluation import Config, run
 from tasks.glue_submission import FILES, answers, check_submission, write_submission
-from tasks.glue_table import averages, glue_table
+from tasks.glue_table import averages, glue_table, render, show
 
 
 def metrics(scores: dict[str, float]) -> dict[str, float]:
@@ -36,6 +36,27 @@ def test_the_three_averages_by_hand() -> None:
     assert eight_tasks.mean == pytest.approx((7 * 0.6 + 0.75) / 8)
     assert averages([metrics(eight | {"WNLI": 0.3})])[2].mean == pytest.approx((7 * 0.6 + 0.75 + 0.3) / 9)
     assert averages([metrics({"CoLA": 0.5})]) == []
+    (some,) = averages(
+        [metrics({"CoLA": 0.5, "MNLI": 0.6, "WNLI": 0.0}), metrics({"CoLA": 0.5, "MNLI": 0.8, "RTE": 1.0})]
+    )
+    assert (some.split, some.mean) == ("2 tasks here, no WNLI", pytest.approx((0.575 + 0.675) / 2))
+    started = metrics(eight) | {f"{split}/{name}-from-MNLI/score": 0.9 for name in ("MRPC", "STS-B", "RTE")
+                                for split in ("validation", "constant")}  # fmt: skip
+    assert [line.mean for line in averages([started])[1:]] == [
+        pytest.approx((7 * 0.6 + 0.75) / 8), pytest.approx((4 * 0.6 + 3 * 0.9 + 0.75) / 8),
+    ]  # fmt: skip
+
+
+def test_no_table_is_cut_however_narrow_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    runs = [metrics({"CoLA": value, "MNLI": 0.8}) for value in (0.1, 0.2, 0.6)]
+    show(render([*glue_table(runs), *averages(runs)]))
+    said = capsys.readouterr().out
+    assert "…" not in said
+    for text in ("dev_mismatched", "Matthews", "-35.7 to 95.7", "2 tasks here, no WNLI"):
+        assert text in said
 
 
 def test_lines_summarise_seeds() -> None:
