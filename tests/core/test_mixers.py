@@ -295,6 +295,27 @@ def test_compiles_and_exports(name: str) -> None:
     torch.testing.assert_close(exported(*inputs), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "spec", [{"name": "pooling", "pool_size": [3, 15], "gate": True}, {"name": "ponet", "num_heads": 3}]
+)
+def test_one_program_serves_rows_of_every_length(spec: dict[str, Any]) -> None:
+    """Pooling cuts long rows into blocks: what was exported or compiled for short ones must serve long ones as well."""
+    mixer = make(spec, (300,))
+    _, short, short_ids = documents(6, 9, -5)
+    inputs = (torch.cat([short] * 3), torch.cat([short_ids] * 3))
+    sizes = {0: torch.export.Dim("batch", min=2, max=64), 1: torch.export.Dim("tokens", min=2, max=300)}
+    exported = torch.export.export(mixer, inputs, dynamic_shapes=(sizes, sizes)).module()
+    torch._dynamo.reset()
+    compiled = torch.compile(mixer, backend="aot_eager", fullgraph=True)
+    for lengths in ((6, 9, -5), (60, 100, -5, 85)):
+        _, x, segment_ids = documents(*lengths)
+        given = (torch.cat([x, x.flip(1)]), torch.cat([segment_ids, segment_ids.flip(1)]))
+        expected = mixer(*given)
+        torch.testing.assert_close(exported(*given), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(compiled(*given), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("window", [3, 5, 31, "left:1", "left:4", "right:6", "left:300"])
 @pytest.mark.parametrize("times", [1, 9])
 def test_windows_average_what_they_say(window: int | str, times: int) -> None:
