@@ -141,6 +141,8 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
         _reject_unknown_keys(kwargs, known, from_file=self.transformers_version is not None)
         self._check_values()
         super().__post_init__(**kwargs)
+        if self.id2label and self.label2id is None:  # pipelines look labels up by name
+            self.label2id = {str(name): int(number) for number, name in self.id2label.items()}
 
     def layer_mixers(self) -> list[dict[str, Any]]:
         """The mixer of each layer, as specifications for `core.build_mixer`; `num_hidden_layers` of them."""

@@ -53,6 +53,7 @@ def export_config(folder: Path, output: Path, **options: Any) -> text_export.Con
     return from_dict(text_export.Config, {"model": str(folder), "output": str(output), **options})
 
 
+@pytest.mark.slow
 def test_every_mixer_exports_for_any_batch_and_length(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     fields = {"token_mixer": MIXER_SPECS, "num_hidden_layers": len(MIXER_SPECS)}
     model = saved(tmp_path, tokenizer, "ForSequenceClassification", **fields)
@@ -68,6 +69,7 @@ def test_every_mixer_exports_for_any_batch_and_length(tmp_path: Path, tokenizer:
         torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
