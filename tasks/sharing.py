@@ -21,6 +21,7 @@ from tasks.image_card import image_card
 from tasks.model_card import last_part
 from tasks.plugins import import_plugins
 from tasks.text_card import text_card
+from tasks.text_hub import PREFIX
 from tasks.text_model import load_tokenizer
 from vision.loading import model_folder
 
@@ -81,7 +82,9 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
     """
     inner = model_folder(folder)
     if not read_json(inner / "config.json"):
-        raise ValueError(f"{folder}: no saved model there; give a finished run's folder or one of save_pretrained")
+        tasks = sorted(str(path.parents[1]) for path in folder.glob("*/model/config.json"))
+        advice = f"one of {', '.join(tasks)}" if tasks else "a finished run's folder or one of save_pretrained"
+        raise ValueError(f"{folder}: no saved model there; give {advice}")
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(inner, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
@@ -166,6 +169,8 @@ def _command(environment: Mapping[str, Any]) -> list[str] | None:
 def _public(word: str) -> str:
     """A word of a command without the folders of paths, which are somebody's machine; timm/<name> is no path."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
+    if value.startswith(PREFIX):  # nor is a data set of the hub
+        return word
     return option + equals + ("timm/" if value.startswith("timm/") else "") + last_part(value)
 
 

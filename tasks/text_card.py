@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -12,6 +13,7 @@ from metaformer_nlp.text import MetaFormerTextConfig
 from tasks.glue import TASKS
 from tasks.metrics import METRICS
 from tasks.model_card import PAPERS, join, last_part, metadata, mixer_names, size_rows, table, training, usage
+from tasks.text_hub import PREFIX
 
 __all__ = ["text_card"]
 
@@ -95,7 +97,14 @@ def _data(config: PreTrainedConfig, settings: Mapping[str, Any]) -> str | None:
     texts = data.get("text")
     if texts == "english":
         return "the documentation of Python and its standard library"
-    return ", ".join(map(last_part, texts if isinstance(texts, list) else [texts])) if texts else None
+    return ", ".join(map(_source, texts if isinstance(texts, list) else [texts])) if texts else None
+
+
+def _source(text: str) -> str:
+    """Of a path what may be told; a pattern alone would tell nothing, and a data set of the hub is public."""
+    if text.startswith(PREFIX):
+        return text.removeprefix(PREFIX)
+    return "/".join(text.split("/")[-2:]) if "*" in last_part(text) else last_part(text)
 
 
 def _metadata(
@@ -142,8 +151,7 @@ def _about(
         )
         rows["Token mixer of each layer"] = mixer_names(config.layer_mixers())
         if "pooling" in config.used_mixers():
-            windows = config.pool_size if isinstance(config.pool_size, list | tuple) else [config.pool_size]
-            rows["Window of pooling"] = ", ".join(map(str, windows))
+            rows["Window of pooling"] = _windows(config)
         rows["Layers, channels, hidden width of the MLP"] = (
             f"{config.num_hidden_layers}, {config.hidden_size}, {config.intermediate_size}"
         )
@@ -159,6 +167,13 @@ def _about(
     if longest:
         rows["Longest text"] = f"{longest} tokens"
     return f"{text}\n\n{table(('', ''), rows.items())}"
+
+
+def _windows(config: MetaFormerTextConfig) -> str:
+    """``3``, ``3 / 7`` where the channels are split into groups, and ``3, then 7`` where layers differ."""
+    given = [spec.get("pool_size", config.pool_size) for spec in config.layer_mixers() if spec["name"] == "pooling"]
+    told = (" / ".join(map(str, each)) if isinstance(each, list | tuple) else str(each) for each in given)
+    return ", then ".join(window for window, _ in groupby(told))
 
 
 def _usage(config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, head: _Head, repository: str) -> str:

@@ -99,7 +99,7 @@ def test_a_masked_language_model_is_shared(runs: Path) -> None:
     values = {entry["type"]: entry["value"] for entry in head["model-index"][0]["results"][0]["metrics"]}
     assert values == {"accuracy": 0.25, "perplexity": 12.2}
     for words in (
-        "| pooling x 2, attention |", "| 3, global |", "| 1,234,567 |", "of 40 tokens | 7.000 G |",
+        "| pooling x 2, attention |", "| 3 / global |", "| 1,234,567 |", "of 40 tokens | 7.000 G |",
         "| Unigram, 700 tokens", "| 30 % of the tokens |", "| wiki.txt |",
         'model="me/small", trust_remote_code=True)', "with a [MASK] in it",
     ):  # fmt: skip
@@ -212,6 +212,12 @@ def test_what_a_folder_lacks_is_said(runs: Path, tmp_path: Path, gone: tuple[str
 def test_nowhere_to_share_to(runs: Path) -> None:
     with pytest.raises(ValueError, match="give --repository"):
         share(runs / "pretrain")
+    with pytest.raises(ValueError, match=r"give one of .*/glue/RTE$"):
+        share(runs / "glue", dry_run=True)
+
+
+def config_of(kind: str) -> MetaFormerTextConfig:
+    return MetaFormerTextConfig(architectures=[f"MetaFormerText{kind}"])
 
 
 def test_a_card_tells_only_what_is_known(runs: Path) -> None:
@@ -222,12 +228,16 @@ def test_a_card_tells_only_what_is_known(runs: Path) -> None:
         ("ForMultipleChoice", "AutoModelForMultipleChoice"),
         ("Model", "feature-extraction"),
     ):
-        card = text_card(MetaFormerTextConfig(architectures=[f"MetaFormerText{kind}"]), tokenizer)
+        card = text_card(config_of(kind), tokenizer)
         assert example in card
         assert "import metaformer_nlp" in card, "a model without its code"
         assert "trust_remote_code" not in card
         assert "## Results" not in card
         assert "## Training" not in card
         assert "None" not in card
+    hub = text_card(
+        config_of("ForMaskedLM"), tokenizer, settings={"data": {"text": ["hub:me/words", "/home/al/en/*.txt"]}}
+    )
+    assert "| me/words, en/*.txt |" in hub
     with pytest.raises(ValueError, match="a text model ends with"):
         text_card(MetaFormerTextConfig(architectures=["ForSomething"]), tokenizer)
