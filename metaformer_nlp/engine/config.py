@@ -73,9 +73,10 @@ class ScheduleConfig:
     tokens: float | None = None
     """Tokens to train on, padding not counted: as many steps as hold so many on average. For tasks on text."""
     minutes: float | None = None
-    """Minutes of training: reading, computing and compiling in optimizer steps, over all starts of the run; evaluation
-    and checkpoints come on top. The learning rate follows the share of the time that is used (arXiv 2212.14034). What
-    is reached depends on the machine: two such runs are not bitwise equal, nor is one that was interrupted.
+    """Minutes of training: reading and computing in optimizer steps, over all starts of the run. The first three steps
+    of each start, in which the model is compiled, evaluation and checkpoints come on top. The learning rate follows the
+    share of the time that is used (arXiv 2212.14034). What is reached depends on the machine: two such runs are not
+    bitwise equal, nor is one that was interrupted.
     """
     warmup_steps: int = 0
     """Optimizer steps over which the learning rate rises linearly to its peak."""

@@ -84,7 +84,9 @@ class Progress:
     seconds: float = 0.0
     """Working time over all starts of the run."""
     train_seconds: float = 0.0
-    """The part of it that was spent in optimizer steps, the same on every process."""
+    """The part of it that was spent in `timed_steps`, the same on every process."""
+    timed_steps: int = 0
+    """Optimizer steps but for the first few of each start."""
     log_bytes: int = 0
     """Length of metrics.jsonl."""
 

@@ -29,6 +29,9 @@ from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
 
+UNTIMED_STEPS = 3
+"""How many steps of each start no clock counts: the model is compiled in them, some parts of it twice."""
+
 
 def shown(metrics: dict[str, float]) -> str:
     """Metrics as a line to read: `validation/loss 0.1234, validation/accuracy 0.9800`."""
@@ -90,6 +93,7 @@ class Run:
         self.progress = Progress()
         self._started = time.monotonic()
         self._saved = self._logged = 0
+        self._untimed = UNTIMED_STEPS
         self._window_seconds = self._own_seconds = 0.0
 
     def resume(self) -> None:
@@ -138,7 +142,7 @@ class Run:
         began, progress = time.monotonic(), self.progress
 
         def clock() -> float:
-            return self._own_seconds + time.monotonic() - began
+            return self._own_seconds + (0.0 if self._untimed else time.monotonic() - began)
 
         try:
             done = self.step(progress.step, progress.position, rate, batches, stop, clock)
@@ -156,7 +160,11 @@ class Run:
         progress.train_seconds = done.seconds
         spent = time.monotonic() - began
         self._window_seconds += spent
-        self._own_seconds += spent
+        if self._untimed:
+            self._untimed -= 1
+        else:
+            self._own_seconds += spent
+            progress.timed_steps += 1
         return done
 
     def log_window(self, rate: float, gradient_norm: float) -> None:
@@ -231,7 +239,8 @@ class Run:
         """Save the models and the result; the result, the same on all processes."""
         progress = self.progress
         macs, name = getattr(self.task, "macs", None), self.config.keep_best
-        tokens = None if self.tokens_per_step is None else round(progress.step * self.tokens_per_step)
+        tokens = self.tokens_per_step and round(progress.step * self.tokens_per_step)
+        speed = (self.tokens_per_step or 0.0) * progress.timed_steps / max(progress.train_seconds, 1e-9)
         result: dict[str, Any] = {
             "metrics": progress.metrics,
             **({"best": {"step": progress.best_step, name: progress.best_value}} if name else {}),
@@ -241,7 +250,7 @@ class Run:
                 "samples": progress.position,
                 "epochs": progress.position / self.samples.num_samples,
                 "skipped_updates": progress.skipped_updates,
-                **({} if tokens is None else {"tokens": tokens}),
+                **({"tokens": tokens} if tokens else {}),
             },
             "batch_size": self.layout.batch_size,
             "lr": self.scaling.lr,
@@ -249,7 +258,7 @@ class Run:
             **({"macs": macs()} if callable(macs) else {}),
             "seconds": self._seconds(),
             "train_seconds": progress.train_seconds,
-            **({} if tokens is None else {"tokens_per_second": tokens / max(progress.train_seconds, 1e-9)}),
+            **({"tokens_per_second": speed} if tokens else {}),
             "world_size": self.layout.world_size,
         }
         weights = {"model": checkpoint.take_model(self.model, self.average)}

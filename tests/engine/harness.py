@@ -197,7 +197,16 @@ def contents(folder: Path) -> dict[str, Any]:
     last = checkpoint.checkpoint_folders(folder / "checkpoints")[0]
     result = json.loads((folder / "result.json").read_text())
     state = json.loads((last / "state.json").read_text())
-    for changing in ("seconds", "train_seconds", "log_bytes", "evaluated", "metrics", "best_step", "best_value"):
+    for changing in (
+        "seconds",
+        "train_seconds",
+        "timed_steps",
+        "log_bytes",
+        "evaluated",
+        "metrics",
+        "best_step",
+        "best_value",
+    ):
         # A stop may come before the last evaluation.
         state["progress"].pop(changing)
     state["identity"]["run"].pop("folder")

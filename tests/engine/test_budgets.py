@@ -29,7 +29,7 @@ def test_tokens_become_steps(tmp_path: Path) -> None:
     result = toy.train(tmp_path / "tokens", **TOKENS)
     assert result["train"]["steps"] == 7  # 12 samples a step have 15 tokens
     assert result["train"]["tokens"] == 105
-    assert result["tokens_per_second"] == pytest.approx(105 / result["train_seconds"])
+    assert result["tokens_per_second"] == pytest.approx(4 * 15 / result["train_seconds"])  # 3 steps are not timed
     assert 0 < result["train_seconds"] < result["seconds"]
     toy.train(tmp_path / "steps", **{**TOKENS, "tokens": None, "steps": 7})
     first, second = (contents(tmp_path / name) for name in ("tokens", "steps"))
@@ -80,33 +80,52 @@ def test_the_learning_rate_by_time_is_that_of_many_steps(options: dict) -> None:
     assert learning_rate_by_time(1.0, 1.0, by_time) == options.get("min_lr", 0.0)
 
 
-def test_a_run_of_minutes_uses_its_time_and_ends_evaluated(tmp_path: Path) -> None:
-    seconds = 0.9
-    result = toy.train(tmp_path, minutes=seconds / 60, kind="linear", delay=0.005, log_every=1)
-    assert seconds <= result["train_seconds"] < seconds + 0.5
-    assert result["train"]["steps"] >= 3
+class Clock:
+    """In place of the module `time`: a tenth of a second goes by each time it is looked at, so 0.2 in each step."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def with_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metaformer_nlp.engine.run.time", Clock())
+
+
+def test_a_run_of_minutes_uses_its_time_and_ends_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_clock(monkeypatch)
+    options: dict[str, Any] = {"minutes": 3 / 60, "kind": "linear", "log_every": 1, "warmup_fraction": 0.1}
+    result = toy.train(tmp_path, **options)
+    assert 3 <= result["train_seconds"] < 3.2
+    assert result["train"]["steps"] == pytest.approx(3 + 15, abs=1)
     assert "validation/loss" in result["metrics"]
     training = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     rates = [line["lr"] for line in training if "lr" in line]
-    assert rates[0] == 0.01
-    assert rates == sorted(rates, reverse=True)
-    assert rates[-1] < 0.4 * rates[0]
-    again = toy.train(tmp_path, minutes=seconds / 60, kind="linear", delay=0.005, log_every=1)
-    assert again == result
+    # Compiling, in the first steps, takes nothing of the time: else it would use the warmup up.
+    assert rates[:4] == [0.0] * 4
+    assert rates[4] == pytest.approx(0.01 * 0.1 / 0.3)
+    assert rates[6:] == sorted(rates[6:], reverse=True)
+    assert 0.009 < max(rates) <= 0.01
+    assert rates[-1] < 0.1 * max(rates)
+    assert toy.train(tmp_path, **options) == result  # finished
 
 
-def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path) -> None:
-    options = {"minutes": 1.5 / 60, "delay": 0.005}
-    (outcome,) = launch(tmp_path, prepare=at_step(8, send(signal.SIGTERM)), **options)
-    assert outcome.code == 75
+def test_a_stopped_run_has_the_rest_of_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(rank: int) -> None:
+        with_clock(monkeypatch)
+        at_step(8, send(signal.SIGTERM))(rank)
+
+    (outcome,) = launch(tmp_path, prepare=prepare, minutes=3 / 60)
+    assert outcome.code == 75, outcome.said
     (state,) = (tmp_path / "checkpoints").glob("*/state.json")
-    used = json.loads(state.read_text())["progress"]["train_seconds"]
-    assert 0.4 < used < 1.5
-    began = time.monotonic()
-    result = toy.train(tmp_path, **options)
-    assert time.monotonic() - began < 1.5 - used + 0.6
-    assert 1.5 <= result["train_seconds"] < 2.0
-    assert result["train"]["steps"] > 9
+    progress = json.loads(state.read_text())["progress"]
+    assert progress["train_seconds"] == pytest.approx(0.2 * 6 - 0.1)  # 9 steps, of which 3 are not timed
+    with_clock(monkeypatch)
+    result = toy.train(tmp_path, minutes=3 / 60)
+    assert 3 <= result["train_seconds"] < 3.2
+    assert result["train"]["steps"] == pytest.approx(3 + 3 + 15, abs=1)
 
 
 @pytest.mark.distributed
