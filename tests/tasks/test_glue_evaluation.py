@@ -6,6 +6,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tasks.cli import from_dict
 from tasks.glue import GLUE
 from tasks.glue_evaluation import Config, run
 from tasks.glue_submission import FILES, answers, check_submission, write_submission
-from tasks.glue_table import averages, glue_table, render, show
+from tasks.glue_table import averages, combine, glue_table, render, show
 
 
 def metrics(scores: dict[str, float]) -> dict[str, float]:
@@ -45,6 +46,19 @@ def test_the_three_averages_by_hand() -> None:
     assert [line.mean for line in averages([started])[1:]] == [
         pytest.approx((7 * 0.6 + 0.75) / 8), pytest.approx((4 * 0.6 + 3 * 0.9 + 0.75) / 8),
     ]  # fmt: skip
+
+
+def test_what_began_with_mnlis_model_is_in_no_average_of_the_others() -> None:
+    def result(score: float) -> dict[str, Any]:
+        found = {"validation/accuracy": score, "validation/score": score, "validation/loss": 1.0}
+        return {"metrics": found, "parameters": {}, "train": {"steps": 1}, "seconds": 1.0}
+
+    columns = {"RTE": result(0.6), "RTE-from-MNLI": result(0.9)}
+    constants = {key: {"validation": {"accuracy": 0.5, "score": 0.5}} for key in columns}
+    found = combine(columns, constants, {key: {} for key in columns})["metrics"]
+    assert found["validation/average"] == 0.6
+    assert found["validation/RTE-from-MNLI/accuracy"] == 0.9
+    assert found["constant/RTE-from-MNLI/accuracy"] == 0.5
 
 
 def test_no_table_is_cut_however_narrow_the_terminal(
