@@ -56,7 +56,7 @@ class SweepConfig:
 def choose(
     settings: list[Setting], folder: Path, about: Mapping[str, Any], train: Callable[[Setting, Path], Mapping[str, Any]]
 ) -> Setting:
-    """Train every setting and return the one of the highest ``held_out/score``; the first of several.
+    """Train every setting and return the one of the highest ``held_out/score``; of several, that of the lowest loss.
 
     A trial whose loss is not finite has no score. ``about`` goes into ``sweep.json``. What was interrupted goes on, and
     finished trials are not run again, when it is called again. Every process calls this.
@@ -78,7 +78,8 @@ def choose(
     ended = [trial for trial in trials if trial["score"] is not None]
     if not ended:
         raise ValueError(f"no trial under {folder} has come to an end: all diverged; try lower values in sweep.lr")
-    best = max(ended, key=lambda trial: float(trial["score"]))
+    # Scores of few rows are often equal, such as a Matthews correlation of 0.
+    best = max(ended, key=lambda trial: (trial["score"], -trial["metrics"]["held_out/loss"]))
     if _first_process():
         text = json.dumps({**about, "chosen": best["setting"], "score": best["score"], "trials": trials}, indent=2)
         temporary = folder / ".tmp-sweep.json"

@@ -130,8 +130,8 @@ def test_a_sweep_chooses_on_training_rows_and_trains_on_all_of_them(
     assert [trial["setting"] for trial in sweep["trials"]] == [
         {"optim.lr": lr, "run.batch_size": size} for lr in (1e-3, 1e-2) for size in (4, 8)
     ]
-    best = max(trial["score"] for trial in sweep["trials"])
-    assert sweep["chosen"] == next(trial["setting"] for trial in sweep["trials"] if trial["score"] == best)
+    ranked = sorted(sweep["trials"], key=lambda trial: (-trial["score"], trial["metrics"]["held_out/loss"]))
+    assert sweep["chosen"] == ranked[0]["setting"]
     assert all(key.startswith("held_out/") for trial in sweep["trials"] for key in trial["metrics"])
     for seed in (0, 1):
         config = read(tmp_path / f"seed-{seed}" / "RTE" / "config.json")
@@ -150,11 +150,11 @@ def test_a_diverged_trial_has_no_score(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
         if setting["optim.lr"] > 1:
             raise NonFiniteLossError("the loss is not finite", {})
-        return {"metrics": {"held_out/score": setting["optim.lr"]}}
+        return {"metrics": {"held_out/score": 0.5, "held_out/loss": abs(setting["optim.lr"] - 0.3)}}
 
     settings = SweepConfig(lr=[5.0, 0.1, 0.3]).settings()
-    assert choose(settings, tmp_path, {"task": "x"}, train) == {"optim.lr": 0.3}
-    assert [trial["score"] for trial in read(tmp_path / "sweep.json")["trials"]] == [None, 0.1, 0.3]
+    assert choose(settings, tmp_path, {"task": "x"}, train) == {"optim.lr": 0.3}, "of equal scores the lower loss"
+    assert [trial["score"] for trial in read(tmp_path / "sweep.json")["trials"]] == [None, 0.5, 0.5]
     with pytest.raises(ValueError, match="all diverged"):
         choose(SweepConfig(lr=[7.0]).settings(), tmp_path, {}, train)
 
