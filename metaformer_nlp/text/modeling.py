@@ -180,8 +180,9 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
             sources = input_ids != self.config.unmixed_token_id
             segments = torch.ones_like(sources) if segments is None else segments
         if inputs_embeds is not None and segments is not None:
-            # Weights of 0 keep padding out of every mixer, but 0 times what is not a number is none either.
-            inputs_embeds = torch.where((segments > 0)[:, :, None], inputs_embeds, 0.0)
+            # Weights of 0 keep padding out of every mixer, but 0 times what is or becomes no number is none either.
+            harmless = inputs_embeds.abs() < 1e4
+            inputs_embeds = torch.where((segments > 0)[:, :, None] | harmless, inputs_embeds, 0.0)
         if position_ids is None:
             if segments is None:
                 position_ids = torch.arange(length, device=tokens.device)[None]

@@ -114,10 +114,11 @@ def test_row_of_padding_is_finite(model: MetaFormerTextModel) -> None:
 
 
 def test_what_stands_in_padding_is_never_seen(model: MetaFormerTextModel) -> None:
-    """Not even what is no number."""
+    """Not even what is no number or overflows."""
     embeds, mask = torch.randn(2, 8, 32), torch.tensor([[1] * 5 + [0] * 3, [0] * 2 + [1] * 6])
     expected = model(inputs_embeds=embeds, attention_mask=mask).last_hidden_state[mask > 0]
     embeds[mask == 0] = float("nan")
+    embeds[0, -1] = 3e38
     for masks in ({"attention_mask": mask}, {"segment_ids": mask * 3}):
         output = model(inputs_embeds=embeds, **masks).last_hidden_state[mask > 0]
         torch.testing.assert_close(output, expected, atol=TOLERANCE, rtol=0)
