@@ -50,9 +50,11 @@ def sample_rng(seed: int, epoch: int, index: int, repeat: int = 0) -> np.random.
     return _rng(_SAMPLE, seed, epoch, index, *([repeat] if repeat else []))
 
 
-def step_seed(seed: int, step: int, rank: int) -> int:
-    """Seed of torch's generators (dropout, drop path) for one optimizer step on one process."""
-    return _seed(_STEP, seed, step, rank)
+def step_seed(seed: int, step: int, part: int) -> int:
+    """Seed of torch's generators (dropout, drop path) for one micro-batch: which `part` of the step's global batch it
+    is, whatever process it is on.
+    """
+    return _seed(_STEP, seed, step, part)
 
 
 def evaluation_seed(seed: int, batch: int) -> int:

@@ -58,14 +58,16 @@ class TrainingStep:
         micro-batches come next in `batches`.
 
         The gradient is that of the sum of all losses divided by the count of them over micro-batches and processes:
-        any cut of the global batch into micro-batches and processes gives the same.
+        any cut of the global batch into micro-batches and processes gives the same. Dropout is drawn for a micro-batch
+        as a whole: where there is any, micro-batches of the same size give the same on any number of processes.
         """
         layout = self.samples.layout
-        seed_torch(step_seed(self.samples.seed, step, self.accelerator.process_index), self.accelerator.device)
         sums: list[Tensor] = []
         counts: list[Tensor] = []
         for micro in range(layout.accumulation):
             batch = next(batches)
+            part = micro * layout.world_size + self.accelerator.process_index
+            seed_torch(step_seed(self.samples.seed, step, part), self.accelerator.device)
             if micro + 1 < layout.accumulation:
                 with self.accelerator.no_sync(self.model):
                     loss, count = self._accumulate(batch)

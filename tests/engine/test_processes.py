@@ -65,6 +65,15 @@ def test_training_does_not_depend_on_how_a_batch_is_cut(tmp_path: Path) -> None:
             assert line.get("gradient_norm", 0.0) == pytest.approx(other.get("gradient_norm", 0.0), rel=1e-5)
 
 
+def test_dropout_is_that_of_the_micro_batch_wherever_it_is(tmp_path: Path) -> None:
+    options = {"norm": False, "dropout": 0.5, "batch_size": 24, "steps": 6, "micro_batch_size": 4}
+    for world in (1, 2, 3):
+        ended_well(launch(tmp_path / str(world), world, **options))
+    for weight, *others in zip(*(model(tmp_path / str(world)).values() for world in (1, 2, 3)), strict=True):
+        for other in others:
+            torch.testing.assert_close(weight, other, rtol=1e-5, atol=1e-6)
+
+
 def test_killed_and_resumed_on_two_processes_bitwise(tmp_path: Path) -> None:
     options = {"steps": 9, "save_every": 2, "eval_every": 4, "micro_batch_size": 3}
     ended_well(launch(tmp_path / "undisturbed", 2, **options))
