@@ -134,8 +134,8 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
     """The rows of a file in GLUE's layout, texts byte for byte as they stand there.
 
     A byte order mark, and ``\\r`` at the line ends of a file written on Windows, are no text. ``labelled=False`` is for
-    test files: a label column that is missing, empty or -1 is no label there. Of QQP's official files some lines are
-    broken in two (nyu-mll/GLUE-baselines#5); they are left out, as everywhere, with a warning that counts them.
+    test files: a label that is missing, empty, -1 or NaN is no label there. Of QQP's official files some lines are broken
+    in two (nyu-mll/GLUE-baselines#5); they are left out, as everywhere, with a warning that counts them.
 
     Raises:
         ValueError: with ``file:line``, for text that is not UTF-8, a row with another number of columns, a label that
@@ -201,7 +201,7 @@ def _columns(header: Sequence[str], task: GlueTask, labelled: bool, where: str) 
 
 def parse_label(text: str, task: GlueTask, labelled: bool, where: str) -> int | float | None:
     """The class number or score that ``text`` stands for; None for no label, which only unlabelled splits may have."""
-    if not labelled and text.strip() in ("", "-1"):
+    if not labelled and _is_no_label(text):
         return None
     if task.labels is not None:
         if text not in task.labels:
@@ -215,6 +215,15 @@ def parse_label(text: str, task: GlueTask, labelled: bool, where: str) -> int | 
     if not low <= value <= high:
         raise ValueError(f"{where}: label {text!r} of {task.name} is not a number from {low:g} to {high:g}")
     return value
+
+
+def _is_no_label(text: str) -> bool:
+    """Nothing, "nan", or -1 however it is written: scores that are kept back are -1.0 on the hub."""
+    try:
+        number = float(text or "nan")
+    except ValueError:
+        return not text.strip()
+    return math.isnan(number) or number == -1
 
 
 def read_hub(task: GlueTask, part: str, labelled: bool = True) -> list[Example]:
@@ -269,5 +278,5 @@ def examples_from_rows(
         texts = tuple(row[name] for name in names)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{where}: {', '.join(map(repr, names))} must be texts, not {texts!r}")
-        examples.append(Example(texts, parse_label(str(label), task, labelled, where)))
+        examples.append(Example(texts, parse_label("" if label is None else str(label), task, labelled, where)))
     return examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,24 @@ def test_only_test_files_may_be_without_labels(tmp_path: Path) -> None:
     write(path.with_name("dev.tsv"), rows)
     with pytest.raises(ValueError, match=r"dev.tsv:2: label '-1'"):
         read_split(GLUE["SST-2"], "validation", str(tmp_path))
+
+
+@pytest.mark.parametrize("label", [None, math.nan, -1, -1.0, "", "-1", "-1.0"])
+@pytest.mark.parametrize("name", ["STS-B", "RTE"])
+def test_a_label_kept_back_has_many_forms(tmp_path: Path, name: str, label: Any) -> None:
+    rows = [{"sentence1": "a", "sentence2": "b", "label": label}]
+    task, blank = GLUE[name], [Example(("a", "b"), None)]
+    assert examples_from_rows(rows, task, "x", labelled=False) == blank
+    with pytest.raises(ValueError, match="x, row 0: label"):
+        examples_from_rows(rows, task, "x")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "test.parquet")
+    assert read_parquet([tmp_path / "test.parquet"], task, labelled=False) == blank
+    cell = "" if label is None else label
+    path = write(tmp_path / "test.tsv", f"sentence1\tsentence2\t{task.label}\na\tb\t{cell}\n")
+    assert read_tsv(path, task, labelled=False) == blank
+    other = [{"sentence1": "a", "sentence2": "b", "label": -2.0}]
+    with pytest.raises(ValueError, match=r"label '-2\.0'"):
+        examples_from_rows(other, task, "x", labelled=False)
 
 
 def test_bytes_that_are_no_text_and_empty_files(tmp_path: Path) -> None:
