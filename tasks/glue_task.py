@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceClassification
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cache import fingerprint_texts
@@ -198,12 +199,13 @@ class GlueFinetuning:
         save_text_model(model, self.tokenizer, folder)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the data: for each split its rows, texts and labels; and the tokenizer."""
+        """Identity of the data, for each split its rows, texts and labels; of the tokenizer and of the checkpoint."""
         splits = {
             split: {"rows": len(labels), "texts": self._texts[split], "labels": fingerprint_texts(map(str, labels))}
             for split, labels in self._labels.items()
         }
-        return {"task": self.task.name, "tokenizer": tokenizer_key(self.tokenizer), **splits}
+        known = {"task": self.task.name, "tokenizer": tokenizer_key(self.tokenizer)}
+        return {**known, **self.model.fingerprint(), **splits}
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens of a training sample."""
@@ -265,6 +267,4 @@ def write_predictions(path: Path, task: GlueTask, predictions: NDArray[Any], lab
 
     pairs = enumerate(zip(predictions, labels, strict=True))
     lines = [f"{index}\t{word(prediction)}\t{word(label)}\n" for index, (prediction, label) in pairs]
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_text("index\tprediction\tlabel\n" + "".join(lines), encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, "index\tprediction\tlabel\n" + "".join(lines))

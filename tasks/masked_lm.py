@@ -252,12 +252,14 @@ class MaskedLM:
         save_text_model(model.model, self.tokenizer, folder)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the data: documents, tokens and rows of both parts, a hash of the tokens, and the tokenizer."""
+        """Identity of the data: documents, tokens and rows of both parts, a hash of the tokens, the tokenizer; and of
+        the checkpoint that training begins with.
+        """
         parts = {
             name: {key: text.info[key] for key in ("content", "documents", "tokens", "rows")}
             for name, text in self._text.items()
         }
-        return {"tokenizer": tokenizer_key(self.tokenizer), **parts}
+        return {"tokenizer": tokenizer_key(self.tokenizer), **self.config.model.fingerprint(), **parts}
 
     def _logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(M, V) float32."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,17 @@ class TextModelConfig:
                 "leave the option out"
             )
         return {"unmixed_token_id": tokenizer.mask_token_id if self.exclude_mask_token else None}
+
+    def fingerprint(self) -> dict[str, str]:
+        """Identity of the weights that training begins with: a hash of the checkpoint's files; nothing if fresh."""
+        if self.checkpoint is None:
+            return {}
+        digest = hashlib.sha256()
+        for path in sorted(path for path in Path(self.checkpoint).iterdir() if path.suffix in (".safetensors", ".bin")):
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return {"checkpoint": digest.hexdigest()}
 
     def build_config(self, tokenizer: PreTrainedTokenizerBase, max_length: int, **extra: Any) -> PreTrainedConfig:
         """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.

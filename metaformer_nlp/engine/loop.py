@@ -25,8 +25,8 @@ def run_training(
     """Train in `run.folder` until done, going on from its newest whole checkpoint; every process returns the result.
 
     `config` is the resolved configuration of the whole experiment: it is stored, and a folder with another one is
-    refused. A finished run returns its stored result at once. `tracker` is a name that accelerate knows
-    ("tensorboard", "wandb", ...).
+    refused. A finished run returns its stored result at once; with another `fingerprint` than then it is refused.
+    `tracker` is a name that accelerate knows ("tensorboard", "wandb", ...).
 
     Errors: SystemExit(75) after a stop request (SIGTERM, SIGINT, SIGUSR1), everything being saved; ValueError if
     configuration, data or checkpoints do not fit each other; RunFolderBusyError; NonFiniteLossError; OSError naming
@@ -42,7 +42,7 @@ def run_training(
             "run": asdict(run),
             "tracker": tracker,
         }
-        finished = on_first(accelerator, lambda: folder.open(resolved))
+        finished = on_first(accelerator, lambda: folder.open(resolved, task.fingerprint))
         if finished is not None:
             accelerator.print(f"finished before, nothing to do: {folder.path} | {shown(finished['metrics'])}")
             return finished

@@ -158,11 +158,11 @@ class RunFolder:
                 os.close(self.lock_file)
                 self.lock_file = None
 
-    def open(self, config: dict[str, Any]) -> dict[str, Any] | None:
-        """Lock the folder and compare its configuration; the result if the run has finished.
+    def open(self, config: dict[str, Any], fingerprint: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+        """Lock the folder and compare its configuration; the result if the run has finished, with the same data.
 
-        Errors: RunFolderBusyError; ValueError listing the keys in which the configuration differs; OSError naming the
-        path.
+        Errors: RunFolderBusyError; ValueError listing the keys in which the configuration, or the fingerprint of a
+        finished run, differs; OSError naming the path.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -193,6 +193,9 @@ class RunFolder:
             replace_text(stored, json.dumps(plain(config), indent=2) + "\n")
         if self._result.exists():
             result: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
+            if "fingerprint" in result:  # not in results of early versions
+                now = {"fingerprint": fingerprint()}
+                check_same({"fingerprint": result["fingerprint"]}, now, self.path, "other data or another start")
             return result
         return None
 

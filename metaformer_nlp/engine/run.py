@@ -260,6 +260,7 @@ class Run:
             "train_seconds": progress.train_seconds,
             **({"tokens_per_second": speed} if tokens else {}),
             "world_size": self.layout.world_size,
+            "fingerprint": self.identity["fingerprint"],
         }
         weights = {"model": checkpoint.take_model(self.model, self.average)}
 

@@ -83,7 +83,7 @@ class Task(Protocol):
         ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies the data (names, sizes, hashes; JSON values). Stored in checkpoints; another one refuses to
-        resume.
+        """What identifies the data, and the weights that training begins with (names, sizes, hashes; JSON values).
+        Stored in checkpoints and in the result; with another one a run is neither resumed nor taken for finished.
         """
         ...

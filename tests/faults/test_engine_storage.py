@@ -152,6 +152,11 @@ def test_a_finished_run_returns_its_result_at_once(run: Path, monkeypatch: pytes
     assert toy.train(run, **OPTIONS) == result
     with pytest.raises(ValueError, match=r"optim\.lr"):
         toy.train(run, **OPTIONS, lr=0.5)
+    with pytest.raises(ValueError, match=r"other data or another start.*\n  fingerprint\.train\.size: 37 -> 38"):
+        toy.train(run, **OPTIONS, train=38)
+    del result["fingerprint"]  # as results of early versions, which stay valid
+    (run / "result.json").write_text(json.dumps(result))
+    assert toy.train(run, **OPTIONS) == result
 
 
 def test_a_second_run_in_the_folder_is_refused(run: Path) -> None:
