@@ -6,7 +6,7 @@ window, and its gradient another, where sums of shifted copies pass over memory 
 whole matrix; long ones are cut into blocks, each multiplied with itself and the slots that its windows reach, so that
 work and memory grow with the number of tokens and not with its square.
 
-Shapes: B batch, L tokens, C channels, N blocks of S slots, R slots of reach on either side.
+Shapes: B batch, L tokens, C channels, N blocks of S slots, R slots of reach, on both sides together.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Window(NamedTuple):
 class Band(NamedTuple):
     """The matrix of one window over the tokens of a batch."""
 
-    weights: Tensor  # float32 (B, L, L), or (N, S, S + 2 R) where the flattened batch is cut into blocks
-    reach: int | None  # R; None for whole rows
+    weights: Tensor  # float32 (B, L, L), or (N, S, S + R) where the flattened batch is cut into blocks
+    reach: tuple[int, int] | None  # slots before and after a block, together R; None for whole rows
 
 
 def window_band(
@@ -58,14 +58,14 @@ def window_band(
         given = None if sources is None else sources[:, None, :]
     else:
         # The rows of the batch as one: where a row ends, a run ends too.
-        reach = min(max(window.before, window.after), length - 1)
+        reach = left, right = min(window.before, length - 1), min(window.after, length - 1)
         fill = -batch * length % BLOCK
         runs = (runs + length * torch.arange(batch, device=runs.device)[:, None]).flatten()
         block = torch.arange(BLOCK, device=runs.device)
-        distance = torch.arange(BLOCK + 2 * reach, device=runs.device)[None, :] - reach - block[:, None]
+        distance = torch.arange(left + BLOCK + right, device=runs.device)[None, :] - left - block[:, None]
         here = F.pad(runs, (0, fill), value=-1).view(-1, BLOCK, 1)
-        seen = here == _around(F.pad(runs, (reach, reach + fill), value=-1), reach)[:, None, :]
-        given = None if sources is None else _around(F.pad(sources.flatten(), (reach, reach + fill)), reach)[:, None, :]
+        seen = here == _around(F.pad(runs, (left, right + fill), value=-1), reach)[:, None, :]
+        given = None if sources is None else _around(F.pad(sources.flatten(), (left, right + fill)), reach)[:, None, :]
     inside = seen & (distance >= -window.before) & (distance <= window.after)
     weights = (inside if given is None else inside & given).float()
     weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
@@ -79,10 +79,11 @@ def banded_product(x: Tensor, band: Band) -> Tensor:
         return weights @ x
     batch, length, _ = x.shape
     fill = -batch * length % BLOCK
-    around = _around(F.pad(x.flatten(0, 1), (0, 0, band.reach, band.reach + fill)), band.reach)  # (N, C, S + 2 R)
+    left, right = band.reach
+    around = _around(F.pad(x.flatten(0, 1), (0, 0, left, right + fill)), band.reach)  # (N, C, S + R)
     return (weights @ around.transpose(1, 2)).flatten(0, 1)[: batch * length].view_as(x)
 
 
-def _around(slots: Tensor, reach: int) -> Tensor:
-    """(R + N * S + R, ...) -> (N, ..., S + 2 R): each block with the slots around it; a view."""
-    return slots.unfold(0, BLOCK + 2 * reach, BLOCK)
+def _around(slots: Tensor, reach: tuple[int, int]) -> Tensor:
+    """(N * S + R, ...) -> (N, ..., S + R): each block with the slots around it; a view."""
+    return slots.unfold(0, BLOCK + sum(reach), BLOCK)

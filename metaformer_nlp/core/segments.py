@@ -141,7 +141,8 @@ def _inverse(count: Tensor) -> Tensor:
 def mean_over_segment(x: Tensor, means: SegmentMeans) -> Tensor:
     """(B, L, C) -> (B, L, C): every token gets the mean over the sources of its document, summed in float32.
 
-    Where there is none the mean is 0.
+    Where there is none the mean is 0. For integer segments it is scattered addition, which is linear in the tokens,
+    but on a GPU rounds in another order from call to call, so that such a run is not repeatable to the bit there.
     """
     tokens = x.float() if means.sources is None else torch.where(means.sources, x.float(), 0.0)
     if means.row is None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from metaformer_nlp.core import MIXERS, MetaFormerBlock, TokenMixer, build_mixer, mixer_specs, register_mixer
+from metaformer_nlp.core.bands import BLOCK, banded_product, window_band
 from metaformer_nlp.core.mixers.base import TokenMixer as Base
 from metaformer_nlp.core.mixers.pooling import Window, parse_window
 from metaformer_nlp.core.segments import positions_in_segment
@@ -331,6 +332,18 @@ def test_windows_average_what_they_say(window: int | str, times: int) -> None:
             reach = [j for j in range(i - parsed.before, i + parsed.after + 1) if 0 <= j < length]
             inside = [j for j in reach if segment_ids[row, j] == segment_ids[row, i]]
             torch.testing.assert_close(mixed[row, i], x[row, inside].mean(0) - x[row, i], atol=1e-6, rtol=1e-5)
+
+
+def test_blocks_of_long_rows_hold_no_side_that_is_not_looked_at() -> None:
+    ids, x = torch.arange(2 * 200).view(2, 200) // 70 + 1, torch.randn(2, 200, 3)
+    for window in (Window(9, 0), Window(0, 9), Window(2, 5), Window(300, 1)):
+        band = window_band(ids, window)
+        assert band.reach == (min(window.before, 199), min(window.after, 199))
+        assert band.weights.shape[1:] == (BLOCK, BLOCK + sum(band.reach))
+        distance = torch.arange(200)[None] - torch.arange(200)[:, None]
+        inside = (ids[:, :, None] == ids[:, None]) & (distance >= -window.before) & (distance <= window.after)
+        expected = (inside / inside.sum(-1, keepdim=True)) @ x
+        torch.testing.assert_close(banded_product(x, band), expected)
 
 
 def test_images_have_one_sided_windows_too() -> None:

@@ -27,8 +27,8 @@ class TokenMixer(SegmentAware):
     see: ``(L,)`` or ``(H, W)``. Options are keyword arguments by name, never ``**kwargs``, so that a misspelt one is an
     error. ``segment_ids`` is None for images; for text an integer tensor (B, L), 0 being padding and k > 0 the k-th
     document, or a boolean one, True for the tokens of rows that are one document each: no token may receive anything
-    from padding or from another document. What can be derived from the
-    segments alone belongs into :meth:`prepare`, called once per forward pass; its value then takes the ids' place.
+    from padding or from another document. What can be derived from the segments alone belongs into :meth:`prepare`,
+    called once per forward pass; its value then takes the ids' place.
     """
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2)
@@ -39,7 +39,9 @@ class TokenMixer(SegmentAware):
     """Can it leave tokens out as sources: has its :meth:`prepare` a second parameter, ``sources``?
 
     ``sources`` (B, L) bool, or None for all: a token that is none receives what the others give it, and gives nothing
-    to any token through the mixing, itself included; where no source is in reach, what is mixed in is 0.
+    to any other token. Averages, maxima, sums and attention leave it out for itself as well, and are 0 where no source
+    is in reach. What a mixer makes of a token alone or of nothing stays: the ``-x`` of pooling, the ``x`` of identity,
+    gates, biases.
     """
 
     def __init__(self, dim: int, token_shape: TokenShape) -> None:
