@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from metaformer_nlp.core.segments import same_segment
 from metaformer_nlp.text.heads import MetaFormerTextForSequenceClassification
 
 __all__ = ["PackedClassifier", "document_means", "pack"]
@@ -45,14 +47,16 @@ def pack(lengths: Sequence[int], slots: int) -> list[list[int]]:
 def document_means(x: Tensor, segment_ids: Tensor, num_documents: int) -> Tensor:
     """(B, L, C) -> (D, C): the mean over the tokens of each document, in float32; zeros for one without tokens.
 
-    A product with the matrix (D, B * L) of who belongs where. Scattered addition would be as short, but its rounding
-    differs from call to call on a GPU.
+    A document lies in one row. Every token gets the mean of its document by a product with the matrix (B, L, L) of who
+    belongs together, of which the one at the document's first token is taken. Scattered addition would be as short, but
+    its rounding differs from call to call on a GPU.
     """
-    numbers = torch.arange(1, num_documents + 1, device=x.device)
+    slots = torch.arange(segment_ids.numel(), device=x.device)
+    first = slots.new_full((num_documents + 1,), len(slots)).scatter_reduce(0, segment_ids.flatten(), slots, "amin")
     with torch.autocast(x.device.type, enabled=False):
-        members = (segment_ids.flatten() == numbers[:, None]).float()
-        total = members @ x.flatten(0, 1).float()
-        return (total / members.sum(dim=1, keepdim=True).clamp(min=1)).to(x.dtype)
+        together = same_segment(segment_ids).float()
+        means = (together @ x.float() / together.sum(-1, keepdim=True)).flatten(0, 1)
+        return F.pad(means, (0, 0, 0, 1))[first[1:]].to(x.dtype)  # zeros for a document that is nowhere
 
 
 class PackedClassifier(nn.Module):
