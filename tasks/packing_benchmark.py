@@ -127,16 +127,28 @@ def example_lengths(config: Config) -> NDArray[np.int64]:
 
 
 def lay_out(lengths: NDArray[np.int64], form: str, config: Config) -> dict[str, Tensor]:
-    """Random examples of ``lengths`` as ``input_ids``, ``segment_ids`` and ``token_type_ids`` (B, L)."""
+    """Random examples (B, L): ``input_ids``, ``token_type_ids`` and ``segment_ids``, or ``attention_mask`` if padded."""
     rng = np.random.default_rng(0)
     rows = [(rng.integers(1, config.vocab_size, length).astype(np.int32), int(length)) for length in lengths]
     if form == "packed":
         return pack_rows(rows, 0, config.slots)
     batch = pad_rows(rows, 0, config.slots)
-    numbers = torch.arange(1, len(rows) + 1)[:, None]
-    batch["segment_ids"] = batch.pop("attention_mask") * numbers
     missing = config.slots - batch["input_ids"].shape[1] if form == "padded" else 0
     return {name: F.pad(value, (0, missing)) for name, value in batch.items()}
+
+
+class PaddedPositions(nn.Module):
+    """`MaskedPositions` for rows of one document: a padding mask spares attention a matrix over the tokens."""
+
+    def __init__(self, model: MetaFormerTextForMaskedLM) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """(B, L), (B, L) and places (M,) in the flattened rows -> logits (M, V)."""
+        hidden = self.model.encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        logits: Tensor = self.model.lm_head(hidden.flatten(0, 1)[positions])
+        return logits
 
 
 class Contestant(benchmarking.Contestant):
@@ -146,17 +158,17 @@ class Contestant(benchmarking.Contestant):
         self, fields: Mapping[str, Any], form: str, lengths: NDArray[np.int64], config: Config, mode: str, **how: Any
     ) -> None:
         inputs = lay_out(lengths, form, config)
-        segments = inputs["segment_ids"]
-        rows, slots = segments.shape
+        used = inputs["segment_ids" if form == "packed" else "attention_mask"] > 0
+        rows, slots = used.shape
         self.examples = len(lengths)
-        facts = {"form": form, "rows": rows, "length": slots, "used": float((segments > 0).float().mean())}
-        facts["fewer_slots"] = len(lengths) * config.slots / segments.numel()
+        facts = {"form": form, "rows": rows, "length": slots, "used": float(used.float().mean())}
+        facts["fewer_slots"] = len(lengths) * config.slots / used.numel()
         own = model_config(fields, config)
         model: nn.Module
         if config.task == "masked_lm":
-            model = MaskedPositions(MetaFormerTextForMaskedLM(own))
+            model = (MaskedPositions if form == "packed" else PaddedPositions)(MetaFormerTextForMaskedLM(own))
             del inputs["token_type_ids"]
-            real = segments.flatten().nonzero().flatten()
+            real = used.flatten().nonzero().flatten()
             share = MaskingConfig().rate if mode == "training" else EVAL_RATE
             chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(0))[: round(share * len(real))]
             inputs["positions"] = real[chosen].sort().values
@@ -164,11 +176,7 @@ class Contestant(benchmarking.Contestant):
         else:
             classifier = MetaFormerTextForSequenceClassification(own)
             self.targets = torch.arange(self.examples) % 2
-            if form == "packed":
-                model = PackedClassifier(classifier)
-            else:
-                model = classifier
-                inputs["attention_mask"] = (inputs.pop("segment_ids") > 0).long()
+            model = PackedClassifier(classifier) if form == "packed" else classifier
         self.packed = isinstance(model, PackedClassifier)
         super().__init__(model, inputs, facts, mode=mode, **how)
         self.targets = self.targets.to(self.device)

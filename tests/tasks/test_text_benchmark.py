@@ -131,6 +131,7 @@ def test_the_forms_have_the_same_examples_and_say_the_same(task: str) -> None:
         fields = {"token_mixer": "attention"}
         one = packing_benchmark.Contestant(fields, form, lengths, options, **{**CPU, "mode": "training"})
         losses.append(one.loss(one.forward()).item())
+        assert ("attention_mask" in one.inputs) == (form != "packed")  # as in training
         tokens.append(round(one.facts["used"] * one.facts["rows"] * one.facts["length"]))
         shapes.append((one.facts["rows"], one.facts["length"]))
     assert tokens == [int(lengths.sum())] * 3
