@@ -127,7 +127,7 @@ def example_lengths(config: Config) -> NDArray[np.int64]:
 
 
 def lay_out(lengths: NDArray[np.int64], form: str, config: Config) -> dict[str, Tensor]:
-    """Random examples (B, L): ``input_ids``, ``token_type_ids`` and ``segment_ids``, or ``attention_mask`` if padded."""
+    """Examples (B, L): ``input_ids``, ``token_type_ids`` and ``segment_ids``, or ``attention_mask`` if padded."""
     rng = np.random.default_rng(0)
     rows = [(rng.integers(1, config.vocab_size, length).astype(np.int32), int(length)) for length in lengths]
     if form == "packed":
