@@ -52,8 +52,12 @@ def learning_rate(step: int, peak: float, schedule: ScheduleConfig, num_samples:
 
 
 def learning_rate_by_time(share: float, peak: float, schedule: ScheduleConfig) -> float:
-    """The learning rate where the `share` (0 to 1) of a run's `minutes` is used."""
-    return _rate(share, 1.0, schedule.warmup_fraction, 0, peak, schedule)
+    """The learning rate where the `share` (0 to 1) of a run's `minutes` is used.
+
+    The first steps of a run take none of its minutes: a thousandth of the warmup counts as used, so that they learn.
+    """
+    warmup = schedule.warmup_fraction
+    return _rate(max(share, warmup / 1000), 1.0, warmup, 0, peak, schedule)
 
 
 def _rate(now: float, length: float, warmup: float, unit: int, peak: float, schedule: ScheduleConfig) -> float:
