@@ -11,7 +11,6 @@ import dataclasses
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +20,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.engine.files import replace_text
 from tasks.cli import to_dict
 from tasks.encoding import trained_tokenizer
 from tasks.english import english_documents
 from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, task_named, task_of
 from tasks.glue_files import available_tasks, read_split
-from tasks.glue_sweep import Setting, SweepConfig, choose
+from tasks.glue_sweep import Setting, SweepConfig, choose, is_first_process
 from tasks.glue_table import averages, combine, glue_table, render, results_table, show
 from tasks.glue_task import DataConfig, GlueFinetuning
 from tasks.plugins import import_plugins
@@ -85,7 +85,7 @@ def run(config: Config) -> dict[str, Any]:
         "seeds": {str(seed): result["metrics"] for seed, result in results.items()},
         "seconds": sum(result["seconds"] for result in results.values()),
     }
-    if _first_process():
+    if is_first_process():
         _write(combined, Path(config.run.folder))
         show(render([*glue_table(metrics), *averages(metrics)]))
     return combined
@@ -109,7 +109,7 @@ def _run_seed(
         results[column] = _train(task, single)
         constants[column], counts[column] = task.constant(), task.counts()
     combined = combine(results, constants, counts)
-    if _first_process():
+    if is_first_process():
         _write(combined, Path(config.run.folder))
         show(results_table(columns, results, constants, combined["metrics"]))
     return combined
@@ -125,7 +125,7 @@ def _sweep(config: Config, names: Sequence[str], tokenizer: PreTrainedTokenizerB
         name: GlueFinetuning(config.data, config.model, task_named(name), tokenizer, held_out=config.sweep.share)
         for name in names
     }
-    if _first_process():
+    if is_first_process():
         for name, task in tasks.items():
             rows, held = len(task.train_data), len(task.eval_data["held_out"])
             lengths = ", ".join(_length(_with(config, setting, name, root), rows) for setting in settings)
@@ -140,9 +140,9 @@ def _sweep(config: Config, names: Sequence[str], tokenizer: PreTrainedTokenizerB
         def train(setting: Setting, folder: Path, task: GlueFinetuning = task, name: str = name) -> dict[str, Any]:
             return _train(task, _with(config, setting, name, folder))
 
-        about = {"task": name, "share": config.sweep.share, "seed": config.run.seed, "rows": task.counts()}
-        chosen[name] = choose(settings, root / name, about, train)
-        if _first_process():
+        about = {"task": name, "seed": config.run.seed, "rows": task.counts()}
+        chosen[name] = choose(settings, config.sweep.share, root / name, about, train)
+        if is_first_process():
             print(f"sweep of {name}: chosen {chosen[name]}; see {root / name / 'sweep.json'}", flush=True)
     return chosen
 
@@ -173,13 +173,7 @@ def _length(config: Config, rows: int) -> str:
 
 
 def _write(result: Mapping[str, Any], folder: Path) -> None:
-    temporary = folder / ".tmp-result.json"
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(folder / "result.json")
-
-
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"  # set by every launcher that starts several processes
+    replace_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 def _check_mnli(config: Config, names: Sequence[str]) -> None:

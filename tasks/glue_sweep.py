@@ -1,7 +1,7 @@
 """The choice of hyper-parameters on rows held out of the training data, so that the dev set is touched once.
 
-Each trial is a run of its own in ``<folder>/<setting>/``. ``<folder>/sweep.json`` says what was tried, on how many
-rows, what each scored, and which was chosen.
+Each trial is a run of its own in ``<folder>/share-<share>_<setting>/``. ``<folder>/sweep.json`` says what was tried, on
+how many rows, what each scored, and which was chosen.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.engine import NonFiniteLossError
+from metaformer_nlp.engine.files import replace_text
 
-__all__ = ["SweepConfig", "choose"]
+__all__ = ["Setting", "SweepConfig", "choose", "is_first_process"]
 
 Setting = dict[str, float]
 """Dotted option -> value, such as ``optim.lr``."""
@@ -54,11 +55,16 @@ class SweepConfig:
 
 
 def choose(
-    settings: list[Setting], folder: Path, about: Mapping[str, Any], train: Callable[[Setting, Path], Mapping[str, Any]]
+    settings: list[Setting],
+    share: float,
+    folder: Path,
+    about: Mapping[str, Any],
+    train: Callable[[Setting, Path], Mapping[str, Any]],
 ) -> Setting:
     """Train every setting and return the one of the highest ``held_out/score``; of several, that of the lowest loss.
 
-    A trial whose loss is not finite has no score. ``about`` goes into ``sweep.json``. What was interrupted goes on, and
+    ``share`` is what is held out: trials with another one are others. A trial whose loss is not finite has no score.
+    ``share`` and ``about`` go into ``sweep.json``. What was interrupted goes on, and
     finished trials are not run again, when it is called again. Every process calls this.
 
     Raises:
@@ -66,28 +72,30 @@ def choose(
     """
     trials: list[dict[str, Any]] = []
     for setting in settings:
-        trial = folder / "_".join(f"{option.rpartition('.')[2]}-{value:g}" for option, value in setting.items())
+        values = {"share": share, **{option.rpartition(".")[2]: value for option, value in setting.items()}}
+        trial = folder / "_".join(f"{name}-{value:g}" for name, value in values.items())
         try:
             result = train(setting, trial)
             score, metrics = float(result["metrics"]["held_out/score"]), result["metrics"]
         except NonFiniteLossError as error:
             score, metrics = None, str(error)
         trials.append({"setting": setting, "score": score, "metrics": metrics})
-        if _first_process():
-            shutil.rmtree(trial / "model", ignore_errors=True)  # a trial's model is of no use, and there are many
+        if is_first_process():
+            for model in ("model", "model-best"):  # a trial's model is of no use, and there are many
+                shutil.rmtree(trial / model, ignore_errors=True)
     ended = [trial for trial in trials if trial["score"] is not None]
     if not ended:
         raise ValueError(f"no trial under {folder} has come to an end: all diverged; try lower values in sweep.lr")
     # Scores of few rows are often equal, such as a Matthews correlation of 0.
     best = max(ended, key=lambda trial: (trial["score"], -trial["metrics"]["held_out/loss"]))
-    if _first_process():
-        text = json.dumps({**about, "chosen": best["setting"], "score": best["score"], "trials": trials}, indent=2)
-        temporary = folder / ".tmp-sweep.json"
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(folder / "sweep.json")
-    chosen: Setting = best["setting"]
-    return chosen
+    if is_first_process():
+        chosen = {"chosen": best["setting"], "score": best["score"]}
+        text = json.dumps({**about, "share": share, **chosen, "trials": trials}, indent=2)
+        replace_text(folder / "sweep.json", text + "\n")
+    setting = best["setting"]
+    return setting
 
 
-def _first_process() -> bool:
+def is_first_process() -> bool:
+    """Whether this process is the one that writes and prints; also before the engine has started."""
     return os.environ.get("RANK", "0") == "0"  # set by every launcher that starts several processes

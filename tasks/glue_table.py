@@ -63,8 +63,9 @@ def combine(
     """The result of several columns as one; a column is a task, or one of them from MNLI's model.
 
     ``metrics`` has ``<split>/<task>/<metric>`` for what was reached and ``constant/<task>/<metric>`` for the most
-    frequent answer, and of both the ``average``: the mean of the tasks' scores (a task's score is the mean of its
-    metrics; MNLI's is the mean over its two sets), and where WNLI is one of several tasks, ``average_without_wnli``.
+    frequent answer (on MNLI's other set: ``constant_mismatched``), and of both the ``average``: the mean of the tasks'
+    scores (a task's score is the mean of its metrics; MNLI's is the mean over its two sets), and where WNLI is one of
+    several tasks, ``average_without_wnli``.
     What began with MNLI's model is in no average.
     """
     metrics: dict[str, float] = {}
@@ -72,17 +73,16 @@ def combine(
         for key, value in result["metrics"].items():
             split, metric = key.split("/", 1)
             metrics[f"{split}/{name}/{metric}"] = value
-        for metric, value in constants[name]["validation"].items():
-            metrics[f"constant/{name}/{metric}"] = value
+        for split, constant in constants[name].items():
+            for metric, value in constant.items():
+                metrics[f"{_constant(split)}/{name}/{metric}"] = value
     for prefix in ("validation", "constant"):
         scores = {}
         for name, splits in constants.items():
             if name.endswith(FROM_MNLI):
                 continue
-            sets = [
-                splits[split]["score"] if prefix == "constant" else metrics[f"{split}/{name}/score"] for split in splits
-            ]
-            scores[name] = float(np.mean(sets))
+            sets = [_constant(split) if prefix == "constant" else split for split in splits]
+            scores[name] = float(np.mean([metrics[f"{place}/{name}/score"] for place in sets]))
         metrics[f"{prefix}/average"] = float(np.mean(list(scores.values())))
         if "WNLI" in scores and len(scores) > 1:
             rest = [score for name, score in scores.items() if name != "WNLI"]
@@ -97,6 +97,11 @@ def combine(
         "train": {"steps": sum(result["train"]["steps"] for result in results.values())},
         "seconds": sum(result["seconds"] for result in results.values()),
     }
+
+
+def _constant(split: str) -> str:
+    """Where the most frequent answer's metrics on a split stand: "constant", or "constant_mismatched"."""
+    return split.replace("validation", "constant")
 
 
 def results_table(
@@ -173,9 +178,10 @@ def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
         task = task_of(name)
         for split in task.evaluation:
             for metric in task.metrics:
-                key = f"{split}/{name}/{metric}"
+                key, constant_key = f"{split}/{name}/{metric}", f"{_constant(split)}/{name}/{metric}"
                 found = [run[key] for run in runs if key in run]
-                constant = next(run[f"constant/{name}/{metric}"] for run in runs if f"constant/{name}/{metric}" in run)
+                # Results of early versions lack that of MNLI's other set.
+                constant = next((run[constant_key] for run in runs if constant_key in run), float("nan"))
                 lines.append(Line(name, split, metric, len(found), *summary(found), constant))
     return lines
 
@@ -196,23 +202,23 @@ def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
         ("9 tasks (server)", SERVER, False),
         ("8 tasks, 3 of them from MNLI", EIGHT_FROM_MNLI, False),
     ):
-        values = [value for run in runs if (value := _average(run, tasks, mnli_twice, "")) is not None]
-        constants = [value for run in runs if (value := _average(run, tasks, mnli_twice, "constant")) is not None]
+        values = [value for run in runs if (value := _average(run, tasks, mnli_twice, constant=False)) is not None]
+        constants = [value for run in runs if (value := _average(run, tasks, mnli_twice, constant=True)) is not None]
         if values:
-            lines.append(Line("average", title, "score", len(values), *summary(values), float(np.mean(constants))))
+            constant = float(np.mean(constants)) if constants else float("nan")
+            lines.append(Line("average", title, "score", len(values), *summary(values), constant))
     return lines
 
 
-def _average(run: Mapping[str, float], tasks: Sequence[str], mnli_twice: bool, prefix: str) -> float | None:
+def _average(run: Mapping[str, float], tasks: Sequence[str], mnli_twice: bool, *, constant: bool) -> float | None:
+    """Of what was reached, or of the most frequent answer; None where one of the numbers is missing."""
     numbers: list[float] = []
     for name in tasks:
-        splits = ["constant"] if prefix else list(task_of(name).evaluation)
-        keys = [f"{split}/{name}/score" for split in splits]
+        keys = [f"{_constant(split) if constant else split}/{name}/score" for split in task_of(name).evaluation]
         if any(key not in run for key in keys):
             return None
         scores = [run[key] for key in keys]
-        repeats = len(task_of(name).evaluation) if mnli_twice else 1
-        numbers += scores if len(scores) == repeats else [float(np.mean(scores))] * repeats
+        numbers += scores if mnli_twice else [float(np.mean(scores))]
     return float(np.mean(numbers))
 
 

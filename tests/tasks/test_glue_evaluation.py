@@ -18,15 +18,17 @@ from tasks.glue_evaluation import Config, run
 from tasks.glue_submission import FILES, answers, check_submission, write_submission
 from tasks.glue_table import averages, combine, glue_table, render, show
 
+CONSTANTS = ("constant", "constant_mismatched")
+
 
 def metrics(scores: dict[str, float]) -> dict[str, float]:
     """What finetune_glue writes for tasks that reach these scores in every metric."""
     found: dict[str, float] = {"validation/average": 0.0}
     for name, score in scores.items():
         for metric in (*GLUE[name].metrics, "score"):
-            found[f"constant/{name}/{metric}"] = 0.5
-            for place, split in enumerate(GLUE[name].evaluation):
+            for place, (split, constant) in enumerate(zip(GLUE[name].evaluation, CONSTANTS, strict=False)):
                 found[f"{split}/{name}/{metric}"] = score + 0.1 * place
+                found[f"{constant}/{name}/{metric}"] = 0.5 - 0.2 * place
     return found
 
 
@@ -35,6 +37,13 @@ def test_the_three_averages_by_hand() -> None:
     nine_numbers, eight_tasks = averages([metrics(eight)])
     assert nine_numbers.mean == pytest.approx((7 * 0.6 + 0.7 + 0.8) / 9)
     assert eight_tasks.mean == pytest.approx((7 * 0.6 + 0.75) / 8)
+    assert nine_numbers.constant == pytest.approx((8 * 0.5 + 0.3) / 9)
+    assert eight_tasks.constant == pytest.approx((7 * 0.5 + 0.4) / 8)
+    early = metrics(eight)
+    del early["constant_mismatched/MNLI/score"]
+    assert [(line.mean, math.isnan(line.constant)) for line in averages([early])] == [
+        (nine_numbers.mean, True), (eight_tasks.mean, True),
+    ]  # fmt: skip
     assert averages([metrics(eight | {"WNLI": 0.3})])[2].mean == pytest.approx((7 * 0.6 + 0.75 + 0.3) / 9)
     assert averages([metrics({"CoLA": 0.5})]) == []
     (some,) = averages(
@@ -59,6 +68,20 @@ def test_what_began_with_mnlis_model_is_in_no_average_of_the_others() -> None:
     assert found["validation/average"] == 0.6
     assert found["validation/RTE-from-MNLI/accuracy"] == 0.9
     assert found["constant/RTE-from-MNLI/accuracy"] == 0.5
+
+
+def test_the_most_frequent_answer_is_measured_on_each_of_mnlis_sets() -> None:
+    reached = {f"{split}/{key}": 0.8 for split in GLUE["MNLI"].evaluation for key in ("accuracy", "score", "loss")}
+    results = {"MNLI": {"metrics": reached, "parameters": {}, "train": {"steps": 1}, "seconds": 1.0}}
+    constants = {"MNLI": {"validation": {"accuracy": 0.4, "score": 0.4},
+                          "validation_mismatched": {"accuracy": 0.2, "score": 0.2}}}  # fmt: skip
+    found = combine(results, constants, {"MNLI": {}})["metrics"]
+    assert found["constant/MNLI/accuracy"] == 0.4
+    assert found["constant_mismatched/MNLI/accuracy"] == 0.2
+    assert found["constant/average"] == pytest.approx(0.3)
+    assert [line.constant for line in glue_table([found])] == [0.4, 0.2]
+    del found["constant_mismatched/MNLI/accuracy"]  # as in results of early versions
+    assert math.isnan(glue_table([found])[1].constant)
 
 
 def test_no_table_is_cut_however_narrow_the_terminal(

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import socket
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     RobertaConfig,
     RobertaModel,
+    pipeline,
 )
 
 from metaformer_nlp.engine import NonFiniteLossError
@@ -30,7 +32,7 @@ from tasks.glue_evaluation import Config as EvaluationConfig
 from tasks.glue_evaluation import run as evaluate
 from tasks.glue_files import Example
 from tasks.glue_finetuning import Config, run
-from tasks.glue_submission import predict
+from tasks.glue_submission import predict, write_submission
 from tasks.glue_sweep import SweepConfig, choose
 from tasks.glue_task import split_rows
 
@@ -138,25 +140,33 @@ def test_a_sweep_chooses_on_training_rows_and_trains_on_all_of_them(
         assert {"optim.lr": config["optim"]["lr"], "run.batch_size": config["run"]["batch_size"]} == sweep["chosen"]
         assert read(tmp_path / f"seed-{seed}" / "result.json")["tasks"]["RTE"]["data"]["train"]["rows"] == 40
     # Trials that have ended are not run again, also where values are added.
-    trial = tmp_path / "sweep" / "RTE" / "lr-0.001_batch_size-4"
+    trial = tmp_path / "sweep" / "RTE" / "share-0.25_lr-0.001_batch_size-4"
     before = (trial / "metrics.jsonl").stat().st_mtime_ns
-    assert not (trial / "model").exists()
-    run(options(tmp_path, root, words, **{**values, "sweep.lr": [1e-3, 2e-3], "sweep.batch_size": [4], "seeds": [7]}))
+    assert not list(trial.glob("model*"))
+    fewer = {**values, "sweep.batch_size": [4]}
+    run(options(tmp_path, root, words, **{**fewer, "sweep.lr": [1e-3, 2e-3], "seeds": [7]}))
     assert (trial / "metrics.jsonl").stat().st_mtime_ns == before
+    # With another share they are other trials.
+    run(options(tmp_path, root, words, **{**fewer, "sweep.lr": [1e-3], "sweep.share": 0.5, "seeds": [8]}))
+    (other,) = read(tmp_path / "sweep" / "RTE" / "sweep.json")["trials"]
+    assert other["metrics"] == read(trial.with_name("share-0.5_lr-0.001_batch_size-4") / "result.json")["metrics"]
+    assert other["metrics"] != read(trial / "result.json")["metrics"]
 
 
 def test_a_diverged_trial_has_no_score(tmp_path: Path) -> None:
     def train(setting: dict[str, float], folder: Path) -> dict[str, Any]:
-        folder.mkdir(parents=True)
+        (folder / "model").mkdir(parents=True)
+        (folder / "model-best").mkdir()
         if setting["optim.lr"] > 1:
             raise NonFiniteLossError("the loss is not finite", {})
         return {"metrics": {"held_out/score": 0.5, "held_out/loss": abs(setting["optim.lr"] - 0.3)}}
 
     settings = SweepConfig(lr=[5.0, 0.1, 0.3]).settings()
-    assert choose(settings, tmp_path, {"task": "x"}, train) == {"optim.lr": 0.3}, "of equal scores the lower loss"
+    assert choose(settings, 0.1, tmp_path, {"task": "x"}, train) == {"optim.lr": 0.3}, "of equal scores the lower loss"
     assert [trial["score"] for trial in read(tmp_path / "sweep.json")["trials"]] == [None, 0.5, 0.5]
+    assert not list(tmp_path.glob("*/model*"))
     with pytest.raises(ValueError, match="all diverged"):
-        choose(SweepConfig(lr=[7.0]).settings(), tmp_path, {}, train)
+        choose(SweepConfig(lr=[7.0]).settings(), 0.1, tmp_path, {}, train)
 
 
 def test_what_is_held_out_depends_on_the_rows_number_alone() -> None:
@@ -200,6 +210,40 @@ def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, root: str, wor
         run(options(tmp_path / "x", root, words, mnli_checkpoint="own"))
     with pytest.raises(ValueError, match="none of MRPC, STS-B, RTE"):
         run(options(tmp_path / "x", root, words, mnli_checkpoint=str(model), **{"data.tasks": "MNLI"}))
+
+
+def test_a_checkpoint_whose_weights_have_changed_is_another_start(tmp_path: Path, root: str, words: str) -> None:
+    encoder = tmp_path / "first" / "RTE" / "model"
+    run(options(tmp_path / "first", root, words))
+    given = options(tmp_path / "run", root, words, **{"model.checkpoint": str(encoder)})
+    result = run(given)
+    assert run(given) == result  # finished before
+    moved = {name: value + 0.25 for name, value in load_file(encoder / "model.safetensors").items()}
+    save_file(moved, encoder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=r"another start.*\n  fingerprint\.checkpoint: "):
+        run(given)
+    (tmp_path / "run" / "RTE" / "result.json").unlink()  # neither is an unfinished run taken up again
+    with pytest.raises(ValueError, match=r"fingerprint\.checkpoint: "):
+        run(given)
+
+
+def test_a_test_set_is_predicted_by_the_trained_model(tmp_path: Path, root: str, words: str) -> None:
+    run(options(tmp_path / "run", root, words, **{"schedule.steps": 0, "model.initializer_range": 1.0}))
+    model, pairs = tmp_path / "run" / "RTE" / "model", []
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        pairs.append(tuple(" ".join(rng.choice(WORDS, rng.integers(1, 7))) for _ in range(2)))
+    (tmp_path / "test" / "RTE").mkdir(parents=True)
+    lines = ["index\tsentence1\tsentence2", *(f"{row}\t{one}\t{two}" for row, (one, two) in enumerate(pairs))]
+    (tmp_path / "test" / "RTE" / "test.tsv").write_text("\n".join(lines) + "\n")
+    made = write_submission({"RTE": model}, str(tmp_path / "test"), tmp_path / "all.zip", max_length=32)
+    assert made["RTE"].startswith(f"{model}, 30 rows (the published test set has 3000")
+    answer = pipeline("text-classification", model=str(model), device="cpu")
+    expected = [answer({"text": one, "text_pair": two})["label"] for one, two in pairs]  # one at a time, unpadded
+    assert len(set(expected)) == 2, "a constant would not show the order"
+    with zipfile.ZipFile(tmp_path / "all.zip") as archive:
+        header, *rows = archive.read("RTE.tsv").decode().splitlines()
+    assert (header, rows) == ("index\tprediction", [f"{row}\t{label}" for row, label in enumerate(expected)])
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
