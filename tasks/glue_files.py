@@ -134,8 +134,8 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
     """The rows of a file in GLUE's layout, texts byte for byte as they stand there.
 
     A byte order mark, and ``\\r`` at the line ends of a file written on Windows, are no text. ``labelled=False`` is for
-    test files: a label that is missing, empty, -1 or NaN is none there. Of QQP's official files some lines are broken in
-    two (nyu-mll/GLUE-baselines#5); they are left out, as everywhere, with a warning that counts them.
+    test files: a label that is missing, empty, -1 or NaN is none there. Of QQP's official files some lines are broken
+    in two (nyu-mll/GLUE-baselines#5); they are left out, as everywhere, with a warning that counts them.
 
     Raises:
         ValueError: with ``file:line``, for text that is not UTF-8, a row with another number of columns, a label that
