@@ -41,6 +41,7 @@ from tasks.text_data import TextPart, TextSource
 __all__ = ["PackedText", "pack_text"]
 
 _FORMAT = 1  # to be raised when other tokens, or other files, are written
+_PACKED_FORMAT = 2  # the same for the choice of documents and their rows
 _BATCH_CHARACTERS = 1_000_000  # tokenised at once, the cores sharing them
 _COMMIT_TOKENS = 4_000_000  # what a kill costs at most
 _BLOCK_DOCUMENTS, _BLOCK_TOKENS = 2**17, 2**25  # packed at once
@@ -107,7 +108,7 @@ def pack_text(source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length
         parts.append(_tokenise(part, tokenizer, key, left, f"tokenising {part.name} ({number}/{len(source.parts)})"))
         left = None if left is None else left - parts[-1].documents
     identity = [(part.folder.name, part.documents) for part in parts]
-    name = short_hash(_FORMAT, identity, source.held_out, source.inside, max_length)
+    name = short_hash(_PACKED_FORMAT, identity, source.held_out, source.inside, max_length)
     packed = cache_folder() / "packed" / name
     build_once(packed, lambda path: _write_packed(path, source, parts, tokenizer, max_length))
     return PackedText(packed, [part.folder for part in parts])

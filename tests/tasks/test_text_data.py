@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -134,6 +136,18 @@ def test_the_held_out_part_is_a_function_of_the_documents_number() -> None:
     assert held != set(source_of(texts).part(0.2, inside=True).read())
 
 
+def test_reading_and_packing_hold_out_the_same_documents() -> None:
+    texts = [str(i) for i in range(3000)]  # more than are decided at once
+    held = source_of(texts).part(0.1, inside=True)
+    numbers = np.flatnonzero(held.chosen(range(len(texts))))
+    assert [int(text) for text in held.read()] == numbers.tolist()
+    assert np.flatnonzero(held.chosen(range(1000, 2000))).tolist() == [n - 1000 for n in numbers if 1000 <= n < 2000]
+    assert numbers[:5].tolist() == [2, 32, 33, 41, 42]  # never to change: models were trained on the others
+    share = held.chosen(range(10**6)).mean()
+    assert abs(share - 0.1) < 0.002
+    assert source_of(texts).chosen(range(9)).all()
+
+
 def compressed(data: bytes, suffix: str) -> bytes:
     return {"": data, ".gz": gzip.compress(data), ".zst": pa.compress(data, codec="zstd", asbytes=True)}[suffix]
 
@@ -178,7 +192,8 @@ def test_places_can_be_listed(tmp_path: Path) -> None:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A hub with one data set; what was asked of it is noted."""
+    """A hub with one data set at commit "c0ffee"; what was asked of it is noted."""
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(sha="c0ffee"))
     asked: list[Any] = []
     rows = datasets.Dataset.from_dict(
         {"text": ["one", "", None, *(f"row {i}" for i in range(3, 50))], "n": [*range(50)]}
@@ -195,7 +210,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_the_hub_is_streamed(hub: list[Any], tokenizer: PreTrainedTokenizerBase) -> None:
     source = text_source("hub:some/texts:en@test", max_documents=20)
     assert list(source.read()) == ["one", "", "", *(f"row {i}" for i in range(3, 20))]
-    assert hub == [("some/texts", "en", "test", True)]
+    assert hub == [("some/texts", "en", "test", "c0ffee", True)]
     assert pack_text(source, tokenizer, 32).info["documents"] == 18
     # The same again asks nobody, and more of it goes on where the first ended.
     hub.clear()
@@ -213,6 +228,29 @@ def test_the_hub_is_streamed(hub: list[Any], tokenizer: PreTrainedTokenizerBase)
         list(text_source("hub:x", column="n").read())
     with pytest.raises(ValueError, match=r"give hub:NAME, hub:NAME:CONFIG"):
         list(text_source("hub:a b").read())
+
+
+def test_a_data_set_of_the_hub_is_one_commit_of_it(
+    hub: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    first = text_source("hub:some/moving").parts[0]
+    assert first.name == "hub:some/moving at commit c0ffee"
+    # Without a connection, the last that was seen; what was never seen is refused.
+
+    def unplugged(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unplugged)
+    assert text_source("hub:some/moving").parts[0].identity == first.identity
+    assert "the hub cannot be asked (ConnectionError); taking commit c0ffee" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="hub:some/other could not be read"):
+        text_source("hub:some/other")
+    # A new commit is other text.
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: SimpleNamespace(sha="decaf"))
+    moved = text_source("hub:some/moving").parts[0]
+    assert moved.identity != first.identity
+    assert next(moved.read(3)) == "row 3"
+    assert hub[-1][3] == "decaf"
 
 
 def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
