@@ -5,8 +5,8 @@
     python scripts/evaluate_text.py --model path/to/bert-base-uncased --data.text corpus/valid.parquet
 
 Any folder that AutoModelForMaskedLM opens will do. The masked loss (15 % hidden at once) is what pre-training reports;
-the pseudo-perplexity hides one token at a time and is the number of the literature. Only the bits per character can be
-compared between models with different tokenizers.
+the pseudo-perplexity hides one token at a time and is the number of the literature. Only the bits per character, taken
+over the same passages whatever the tokenizer, can be compared between models with different tokenizers.
 """
 
 from tasks.cli import main

@@ -7,7 +7,10 @@ Two numbers that are not to be mistaken for each other:
 - *pseudo-perplexity* (Salazar et al. 2020, arXiv 1910.14659): each token is hidden alone, all others being there, and
   e is raised to the mean loss per token. It costs a forward pass for each token, and is lower.
 
-Both are per token: of models with different tokenizers only the bits per character can be compared.
+Both are per token. Between models with different tokenizers only the bits per character can be compared: the pseudo-
+perplexity is taken over passages of the text itself, which are drawn by their number and so are the same for every
+tokenizer, and the loss of all their tokens is shared out among the characters of the text as it was written. (What a
+tokenizer does not tell apart, such as capitals or unknown characters, costs its model nothing.)
 
 Pieces of equal length are scored together and each alone in its row, so that there is no padding, and models that know
 neither packed rows nor an attention mask are treated as all others. Shapes: B pieces, L tokens each, M hidden tokens of
@@ -16,6 +19,7 @@ them, V vocabulary.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +38,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokeni
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
-from tasks.corpus import PackedText, pack_text
+from tasks.corpus import pack_text
 from tasks.masked_lm import EVAL_RATE, MaskedPositions, MaskedRows, MaskingConfig
 from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, text_source
@@ -43,6 +47,8 @@ from tasks.text_model import load_tokenizer
 __all__ = ["Config", "DataConfig", "run"]
 
 _CHOICE = 13  # sets this random choice apart from others
+_POOL = 20_000  # documents, the first ones, that passages are drawn from
+_PASSAGE = 2000  # characters of a passage at most, so that no long document is all there is
 
 Item = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """A piece as the model sees it (L,), the places that are asked for, and what is right there."""
@@ -74,8 +80,9 @@ class Config:
     model: str
     """A finished run of scripts/pretrain_text.py, or a folder that AutoModelForMaskedLM opens, with its tokenizer."""
     data: DataConfig = field(default_factory=DataConfig)
-    pseudo_tokens: int = 10_000
-    """Tokens that the pseudo-perplexity is taken over, in pieces drawn once and for all; 0: it is left out."""
+    pseudo_characters: int = 40_000
+    """Characters of text that the pseudo-perplexity is taken over, in passages drawn once and for all; 0: it is left
+    out. Each token of them costs a forward pass of its piece."""
     batch_tokens: int = 4096
     """Tokens in a batch."""
     json: str | None = None
@@ -84,10 +91,10 @@ class Config:
     """Python files or modules to import first, such as one that registers a token mixer."""
 
     def __post_init__(self) -> None:
-        if self.pseudo_tokens < 0 or self.batch_tokens < 1 or not 0 <= self.data.held_out < 1:
+        if self.pseudo_characters < 0 or self.batch_tokens < 1 or not 0 <= self.data.held_out < 1:
             raise ValueError(
-                f"pseudo_tokens {self.pseudo_tokens} must be at least 0, batch_tokens {self.batch_tokens} at least 1, "
-                f"data.held_out {self.data.held_out} at least 0 and below 1"
+                f"pseudo_characters {self.pseudo_characters} must be at least 0, batch_tokens {self.batch_tokens} "
+                f"at least 1, data.held_out {self.data.held_out} at least 0 and below 1"
             )
 
 
@@ -119,8 +126,9 @@ def run(config: Config) -> dict[str, Any]:
         "masked_accuracy": correct / max(count, 1),
         "masked_perplexity": math.exp(min(loss / max(count, 1), 700.0)),
     }
-    if config.pseudo_tokens:
-        result |= _pseudo_perplexity(score, text, rows, tokenizer, config.pseudo_tokens)
+    if config.pseudo_characters:
+        passages = draw_passages(source.read(), config.pseudo_characters)
+        result |= _pseudo_perplexity(score, passages, rows, tokenizer, data.max_length)
     print(_table(result))
     if config.json is not None:
         Path(config.json).parent.mkdir(parents=True, exist_ok=True)
@@ -211,35 +219,49 @@ def _masked_items(rows: MaskedRows) -> Iterator[Item]:
                 yield ids, positions, labels[positions]
 
 
+def draw_passages(documents: Iterator[str], characters: int) -> list[str]:
+    """Passages of the documents, together of so many characters; a function of the documents' numbers alone."""
+    texts: list[str] = []
+    for number, text in enumerate(itertools.islice(documents, _POOL)):
+        start = int(np.random.default_rng([_CHOICE, number]).integers(max(len(text) - _PASSAGE, 0) + 1))
+        texts.append(text[start : start + _PASSAGE])
+    passages = []
+    for number in np.random.default_rng([_CHOICE]).permutation(len(texts)):
+        if characters <= 0:
+            break
+        if passage := texts[number].strip()[:characters]:
+            passages.append(passage)
+            characters -= len(passage)
+    return passages
+
+
 def _pseudo_perplexity(
     score: Callable[[Iterable[Item], str, int | None], tuple[float, int, int]],
-    text: PackedText,
+    passages: list[str],
     rows: MaskedRows,
     tokenizer: PreTrainedTokenizerBase,
-    wanted: int,
+    max_length: int,
 ) -> dict[str, Any]:
-    """Of whole pieces, drawn until they have as many tokens as are wanted."""
+    """Of all tokens of the passages, in pieces of at most ``max_length``."""
     pieces: list[NDArray[np.int64]] = []
-    tokens = 0
-    for index in np.random.default_rng([_CHOICE]).permutation(len(text)):
-        ids, segments = text.row(int(index))
-        pieces += [ids[segments == segment] for segment in range(1, int(segments[-1]) + 1)]
-        tokens += int((~np.isin(ids, rows.special)).sum())
-        if tokens >= wanted:
-            break
+    for ids in tokenizer(passages, add_special_tokens=False, verbose=False)["input_ids"]:
+        for start in range(0, len(ids), max_length - 2):
+            piece = ids[start : start + max_length - 2]
+            pieces.append(np.array([tokenizer.cls_token_id, *piece, tokenizer.sep_token_id]))
 
     def items() -> Iterator[Item]:
         for ids in pieces:
-            for position in np.flatnonzero(~np.isin(ids, rows.special)):
+            for position in range(1, len(ids) - 1):
                 hidden = ids.copy()
                 hidden[position] = rows.mask_token_id
                 yield hidden, np.array([position]), ids[[position]]
 
-    loss, correct, count = score(items(), "one hidden at a time", tokens)
-    characters = sum(len(tokenizer.decode(ids, skip_special_tokens=True)) for ids in pieces)
+    loss, correct, count = score(items(), "one hidden at a time", sum(len(ids) - 2 for ids in pieces))
+    characters = sum(len(passage) for passage in passages)
     return {
         "pseudo_tokens": count,
-        "pseudo_pieces": len(pieces),
+        "pseudo_passages": len(passages),
+        "pseudo_characters": characters,
         "pseudo_loss": loss / max(count, 1),
         "pseudo_accuracy": correct / max(count, 1),
         "pseudo_perplexity": math.exp(min(loss / max(count, 1), 700.0)),
@@ -256,7 +278,8 @@ def _table(result: dict[str, Any]) -> str:
     ]
     if "pseudo_perplexity" in result:
         lines.append(
-            f"one hidden at a time ({result['pseudo_tokens']} tokens in {result['pseudo_pieces']} pieces): "
+            f"one hidden at a time ({result['pseudo_tokens']} tokens, {result['pseudo_characters']} "
+            f"characters in {result['pseudo_passages']} passages): "
             f"pseudo-perplexity {result['pseudo_perplexity']:.2f}, accuracy {result['pseudo_accuracy']:.2%}, "
             f"{result['pseudo_bits_per_character']:.3f} bits per character"
         )

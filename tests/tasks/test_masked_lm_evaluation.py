@@ -68,16 +68,17 @@ def test_the_masked_loss_is_that_of_pretraining(
     pretrained: tuple[Path, dict[str, float]], text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, metrics = pretrained
-    result = evaluate(folder, text, pseudo_tokens=300, json=str(tmp_path / "new" / "numbers.json"))
+    result = evaluate(folder, text, pseudo_characters=600, json=str(tmp_path / "new" / "numbers.json"))
     assert result["masked_loss"] == pytest.approx(metrics["validation/loss"], rel=1e-5)
     assert result["masked_accuracy"] == pytest.approx(metrics["validation/accuracy"], abs=1e-9)
     assert result["masked_perplexity"] == pytest.approx(metrics["validation/masked_perplexity"], rel=1e-4)
     assert json.loads((tmp_path / "new" / "numbers.json").read_text()) == result
-    assert 300 <= result["pseudo_tokens"] < 350  # whole pieces, as many as are needed
+    assert 590 <= result["pseudo_characters"] <= 600
+    assert 100 < result["pseudo_tokens"] < 600
     said = capsys.readouterr().out
     assert f"pseudo-perplexity {result['pseudo_perplexity']:.2f}" in said
     assert "15% hidden at once" in said
-    assert "pseudo_perplexity" not in evaluate(folder / "model", text, pseudo_tokens=0)
+    assert "pseudo_perplexity" not in evaluate(folder / "model", text, pseudo_characters=0)
 
 
 def test_the_pseudo_perplexity_hides_one_token_at_a_time(
@@ -85,13 +86,36 @@ def test_the_pseudo_perplexity_hides_one_token_at_a_time(
 ) -> None:
     text = tmp_path / "short.txt"
     text.write_text(TEXT[:300])
-    result = evaluate(pretrained[0], text, pseudo_tokens=10**6, batch_tokens=100)
+    result = evaluate(pretrained[0], text, pseudo_characters=10**6, batch_tokens=100)
     expected, count = one_by_one(pretrained[0] / "model", text, 32)
     assert result["pseudo_tokens"] == count == result["tokens"]
     assert result["pseudo_perplexity"] == pytest.approx(expected, rel=1e-5)
     assert result["pseudo_perplexity"] != pytest.approx(result["masked_perplexity"], rel=0.01)
     bits = count * math.log2(result["pseudo_perplexity"])
-    assert result["pseudo_bits_per_character"] == pytest.approx(bits / len(TEXT[:300].replace("\n\n", "")), rel=0.02)
+    characters = sum(len(document.strip()) for document in TEXT[:300].split("\n\n"))
+    assert result["pseudo_characters"] == characters
+    assert result["pseudo_bits_per_character"] == pytest.approx(bits / characters, rel=1e-9)
+
+
+def test_passages_are_of_the_text_and_know_no_tokenizer(
+    pretrained: tuple[Path, dict[str, float]], text: Path, tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    documents = [f"{n} " + "Some  words, " * n for n in range(400)]
+    passages = masked_lm_evaluation.draw_passages(iter(documents), 5000)
+    assert 4900 <= sum(map(len, passages)) <= 5000
+    assert max(map(len, passages)) <= 2000
+    assert all(any(passage in document for document in documents) for passage in passages)
+    longer = masked_lm_evaluation.draw_passages(iter(documents), 9000)
+    assert longer[: len(passages) - 1] == passages[:-1]  # more of the same
+    # A model with other tokens is asked about the same characters.
+    folder = tmp_path / "other"
+    other = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+    BertForMaskedLM(other).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    first, second = (evaluate(model, text, pseudo_characters=900) for model in (pretrained[0], folder))
+    assert first["pseudo_tokens"] != second["pseudo_tokens"]
+    for key in ("pseudo_characters", "pseudo_passages"):
+        assert first[key] == second[key]
 
 
 def test_other_models_are_scored_as_well(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -118,5 +142,5 @@ def test_a_model_without_the_head_is_refused(tmp_path: Path, tokenizer: PreTrain
         evaluate(tmp_path, text)
     with pytest.raises(ValueError, match="model=/nowhere is not a folder"):
         evaluate(Path("/nowhere"), text)
-    with pytest.raises(ValueError, match="pseudo_tokens -1"):
-        evaluate(tmp_path, text, pseudo_tokens=-1)
+    with pytest.raises(ValueError, match="pseudo_characters -1"):
+        evaluate(tmp_path, text, pseudo_characters=-1)
