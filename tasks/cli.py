@@ -57,6 +57,10 @@ def parse(config_class: type[C], argv: Sequence[str] | None = None, *, descripti
             parser.error(f"{', '.join(recipes)}: {error}")
     namespace = parser.parse_args([token for token in overrides if token != "--print_config"])
     try:
+        if base:  # a default, such as a recipe's value is now, is not checked if it is a text
+            for name in ("config", "print_config"):
+                namespace.pop(name, None)
+            namespace = _checked(config_class, namespace.as_dict())
         config = _instantiate(parser, config_class, namespace)
     except ValueError as error:
         parser.error(str(error))
@@ -86,14 +90,17 @@ def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequenc
     Raises:
         ValueError: an unknown key (the nearest is named), a missing one, or a value of the wrong type.
     """
-    parser = _build_parser(config_class, exit_on_error=False)
     merged = _merge_recipes(config_class, recipes)
     _merge(merged, _expand(config_class, values, where="configuration"))
+    return _instantiate(_build_parser(config_class), config_class, _checked(config_class, merged))
+
+
+def _checked(config_class: type, values: dict[str, Any]) -> Any:
+    """The namespace of nested ``values``, of the options' types; a ``ValueError`` names one that is not."""
     try:
-        namespace = parser.parse_object(merged)
+        return _build_parser(config_class, exit_on_error=False).parse_object(values)
     except jsonargparse.ArgumentError as error:
         raise ValueError(f"configuration: {error.message}") from error
-    return _instantiate(parser, config_class, namespace)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -141,7 +148,7 @@ def _build_parser(
 ) -> jsonargparse.ArgumentParser:
     parser = jsonargparse.ArgumentParser(
         description=description,
-        usage="%(prog)s --config RECIPE.yaml [--group.option VALUE ...]",
+        usage="%(prog)s [--config RECIPE.yaml] [--group.option VALUE ...]",
         exit_on_error=exit_on_error,
         formatter_class=_HelpFormatter,
     )

@@ -38,7 +38,7 @@ class Config:
     """Export a trained text model."""
 
     model: str
-    """A folder of save_pretrained with its tokenizer, such as runs/glue/rte/model."""
+    """A folder of save_pretrained with its tokenizer, such as runs/glue/RTE/model."""
     output: str | list[str]
     """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
     opset: int = 18

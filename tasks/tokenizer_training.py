@@ -37,6 +37,8 @@ class DataConfig:
     """.txt files: what a document is: paragraph (blank lines between), line, or file."""
     held_out: float = 0.05
     """Share of the documents that is left out: those that scripts/pretrain_text.py holds out with the same number."""
+    max_documents: int | None = None
+    """The first so many documents are used. null: all."""
     max_characters: int = 50_000_000
     """Read at most so many characters. Time and memory grow with them (about 2.5 GB for 50 million)."""
 
@@ -82,7 +84,8 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _train(config: Config) -> tuple[PreTrainedTokenizerFast, dict[str, Any]]:
-    source = text_source(config.data.text, column=config.data.column, unit=config.data.unit)
+    data = config.data
+    source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
     source = source.part(config.data.held_out, inside=False)
     limit = config.data.max_characters
     with tqdm(total=limit, desc="reading", unit="char", unit_scale=True, disable=None) as bar:

@@ -62,9 +62,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long to train, and the learning rate at each optimizer step. Give exactly one of `epochs`, `steps`, `tokens`
-    and `minutes`.
-    """
+    """The learning rate, and how long to train: give exactly one of `epochs`, `steps`, `tokens` and `minutes`."""
 
     epochs: float | None = None
     """Passes over the training data; may be a fraction. The last step is rounded up to a whole batch."""

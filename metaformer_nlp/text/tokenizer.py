@@ -72,9 +72,10 @@ def train_sentencepiece(
     if first is None:
         raise ValueError("no text to train a tokenizer on: every text given is empty")
     output = io.BytesIO()
+    failures: list[Exception] = []
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=_chain(first, lines),
+            sentence_iterator=_chain(first, lines, failures),
             model_writer=output,
             model_type="unigram",
             vocab_size=vocab_size,
@@ -95,6 +96,8 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except RuntimeError as error:
+        if failures:  # the text's fault: sentencepiece would tell it as its own
+            raise failures[0] from None
         raise ValueError(f"cannot train a tokenizer with vocab_size={vocab_size} on this text: {error}") from error
     return SentencePieceModel(output.getvalue())
 
@@ -164,6 +167,10 @@ def _lines(texts: Iterable[str]) -> Iterator[str]:
                 yield stripped
 
 
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+def _chain(first: str, rest: Iterator[str], failures: list[Exception]) -> Iterator[str]:
     yield first
-    yield from rest
+    try:
+        yield from rest
+    except Exception as error:
+        failures.append(error)
+        raise

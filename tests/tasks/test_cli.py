@@ -129,6 +129,18 @@ def test_a_wrong_mapping_is_a_value_error(values: dict[str, Any], message: str, 
         from_dict(Config, {"run.folder": "a"}, [recipe])
 
 
+@pytest.mark.parametrize("recipe", ["optim: {lr: fast}", "net: {depth: two}", "net: {depth: 1.5}"])
+def test_a_recipes_values_have_their_options_types(
+    recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"run: {{folder: x}}\n{recipe}\n")
+    with pytest.raises(SystemExit) as end:
+        parse(Config, ["--config", str(path)])
+    assert end.value.code == 2
+    assert "Expected a" in capsys.readouterr().err
+
+
 def test_recipes_must_be_mappings(tmp_path: Path) -> None:
     for text, message in (("- a\n", "key: value"), ("a: [", "not valid YAML")):
         with pytest.raises(ValueError, match=message):
