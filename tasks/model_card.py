@@ -44,8 +44,15 @@ def last_part(path: object) -> str:
 
 
 def mixer_names(specs: Iterable[str | Mapping[str, Any]]) -> str:
-    """Token mixers in their order, as ``pooling x 10, attention x 2``."""
-    names = [str(spec["name"]) if isinstance(spec, Mapping) else str(spec) for spec in specs]
+    """Token mixers in their order, as ``pooling x 10, attention (num_heads 8) x 2``, windows left out."""
+
+    def name(spec: str | Mapping[str, Any]) -> str:
+        if isinstance(spec, str):
+            return spec
+        options = ", ".join(f"{key} {value}" for key, value in spec.items() if key not in ("name", "pool_size"))
+        return f"{spec['name']} ({options})" if options else str(spec["name"])
+
+    names = [name(spec) for spec in specs]
     runs = [(name, len(list(run))) for name, run in groupby(names)]
     return ", ".join(name if count == 1 else f"{name} x {count}" for name, count in runs)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import tempfile
@@ -18,7 +19,6 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from metaformer_nlp.core.remote_code import CarriesCode
 from tasks.image_card import image_card
-from tasks.model_card import last_part
 from tasks.plugins import import_plugins
 from tasks.text_card import text_card
 from tasks.text_hub import PREFIX
@@ -166,12 +166,15 @@ def _command(environment: Mapping[str, Any]) -> list[str] | None:
     return ["python", *(shlex.quote(_public(str(word))) for word in starts[0]["command"])]
 
 
+# Folders of a path, also within a list; not of a script or recipe, a model of timm or a data set of the hub.
+_BEFORE_SCRIPTS = re.compile(r"[^\s\[\],'\"]*/(?=scripts/)")
+_FOLDERS = re.compile(rf"(?<![^\s\[\],'\"])(?!scripts/|timm/|{PREFIX})(?:[^\s\[\],'\"/]*/)+")
+
+
 def _public(word: str) -> str:
-    """A word of a command without the folders of paths, which are somebody's machine; timm/<name> is no path."""
+    """A word of a command without the folders of paths, which are somebody's machine."""
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    if value.startswith(PREFIX):  # nor is a data set of the hub
-        return word
-    return option + equals + ("timm/" if value.startswith("timm/") else "") + last_part(value)
+    return option + equals + _FOLDERS.sub("", _BEFORE_SCRIPTS.sub("", value))
 
 
 def run(config: Config, api: Any = None) -> str:

@@ -241,3 +241,13 @@ def test_a_card_tells_only_what_is_known(runs: Path) -> None:
     assert "| me/words, en/*.txt |" in hub
     with pytest.raises(ValueError, match="a text model ends with"):
         text_card(MetaFormerTextConfig(architectures=["ForSomething"]), tokenizer)
+
+
+def test_a_command_in_a_card_can_be_pasted() -> None:
+    words = ["/home/me/checkout/scripts/pretrain_text.py", "--config", "scripts/recipes/pretrain/tiny.yaml"]
+    words += ["--plugins", "[/home/me/a.py, ../b.py]", "--data.text=hub:allenai/c4:en", "--data.root", "~/glue"]
+    found = sharing._command({"starts": [{"command": words}]})
+    assert found == [
+        "python", "scripts/pretrain_text.py", "--config", "scripts/recipes/pretrain/tiny.yaml",
+        "--plugins", "'[a.py, b.py]'", "--data.text=hub:allenai/c4:en", "--data.root", "glue",
+    ]  # fmt: skip
