@@ -82,7 +82,8 @@ def _uniform(numbers: range) -> NDArray[np.float64]:
     mixed = np.arange(numbers.start + 1, numbers.stop + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    mixed = (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)
+    return mixed.astype(np.float64) * np.float64(2.0**-53)
 
 
 def text_source(
