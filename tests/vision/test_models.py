@@ -50,7 +50,7 @@ def test_unknown_model_names_the_rows() -> None:
     assert "Did you mean" in str(caught.value)
 
 
-@pytest.mark.parametrize("mixer", MIXERS.names())
+@pytest.mark.parametrize("mixer", [name for name in MIXERS if 2 in MIXERS[name].ranks])
 @pytest.mark.parametrize("norm", ["group_norm", "layer_norm"])
 def test_every_mixer(mixer: str, norm: str, tmp_path: Path) -> None:
     model = tiny(token_mixer=mixer, norm=norm)
