@@ -19,6 +19,7 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from metaformer_nlp.core.remote_code import CarriesCode
 from tasks.image_card import image_card
+from tasks.model_card import last_part
 from tasks.plugins import import_plugins
 from tasks.text_card import text_card
 from tasks.text_hub import PREFIX
@@ -166,15 +167,21 @@ def _command(environment: Mapping[str, Any]) -> list[str] | None:
     return ["python", *(shlex.quote(_public(str(word))) for word in starts[0]["command"])]
 
 
-# Folders of a path, also within a list; not of a script or recipe, a model of timm or a data set of the hub.
-_BEFORE_SCRIPTS = re.compile(r"[^\s\[\],'\"]*/(?=scripts/)")
-_FOLDERS = re.compile(rf"(?<![^\s\[\],'\"])(?!scripts/|timm/|{PREFIX})(?:[^\s\[\],'\"/]*/)+")
+_PATH = re.compile(r"[^\s\[\],'\"]*/[^\s\[\],'\"]*")  # by itself, or within a list
 
 
 def _public(word: str) -> str:
-    """A word of a command without the folders of paths, which are somebody's machine."""
+    """A word of a command without the folders of paths, which are somebody's machine.
+
+    Scripts and recipes keep theirs; a model of timm and a data set of the hub are no paths.
+    """
+
+    def told(path: re.Match[str]) -> str:
+        text = re.sub(r"^.*/(?=scripts/)", "", path[0])
+        return text if text.startswith(("scripts/", "timm/", PREFIX)) else last_part(text)
+
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
-    return option + equals + _FOLDERS.sub("", _BEFORE_SCRIPTS.sub("", value))
+    return option + equals + _PATH.sub(told, value)
 
 
 def run(config: Config, api: Any = None) -> str:
