@@ -105,7 +105,9 @@ def _run_seed(
             checkpoint = own if config.mnli_checkpoint == "own" else str(config.mnli_checkpoint)
             single = dataclasses.replace(single, model=dataclasses.replace(single.model, checkpoint=checkpoint))
         words = tokenizer if column == name else load_tokenizer(str(single.model.checkpoint), "mnli_checkpoint")
-        task = GlueFinetuning(single.data, single.model, task_named(name), words, predictions=folder)
+        task = GlueFinetuning(
+            single.data, single.model, task_named(name), words, held_out=single.data.held_out, predictions=folder
+        )
         results[column] = _train(task, single)
         constants[column], counts[column] = task.constant(), task.counts()
     combined = combine(results, constants, counts)

@@ -76,7 +76,8 @@ def combine(
         for split, constant in constants[name].items():
             for metric, value in constant.items():
                 metrics[f"{_constant(split)}/{name}/{metric}"] = value
-    for prefix in ("validation", "constant"):
+    held_out = any("held_out" in splits for splits in constants.values())
+    for prefix in ("held_out" if held_out else "validation", "constant"):
         scores = {}
         for name, splits in constants.items():
             if name.endswith(FROM_MNLI):
@@ -101,7 +102,7 @@ def combine(
 
 def _constant(split: str) -> str:
     """Where the most frequent answer's metrics on a split stand: "constant", or "constant_mismatched"."""
-    return split.replace("validation", "constant")
+    return split.replace("held_out", "constant").replace("validation", "constant")
 
 
 def results_table(
@@ -122,9 +123,8 @@ def results_table(
                     f"{reached[f'{split}/{metric}']:.4f}", f"{scores[metric]:.4f}", f"{reached[f'{split}/loss']:.4f}",
                 )  # fmt: skip
     for key in ("average", "average_without_wnli"):
-        if f"validation/{key}" in metrics:
-            value, constant = metrics[f"validation/{key}"], metrics[f"constant/{key}"]
-            table.add_row(key.replace("_", " "), "", "score", f"{value:.4f}", f"{constant:.4f}", "")
+        for value in [metrics[f"{split}/{key}"] for split in ("validation", "held_out") if f"{split}/{key}" in metrics]:
+            table.add_row(key.replace("_", " "), "", "score", f"{value:.4f}", f"{metrics[f'constant/{key}']:.4f}", "")
     return table
 
 

@@ -57,6 +57,9 @@ class DataConfig:
     """Size of a tokenizer that is trained here."""
     max_train_rows: int | None = None
     """Train on this many rows, the first of a fixed shuffle. null: all."""
+    held_out: float | None = None
+    """Measure on this share of the training rows, as the split held_out, and train on the others; the dev set plays no
+    role. For choosing settings. null: measure on the dev set."""
 
 
 @dataclass(frozen=True)

@@ -90,11 +90,12 @@ class ImageClassification:
         height, width = seen.image_size
         if height != width:
             raise ValueError(f"data.image_size: images are square here, not {height} x {width}")
-        train, validation = load_sources(config.data, height)
+        train, measured = load_sources(config.data, height)
+        split = "validation" if config.data.held_out is None else "held_out"
         self.classes = readable_names(train)
         self.num_classes = len(self.classes)
         self._model_config: ModelDescription | None = None
-        self._sources = {"train": train, "validation": validation}
+        self._sources = {"train": train, split: measured}
         look = seen.crop_pct, seen.interpolation, seen.mean, seen.std
         vary = config.data.augment
         self._mixing = None
@@ -107,9 +108,7 @@ class ImageClassification:
         self._teacher = None
         if config.distill.teacher is not None:
             self._teacher = Teacher(config.distill, self.classes, seen, config.run.mixed_precision)
-        self.eval_data: Mapping[str, Dataset] = {
-            "validation": TransformedImages(validation, EvalTransform(height, *look))
-        }
+        self.eval_data: Mapping[str, Dataset] = {split: TransformedImages(measured, EvalTransform(height, *look))}
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; labels (B, K) where the samples are to be mixed.

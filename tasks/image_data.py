@@ -50,6 +50,9 @@ class DataConfig:
     """Evaluation: share of the resized image that the central crop keeps; null: what the model's row says."""
     validation_fraction: float = 0.1
     """Share kept for validation where the data has no such part; chosen by file name, so always the same."""
+    held_out: float | None = None
+    """Measure on this share of the training images, as the part held_out, and train on the others; the validation part
+    plays no role. For choosing settings. null: measure on the validation part."""
     max_train_samples: int | None = None
     """Train on a fixed random subset of this many images; null: all."""
     max_eval_samples: int | None = None
@@ -89,7 +92,7 @@ class ImageSource(Protocol):
 
 
 def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, ImageSource]:
-    """The training and the validation part of the data that ``config`` names.
+    """The training part of the data that ``config`` names, and the part to measure on.
 
     Raises:
         ValueError: missing folder, part or column, empty class, classes that differ between the parts, wrong label.
@@ -123,6 +126,8 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
                 "has no data.root"
             )
         sources = read_hub(config.name, config.revision, columns, config.apply_exif, class_list)
+    if config.held_out is not None:
+        sources = hold_out(sources[0], config.held_out)
     limits = config.max_train_samples, config.max_eval_samples
     for source, limit, part in zip(sources, limits, ("train", "eval"), strict=True):
         if limit is not None and not 1 <= limit <= len(source):
@@ -157,12 +162,23 @@ def _file_size(source: ImageSource, index: int) -> bytes:
         return b"missing\0"
 
 
-class Subset:
-    """``size`` samples of ``source``, a fixed random choice, in the source's order."""
+def hold_out(source: ImageSource, share: float) -> tuple[Subset, Subset]:
+    """``source`` without a fixed random ``share`` of it, and that share."""
+    size = round(share * len(source))
+    if not 0 < size < len(source):
+        raise ValueError(f"data.held_out {share}: must leave some of the {len(source)} images on both sides")
+    order = np.random.default_rng([len(source), 1]).permutation(len(source))  # not that of max_train_samples
+    return Subset(source, len(source) - size, order[size:]), Subset(source, size, order[:size])
 
-    def __init__(self, source: ImageSource, size: int) -> None:
+
+class Subset:
+    """``size`` samples of ``source``, a fixed random choice, in the source's order; or those of ``indices``."""
+
+    def __init__(self, source: ImageSource, size: int, indices: np.ndarray | None = None) -> None:
         self.source, self.classes, self.class_names = source, source.classes, readable_names(source)
-        self.indices = np.sort(np.random.default_rng(len(source)).permutation(len(source))[:size])
+        if indices is None:
+            indices = np.random.default_rng(len(source)).permutation(len(source))[:size]
+        self.indices = np.sort(indices)
         self.labels = source.labels[self.indices]
 
     def __len__(self) -> int:

@@ -185,6 +185,7 @@ class MaskedLM:
             "validation": pack_text(held_out, self.tokenizer, data.max_length),
         }
         self.model_config = config.model.build_config(self.tokenizer, data.max_length)
+        self._most_frequent = most_frequent_token(self._text["train"], np.array(self.tokenizer.all_special_ids))
         self.train_data: Dataset = MaskedRows(self._text["train"], self.tokenizer, config.masking)
         self.eval_data: Mapping[str, Dataset] = {
             "validation": MaskedRows(self._text["validation"], self.tokenizer, config.masking)
@@ -226,20 +227,27 @@ class MaskedLM:
         return F.cross_entropy(logits, batch["targets"], reduction="sum"), _count(logits)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the masked tokens: ``loss`` and ``correct``, and their ``count``."""
+        """Sums over the masked tokens: ``loss``, ``correct``, what the most frequent token gets right, ``count``."""
         logits, targets = self._logits(model, batch), batch["targets"]
         loss = F.cross_entropy(logits, targets, reduction="sum").double()
-        return {"loss": loss, "correct": (logits.argmax(-1) == targets).sum(), "count": _count(logits)}
+        return {
+            "loss": loss,
+            "correct": (logits.argmax(-1) == targets).sum(),
+            "constant_correct": (targets == self._most_frequent).sum(),
+            "count": _count(logits),
+        }
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
-        """Per masked token: ``loss``, ``accuracy``, and ``masked_perplexity``, which is e to the loss: not the pseudo-
-        perplexity of scripts/evaluate_text.py, in which each token is hidden by itself.
+        """Per masked token: ``loss``, ``accuracy``, ``constant_accuracy`` (that of always answering with the training
+        text's most frequent token), and ``masked_perplexity``, which is e to the loss: not the pseudo-perplexity of
+        scripts/evaluate_text.py, in which each token is hidden by itself.
         """
         sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
         count = max(sums["count"], 1.0)
         loss = sums["loss"] / count
         # Above e^700 a float is infinite, which no JSON file can say.
-        return {"loss": loss, "accuracy": sums["correct"] / count, "masked_perplexity": math.exp(min(loss, 700.0))}
+        shares = {"accuracy": sums["correct"] / count, "constant_accuracy": sums["constant_correct"] / count}
+        return {"loss": loss, **shares, "masked_perplexity": math.exp(min(loss, 700.0))}
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""
@@ -265,6 +273,13 @@ class MaskedLM:
         """(M, V) float32."""
         logits: Tensor = model(batch["input_ids"], batch["segment_ids"], batch["positions"])
         return logits.float()
+
+
+def most_frequent_token(text: PackedText, special: NDArray[np.int64], rows: int = 2000) -> int:
+    """The most frequent token of the first `rows` rows, special ones aside; the lowest number of equals."""
+    counts = np.bincount(np.concatenate([text.row(index)[0] for index in range(min(rows, len(text)))]))
+    counts[special[special < len(counts)]] = 0
+    return int(counts.argmax())
 
 
 def _count(logits: Tensor) -> Tensor:

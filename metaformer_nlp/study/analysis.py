@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.cell import read_json, read_outcome, result_problem
+from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.plan import Arm, Cell, Domain, Study
 from metaformer_nlp.study.statistics import Estimate, mean_interval, mean_of_paired, paired_difference, retention
 from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
@@ -29,7 +30,7 @@ def analyse_folder(folder: Path | str) -> dict[str, Any]:
             f"{folder} is no folder of a study (it has no readable study.json); run_study.py run makes one."
         )
     study = study_from_mapping(stored["study"], str(folder / "study.json"))
-    rows = [read_row(study, folder, cell) for cell in study.cells()]
+    rows = [read_row(study, folder, cell) for cell in study.cells(chosen_values(study, folder))]
     lines = (folder / "sessions.jsonl").read_text().splitlines() if (folder / "sessions.jsonl").is_file() else []
     return {**analyse(study, rows), "text": stored["text"], "sessions": lines}
 

@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from metaformer_nlp.engine.record import differences, environment
-from metaformer_nlp.study.plan import Cell
+from metaformer_nlp.study.plan import AFTER, Cell
 from metaformer_nlp.study.study_file import nearest
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
@@ -36,7 +36,7 @@ class CellTaken(Exception):  # noqa: N818 - it is no error, the other runner doe
 
 
 def cell_folder(study_folder: Path, cell: Cell) -> Path:
-    return study_folder / "cells" / cell.domain / cell.arm / f"seed-{cell.seed}"
+    return study_folder / "cells" / cell.key
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ def result_problem(result: Any, cell: Cell) -> str | None:
 @contextmanager
 def cell_lock(study_folder: Path, cell: Cell) -> Iterator[None]:
     """Holds the cell for this process; the kernel lets go of it however the process ends. CellTaken if it is held."""
-    path = study_folder / "locks" / f"{cell.domain}--{cell.arm}--seed-{cell.seed}"
+    path = study_folder / "locks" / cell.key.replace("/", "--")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
@@ -137,12 +137,23 @@ def load_experiment(name: str) -> ModuleType:
     return module
 
 
-def configure(cell: Cell, build: Build, folder: Path) -> tuple[ModuleType, Any]:
+def configure(cell: Cell, build: Build, folder: Path, study_folder: Path) -> tuple[ModuleType, Any]:
     """The cell's experiment and its configuration; ValueError if the configuration has a key it does not know."""
     module = load_experiment(cell.experiment)
     config = dict(cell.config)
+    if cell.after:
+        config = fill_in(config, AFTER, str(study_folder / "cells" / cell.after[0]))
     config["run"] = {**config["run"], "folder": str(folder)}
     return module, build(module.Config, config)
+
+
+def fill_in(value: Any, mark: str, text: str) -> Any:
+    """`value`, plain data, with `mark` in its texts replaced by `text`."""
+    if isinstance(value, Mapping):
+        return {key: fill_in(inner, mark, text) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [fill_in(inner, mark, text) for inner in value]
+    return value.replace(mark, text) if isinstance(value, str) else value
 
 
 def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[], bool] = lambda: False) -> bool:
@@ -162,7 +173,7 @@ def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[]
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         result: Any = None
         try:
-            module, config = configure(cell, build, folder)
+            module, config = configure(cell, build, folder, study_folder)
             result = module.run(config)
             problem = result_problem(result, cell)
             trace = ""
@@ -208,7 +219,7 @@ def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
     """Moves the rests of an unfinished cell that was asked for differently out of the way: a run never mixes two."""
     asked = read_json(folder / "cell.json")
     if asked and asked.get("digest") != cell.digest:
-        target = study_folder / "replaced" / f"{cell.domain}--{cell.arm}--seed-{cell.seed}"
+        target = study_folder / "replaced" / cell.key.replace("/", "--")
         target.parent.mkdir(parents=True, exist_ok=True)
         number = 1
         while target.with_name(f"{target.name}--{number}").exists():

@@ -3,6 +3,10 @@
 Each point of the grid is a *cell*, one training run in a folder of its own. A study says nothing about models or data:
 it names an experiment (a module with ``Config`` and ``run(config) -> dict``), the recipe that is its starting point,
 and what each arm changes in it. `study_file` reads one from YAML.
+
+A domain may *tune* one setting: each arm then has a *trial* for every value, and its cells take the value whose trial
+did best. A domain may come *after* another: its cells start from what the other's cells of the same arm and seed made.
+Cells therefore wait for others; `Cell.waits_for` names these.
 """
 
 from __future__ import annotations
@@ -13,11 +17,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from metaformer_nlp.engine.record import FREE_KEYS, flatten
 
 KINDS = ("mixer", "architecture")
+AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
+TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 
 
 @dataclass(frozen=True)
@@ -30,8 +37,36 @@ class TaskScore:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """A setting that every arm chooses for itself, each from the same values, before its cells run.
+
+    ``metric`` is a key of a trial's ``result["metrics"]``; the highest value wins, the lowest if the key ends in
+    "loss". ``set`` is what trials do differently from cells: they are shorter, and measured on training data held out.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+    metric: str
+    set: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the study was made to test: that `arm` retains at least this share of the baseline's score above chance."""
+
+    arm: str
+    retains: float
+
+
+@dataclass(frozen=True)
 class Domain:
-    """One experiment of the study, and how its score is read from ``result["metrics"]``."""
+    """One experiment of the study, and how its score is read from ``result["metrics"]``.
+
+    ``after`` names the domain whose cells this one's start from: ``{after}`` in a value is that cell's folder, and what
+    arms ``set`` is not repeated here, since the model comes from there. ``margin`` is the smallest difference in score
+    that matters (of the equivalence test), ``equal`` the largest relative difference from the baseline arm that each
+    budget allows, and ``axis`` what the tasks' names, then numbers, measure.
+    """
 
     name: str
     experiment: str
@@ -42,6 +77,11 @@ class Domain:
     tasks: tuple[TaskScore, ...] = ()
     label: str = ""
     expected_seconds: float | None = None
+    tune: Tune | None = None
+    after: str | None = None
+    margin: float | None = None
+    equal: Mapping[str, float] = field(default_factory=dict)
+    axis: str | None = None
 
     @property
     def title(self) -> str:
@@ -75,6 +115,8 @@ class Study:
     domains: tuple[Domain, ...]
     arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
+    references: tuple[str, ...] = ()
+    claim: Claim | None = None
     parallel: int = 1
     limits: tuple[str, ...] = ()
     text: str = ""
@@ -89,20 +131,37 @@ class Study:
         """The arms that run in `domain`, in the order of the file."""
         return tuple(arm for arm in self.arms if not arm.domains or domain in arm.domains)
 
-    def cells(self) -> list[Cell]:
-        """Every cell, seed by seed: a study that stops half way is still balanced over arms and domains."""
+    def cells(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
+        """Every cell, seed by seed: a study that stops half way is still balanced over arms and domains.
+
+        `chosen` has the value of a tuned setting for each (domain, arm) whose trials have ended.
+        """
         return [
-            make_cell(domain, arm, seed)
+            make_cell(self, domain, arm, seed, chosen)
             for seed in self.seeds
             for arm in self.arms
             for domain in self.domains
             if not arm.domains or domain.name in arm.domains
         ]
 
+    def trials(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
+        """The trials of all tuned domains, arm by arm, with the study's first seed."""
+        return [
+            make_cell(self, domain, arm, self.seeds[0], chosen, trial)
+            for arm in self.arms
+            for domain in self.domains
+            if domain.tune and (not arm.domains or domain.name in arm.domains)
+            for trial in range(len(domain.tune.values))
+        ]
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One run: its place in the grid and the whole configuration of the experiment, except the folder."""
+    """One run: its place in the grid and the whole configuration of the experiment, except the folder.
+
+    ``trial`` is the number of the value that is tried, None for what is no trial. ``waits_for`` has the keys of the
+    cells that must end before this one can start, ``after`` that of the one it starts from, with its digest.
+    """
 
     domain: str
     arm: str
@@ -110,39 +169,60 @@ class Cell:
     experiment: str
     config: Mapping[str, Any]
     needs: tuple[str, ...]  # keys of result["metrics"] without which the run is of no use to the study
+    trial: int | None = None
+    waits_for: tuple[str, ...] = ()
+    after: tuple[str, str] | None = None
 
     @property
     def key(self) -> str:
-        return f"{self.domain}/{self.arm}/seed-{self.seed}"
+        return f"{self.domain}/{self.arm}/" + (f"seed-{self.seed}" if self.trial is None else f"trial-{self.trial}")
 
     @property
     def spec(self) -> dict[str, Any]:
         """What the cell asks for, as plain data that does not depend on where things lie."""
         name = self.experiment
-        return {"experiment": Path(name).name if name.endswith(".py") else name, "config": dict(self.config)}
+        after = {"after": self.after[1]} if self.after else {}
+        return {"experiment": Path(name).name if name.endswith(".py") else name, "config": dict(self.config), **after}
 
     @property
     def digest(self) -> str:
         """sha256 over `spec`, less what may differ between two starts of the same run (data workers and the like)."""
         decisive = {key: value for key, value in flatten(dict(self.config)).items() if key not in FREE_KEYS}
-        text = json.dumps([self.spec["experiment"], decisive], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()
+        parts = [self.spec["experiment"], decisive, *([self.after[1]] if self.after else [])]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def make_cell(domain: Domain, arm: Arm, seed: int) -> Cell:
-    """The cell of `arm` in `domain`: recipe < domain's overrides < arm's < arm's for this domain < seed."""
+def make_cell(
+    study: Study, domain: Domain, arm: Arm, seed: int, chosen: Mapping[tuple[str, str], Any], trial: int | None = None
+) -> Cell:
+    """The cell of `arm` in `domain`: recipe < domain's overrides < arm's < arm's for this domain < tuning < seed."""
     config = copy.deepcopy(dict(domain.config))
+    tuned: dict[str, Any] = {}
+    if domain.tune and trial is not None:
+        tuned = {**domain.tune.set, domain.tune.key: domain.tune.values[trial]}
+    elif domain.tune:
+        tuned = {domain.tune.key: chosen.get((domain.name, arm.name), TUNED)}
     for where, overrides in (
         (f"domains.{domain.name}.set", domain.set),
-        (f"arms.{arm.name}.set", arm.set),
+        (f"arms.{arm.name}.set", {} if domain.after else arm.set),
         (f"arms.{arm.name}.set_in.{domain.name}", arm.set_in.get(domain.name, {})),
+        (f"domains.{domain.name}.tune", tuned),
         ("seeds", {"run.seed": seed}),
     ):
         for key, value in overrides.items():
             set_dotted(config, key, copy.deepcopy(value), where)
     keys = [domain.metric, domain.chance, *(part for task in domain.tasks for part in (task.metric, task.chance))]
+    if domain.tune and trial is not None:
+        keys = [domain.tune.metric]
     needs = tuple(dict.fromkeys(key for key in keys if isinstance(key, str)))
-    return Cell(domain.name, arm.name, seed, domain.experiment, config, needs)
+    after, waits_for = None, list[str]()
+    if domain.after:
+        before = make_cell(study, study.domain(domain.after), arm, seed, chosen)
+        after = before.key, before.digest
+        waits_for.append(before.key)
+    if domain.tune and trial is None:
+        waits_for += [f"{domain.name}/{arm.name}/trial-{number}" for number in range(len(domain.tune.values))]
+    return Cell(domain.name, arm.name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after)
 
 
 def set_dotted(config: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from metaformer_nlp.study.cell import is_finished, read_outcome
+from metaformer_nlp.study.choices import all_cells
 from metaformer_nlp.study.plan import Cell, Study
 
 
@@ -60,8 +61,8 @@ class Progress:
         outcome = read_outcome(self._folder, cell) or {}
         parts = [f"[{self._total - len(self._left):>{len(str(self._total))}}/{self._total}]", f"{cell.key:<34}"]
         if outcome.get("status") == "finished":
-            domain = self._study.domain(cell.domain)
-            parts.append(f"{domain.metric} {outcome['result']['metrics'][domain.metric]:.4f}")
+            metric = cell.needs[0]
+            parts.append(f"{metric} {outcome['result']['metrics'][metric]:.4f}")
             parts.append(f"{outcome['seconds']:6.1f} s" if outcome.get("seconds") else "")
         if how != "finished":
             parts.append(how)
@@ -90,7 +91,7 @@ class Progress:
 
 def describe(study: Study, folder: Path, parallel: int | None = None) -> str:
     """The plan of a study as text: domains, arms, cells, and how long they will take as far as that is known."""
-    cells, parallel = study.cells(), parallel or study.parallel
+    cells, parallel = all_cells(study, folder), parallel or study.parallel
     finished = [cell for cell in cells if is_finished(folder, cell)]
     time_left = Progress(study, folder, cells, parallel).time_left() or "time not known before a cell has run"
     lines = [f"{study.name}: {study.question}", ""]

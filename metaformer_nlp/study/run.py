@@ -41,6 +41,7 @@ from metaformer_nlp.study.cell import (
     write_json,
     write_outcome,
 )
+from metaformer_nlp.study.choices import all_cells, can_start
 from metaformer_nlp.study.plan import Cell, Study
 from metaformer_nlp.study.progress import Progress
 from metaformer_nlp.study.study_file import study_to_mapping
@@ -86,7 +87,7 @@ def run_study(
     """
     folder = Path(folder).resolve()
     parallel = parallel or study.parallel
-    cells = study.cells()
+    cells = all_cells(study, folder)
     _refuse_changes(folder, cells)
     waiting = [cell for cell in cells if not is_finished(folder, cell)]
     summary = Summary(finished=[cell.key for cell in cells if cell not in waiting])
@@ -103,9 +104,9 @@ def run_study(
             f"{len(cells)} cells, {len(summary.finished)} of them finished; {parallel} at once, one thread each; "
             f"logs in {folder / 'logs'}"
         )
-        _check_configurations(waiting, build, stop)
+        _check_configurations(study, {cell.key for cell in waiting}, build, stop)
         if not stop.requests:
-            _run_cells(folder, waiting, build, parallel, stop, progress, summary)
+            _run_cells(study, folder, waiting, build, parallel, stop, progress, summary)
         summary.interrupted = stop.requests > 0
         ended = {*summary.finished, *summary.failed, *summary.taken}
         summary.left = [cell.key for cell in cells if cell.key not in ended]
@@ -152,9 +153,11 @@ def _start_server(study: Study) -> None:
                 os.environ[name] = value
 
 
-def _check_configurations(cells: Sequence[Cell], build: Build, stop: _Signals) -> None:
+def _check_configurations(study: Study, keys: set[str], build: Build, stop: _Signals) -> None:
     """Builds every arm's configuration once, in a process of its own: a misspelt key costs seconds, not hours."""
-    first = {(cell.domain, cell.arm): cell for cell in reversed(cells)}
+    values = {(d.name, arm.name): d.tune.values[0] for d in study.domains if d.tune for arm in study.arms}
+    cells = [cell for cell in (*study.trials(values), *study.cells(values)) if cell.key in keys]
+    first = {(cell.domain, cell.arm, cell.trial is None): cell for cell in reversed(cells)}
     context = multiprocessing.get_context("forkserver")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_report_problems, args=(list(first.values()), build, writer), daemon=True)
@@ -175,7 +178,7 @@ def _report_problems(cells: Sequence[Cell], build: Build, writer: Connection) ->
     problems = []
     for cell in cells:
         try:
-            configure(cell, build, Path("check"))
+            configure(cell, build, Path("check"), Path())
         except ValueError as error:
             problems.append(f"{cell.domain}/{cell.arm}: {error}")
         except Exception:  # not the study file's fault: the cell itself will fail of it, and record it
@@ -184,6 +187,7 @@ def _report_problems(cells: Sequence[Cell], build: Build, writer: Connection) ->
 
 
 def _run_cells(
+    study: Study,
     folder: Path,
     waiting: list[Cell],
     build: Build,
@@ -192,18 +196,25 @@ def _run_cells(
     progress: Progress,
     summary: Summary,
 ) -> None:
-    queue, running = list(waiting), list[_Running]()
+    queue, running = [cell.key for cell in waiting], list[_Running]()
     deadline = float("inf")
     try:
         while running or (queue and not stop.requests):
             while queue and len(running) < parallel and not stop.requests:
-                cell = queue.pop(0)
+                cells = {cell.key: cell for cell in all_cells(study, folder)}
+                ready = next((key for key in queue if can_start(cells[key], cells, folder)), None)
+                if ready is None:
+                    break
+                queue.remove(ready)
+                cell = cells[ready]
                 if is_finished(folder, cell):  # by another runner
                     summary.finished.append(cell.key)
                     progress.ended(cell, "finished elsewhere")
                 else:
                     running.append(_start(folder, cell, build))
                     progress.running([item.cell.key for item in running])
+            if not running:  # what is left waits for cells that have failed, or that another runner is at
+                break
             wait([item.process.sentinel for item in running], timeout=0.5)
             for item in [item for item in running if not item.process.is_alive()]:
                 running.remove(item)
@@ -269,7 +280,7 @@ def _record_crash(folder: Path, cell: Cell, status: int | None) -> None:
 
 
 def log_file(folder: Path, cell: Cell) -> Path:
-    return folder / "logs" / f"{cell.domain}--{cell.arm}--seed-{cell.seed}.txt"
+    return folder / "logs" / f"{cell.key.replace('/', '--')}.txt"
 
 
 def _cell_process(folder: Path, cell: Cell, build: Build, lifeline: Connection) -> None:

@@ -32,7 +32,7 @@ from typing import Any
 
 import yaml
 
-from metaformer_nlp.study.plan import KINDS, Arm, Domain, Study, TaskScore, merge, set_dotted
+from metaformer_nlp.study.plan import KINDS, Arm, Claim, Domain, Study, TaskScore, Tune, merge, set_dotted
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 
@@ -59,6 +59,9 @@ def study_from_mapping(data: Any, where: str, folder: Path = Path()) -> Study:
         raise ValueError(f"{where}: seeds must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
     content["seeds"] = tuple(seeds)
     content["limits"] = _strings(content.get("limits", []), f"{where}: limits")
+    content["references"] = _strings(content.get("references") or [], f"{where}: references")
+    if content.get("claim") is not None:
+        content["claim"] = Claim(**_section(content["claim"], Claim, f"{where}: claim", but=set()))
     content["question"] = str(content["question"]).strip()
     study = Study(**content)
     _check(study, where)
@@ -96,7 +99,20 @@ def _domain(name: str, data: Any, where: str, folder: Path) -> Domain:
             row["chance"] = _chance(row["chance"], f"{where}.tasks.{task}.chance")
         tasks.append(TaskScore(str(task), **row))
     content["tasks"] = tuple(tasks)
+    if content.get("tune") is not None:
+        content["tune"] = _tune(content["tune"], f"{where}.tune")
+    content["equal"] = dict(content.get("equal") or {})
     return Domain(name, **content)
+
+
+def _tune(data: Any, where: str) -> Tune:
+    content = dict(_section(data, Tune, where, but=set()))
+    values = content["values"]
+    if not isinstance(values, list) or len(values) < 2:
+        raise ValueError(f"{where}.values must be a list of at least two values to choose from, not {values!r}.")
+    content["values"] = tuple(values)
+    content["set"] = _overrides(content.get("set"), f"{where}.set")
+    return Tune(**content)
 
 
 def _arm(name: str, data: Any, where: str) -> Arm:
@@ -118,9 +134,9 @@ def _check(study: Study, where: str) -> None:
     if study.baseline not in mixers:
         raise ValueError(f"{where}: baseline {study.baseline!r} is no mixer arm; choose one of {', '.join(mixers)}.")
     for arm in study.arms:
-        for domain in (*arm.domains, *arm.set_in):
-            if domain not in domains:
-                raise ValueError(f"{where}: arms.{arm.name} names domain {domain!r}; known: {', '.join(domains)}.")
+        for name in (*arm.domains, *arm.set_in):
+            if name not in domains:
+                raise ValueError(f"{where}: arms.{arm.name} names domain {name!r}; known: {', '.join(domains)}.")
         if arm.kind == "mixer" and arm.of is not None:
             raise ValueError(
                 f"{where}: arms.{arm.name}.of is for architecture arms; a mixer is compared with the baseline."
@@ -130,6 +146,21 @@ def _check(study: Study, where: str) -> None:
                 f"{where}: arms.{arm.name}.of must name the arm it was taken from, one of "
                 f"{', '.join(name for name in names if name != arm.name)}; it is {arm.of!r}."
             )
+    for domain in study.domains:
+        before = domains[: domains.index(domain.name)]
+        if domain.after is not None and domain.after not in before:
+            raise ValueError(
+                f"{where}: domains.{domain.name}.after must name a domain above it, whose cells it starts from, not "
+                f"{domain.after!r}; above it: {', '.join(before) or 'none'}."
+            )
+    for name in study.references:
+        if name not in names:
+            raise ValueError(f"{where}: references names arm {name!r}; {nearest(name, names)}")
+    if study.claim and (study.claim.arm not in mixers or study.claim.arm == study.baseline):
+        raise ValueError(
+            f"{where}: claim.arm {study.claim.arm!r} must be a mixer other than the baseline, one of "
+            f"{', '.join(name for name in mixers if name != study.baseline)}."
+        )
     if len(set(study.seeds)) < len(study.seeds):
         raise ValueError(f"{where}: seeds {list(study.seeds)} repeat a seed; a repeated run is no new evidence.")
     if type(study.parallel) is not int or study.parallel < 1:
