@@ -1,7 +1,7 @@
 """From run folders to numbers: one row a cell, one row an arm and domain, and the effects the question is about.
 
 The result is plain data (it becomes ``report.json``), and all that the report knows: what it says and draws can be made
-again from this file alone.
+again from this file alone. ``study``, ``cells``, ``text`` and ``sessions`` are its inputs; every other number follows.
 """
 
 from __future__ import annotations
@@ -12,160 +12,198 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.cell import read_json, read_outcome, result_problem
+from metaformer_nlp.study.across import across
+from metaformer_nlp.study.cell import read_json
 from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.plan import Arm, Cell, Domain, Study
-from metaformer_nlp.study.statistics import Estimate, mean_interval, mean_of_paired, paired_difference, retention
+from metaformer_nlp.study.effects import effects, variance
+from metaformer_nlp.study.merging import merge_studies
+from metaformer_nlp.study.plan import Arm, Domain, Study
+from metaformer_nlp.study.rows import Row, empty_row, read_row
+from metaformer_nlp.study.statistics import (
+    Estimate,
+    compare_family,
+    mean_interval,
+    over_tasks,
+    paired_difference,
+    paired_values,
+    retention,
+)
 from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
 
-Row = dict[str, Any]
+_COST = ("total", "trainable", "macs", "steps", "tokens", "train_seconds")
+
+Scores = dict[int, float]  # seed -> score
 
 
 def analyse_folder(folder: Path | str) -> dict[str, Any]:
-    """Everything the report of a study's folder needs, finished or not. ValueError if it is no study's folder."""
-    folder = Path(folder)
-    stored = read_json(folder / "study.json")
-    if stored is None:
-        raise ValueError(
-            f"{folder} is no folder of a study (it has no readable study.json); run_study.py run makes one."
-        )
-    study = study_from_mapping(stored["study"], str(folder / "study.json"))
-    rows = [read_row(study, folder, cell) for cell in study.cells(chosen_values(study, folder))]
-    lines = (folder / "sessions.jsonl").read_text().splitlines() if (folder / "sessions.jsonl").is_file() else []
-    return {**analyse(study, rows), "text": stored["text"], "sessions": lines}
+    """Everything the report of a study's folder needs, finished or not; see `analyse_folders`."""
+    return analyse_folders([folder])
+
+
+def analyse_folders(folders: Sequence[Path | str]) -> dict[str, Any]:
+    """The analysis of the studies in these folders, laid side by side if there are several.
+
+    A folder is that of a run (with ``study.json``) or of a report (with ``report.json``), whose numbers are made again
+    from its cells. ValueError for any other folder, and for studies that cannot be laid side by side.
+    """
+    read = [_read_folder(Path(folder)) for folder in folders]
+    study, rows = merge_studies([(study, rows) for study, rows, _, _ in read])
+    text = "\n---\n".join(text for _, _, text, _ in read)  # as several documents of one YAML file
+    sessions = [line for _, _, _, lines in read for line in lines]
+    return {**analyse(study, rows), "text": text, "sessions": sessions}
+
+
+def _read_folder(folder: Path) -> tuple[Study, list[Row], str, list[str]]:
+    """The study, its rows, its file's text and the lines of its sessions."""
+    if stored := read_json(folder / "study.json"):
+        study = study_from_mapping(stored["study"], str(folder / "study.json"))
+        rows = [read_row(study, folder, cell) for cell in study.cells(chosen_values(study, folder))]
+        sessions = folder / "sessions.jsonl"
+        return study, rows, stored["text"], sessions.read_text().splitlines() if sessions.is_file() else []
+    if stored := read_json(folder / "report.json"):
+        study = study_from_mapping(stored["study"], str(folder / "report.json"))
+        return study, stored["cells"], stored["text"], stored["sessions"]
+    raise ValueError(
+        f"{folder} is no folder of a study: it has neither a readable study.json, which run_study.py run makes, nor a "
+        "report.json."
+    )
 
 
 def analyse(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     """The statistics of a study from its cells' rows."""
+    rows = [{**empty_row(), **row} for row in rows]
+    domains = {domain.name: _domain(study, domain, rows) for domain in study.domains}
     return {
         "study": study_to_mapping(study),
-        "cells": list(rows),
-        "domains": {domain.name: _domain(study, domain, rows) for domain in study.domains},
+        "cells": rows,
+        "domains": domains,
+        "across": across(_references(study), domains),
     }
 
 
-def read_row(study: Study, folder: Path, cell: Cell) -> Row:
-    """One cell as a flat row; without a result its numbers are None and `problem` says why, if it failed."""
-    domain = study.domain(cell.domain)
-    row: Row = {"domain": cell.domain, "arm": cell.arm, "seed": cell.seed, "status": "missing", "problem": None}
-    row |= dict.fromkeys(("score", "chance", "total", "trainable", "macs", "steps", "train_seconds", "cell_seconds"))
-    row |= {"tasks": {}, "environment": None}
-    outcome = read_outcome(folder, cell)
-    if outcome is None:
-        return row
-    result = outcome.get("result") or {}
-    problem = outcome.get("problem") or result_problem(result, cell)
-    row["environment"] = outcome.get("environment")
-    if problem:
-        return {**row, "status": "failed", "problem": problem}
-    metrics, parameters = result["metrics"], result.get("parameters") or {}
-    row |= {
-        "status": "finished",
-        "score": float(metrics[domain.metric]),
-        "chance": _level(domain.chance, metrics),
-        "total": parameters.get("total"),
-        "trainable": parameters.get("trainable"),
-        "macs": result.get("macs"),
-        "steps": (result.get("train") or {}).get("steps"),
-        "train_seconds": result.get("seconds", outcome.get("seconds")),
-        "cell_seconds": outcome.get("seconds"),
-        "tasks": {
-            task.name: {"score": float(metrics[task.metric]), "chance": _level(task.chance, metrics)}
-            for task in domain.tasks
-        },
-    }
-    return row
-
-
-def _level(chance: float | str | None, metrics: Mapping[str, Any]) -> float | None:
-    return float(metrics[chance]) if isinstance(chance, str) else chance
+def _references(study: Study) -> tuple[str, ...]:
+    """The arms that every arm is compared with: the baseline first."""
+    return tuple(dict.fromkeys((study.baseline, *study.references)))
 
 
 def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]:
-    finished = [row for row in rows if row["domain"] == domain.name and row["status"] == "finished"]
-    by_arm = {arm.name: [row for row in finished if row["arm"] == arm.name] for arm in study.arms_of(domain.name)}
-    scores = {arm: {row["seed"]: row["score"] for row in its} for arm, its in by_arm.items()}
-    baseline = scores[study.baseline]
+    its = [row for row in rows if row["domain"] == domain.name]
+    finished = [row for row in its if row["status"] == "finished"]
+    arms = study.arms_of(domain.name)
+    by_arm = {arm.name: [row for row in finished if row["arm"] == arm.name] for arm in arms}
+    scores = {arm: {row["seed"]: row["score"] for row in of_arm} for arm, of_arm in by_arm.items()}
     chance = _mean(row["chance"] for row in finished)
     if chance is None and not isinstance(domain.chance, str):
         chance = domain.chance
-    arms = []
-    for arm in study.arms_of(domain.name):
-        its = by_arm[arm.name]
-        kept = Estimate(1.0, len(its), note="the baseline, by definition") if arm.name == study.baseline else None
-        arms.append(
-            {
-                "arm": arm.name,
-                "kind": arm.kind,
-                "of": arm.of,
-                "label": arm.title,
-                "planned": len(study.seeds),
-                "score": asdict(mean_interval(list(scores[arm.name].values()))),
-                "seeds": {str(seed): score for seed, score in scores[arm.name].items()},
-                "difference": asdict(paired_difference(scores[arm.name], baseline)),
-                "retention": asdict(kept or retention(scores[arm.name], baseline, chance or 0.0)),
-                "tasks": {
-                    task.name: asdict(mean_interval([row["tasks"][task.name]["score"] for row in its]))
-                    for task in domain.tasks
-                },
-                **{key: _mean(row[key] for row in its) for key in ("total", "trainable", "macs", "train_seconds")},
-            }
-        )
+    references = [name for name in _references(study) if name in scores]
+    against = {name: _against(scores, name, domain.margin) for name in references}
+    described = [
+        {
+            **_arm(study, arm, scores, chance),
+            "planned": sum(row["arm"] == arm.name for row in its),
+            "against": {name: against[name][arm.name] for name in references if name != arm.name},
+            **_tasks(domain, arm.name, by_arm, references),
+            "curve": _curve([row["curve"] for row in by_arm[arm.name]]),
+            "tuned": {str(row["seed"]): row["tuned"] for row in its if row["arm"] == arm.name and row["tuned"]},
+            **{key: _mean(row[key] for row in by_arm[arm.name]) for key in _COST},
+        }
+        for arm in arms
+    ]
+    base = mean_interval(list(scores[study.baseline].values()))
     return {
         "name": domain.name,
         "label": domain.title,
         "metric": domain.metric,
         "chance": chance,
+        "learned": base.low is not None and chance is not None and base.low > chance,
+        "margin": domain.margin,
+        "axis": domain.axis,
         "task_chance": {
             task.name: _mean(row["tasks"][task.name]["chance"] for row in finished) for task in domain.tasks
         },
-        "arms": arms,
-        "effects": _effects(study, study.arms_of(domain.name), scores),
+        "arms": described,
+        "claim": _claim(study, described),
+        "effects": effects(study, arms, scores, domain.margin),
+        "variance": variance(arms, scores),
     }
 
 
-def _effects(study: Study, arms: Sequence[Arm], scores: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
-    """What each arm costs: a mixer against the baseline mixer, an architecture part against the arm it was taken from.
-
-    `contrast` is the mean cost of the architecture arms minus that of the mixer arms, both in the same seeds.
-    """
-    costs: dict[str, dict[str, dict[int, float]]] = {"mixer": {}, "architecture": {}}
-    for arm in arms:
-        reference = scores[arm.of or study.baseline]
-        cost = {seed: reference[seed] - score for seed, score in scores[arm.name].items() if seed in reference}
-        if cost and arm.name != study.baseline:
-            costs[arm.kind][arm.name] = cost
-    groups = {kind: list(group.values()) for kind, group in costs.items()}
-    every = [set(cost) for cost in groups["mixer"] + groups["architecture"]]
-    common = sorted(set[int].intersection(*every)) if all(costs.values()) else []
-    contrast = [_average(groups["architecture"], seed) - _average(groups["mixer"], seed) for seed in common]
-    mixer_means = [fsum(scores[arm.name].values()) / len(scores[arm.name]) for arm in arms if _is_mixer(arm, scores)]
+def _arm(study: Study, arm: Arm, scores: Mapping[str, Scores], chance: float | None) -> dict[str, Any]:
+    its, baseline = scores[arm.name], scores[study.baseline]
+    kept = Estimate(1.0, len(its), note="the baseline, by definition") if arm.name == study.baseline else None
     return {
-        "costs": [
-            {
-                "arm": arm.name,
-                "kind": arm.kind,
-                "label": arm.title,
-                "reference": arm.of or study.baseline,
-                **asdict(mean_interval(list(costs[arm.kind][arm.name].values()))),
-                "seeds": {str(seed): cost for seed, cost in costs[arm.kind][arm.name].items()},
-            }
-            for arm in arms
-            if arm.name in costs[arm.kind]
-        ],
-        "mixer": asdict(mean_of_paired(groups["mixer"])),
-        "architecture": asdict(mean_of_paired(groups["architecture"])),
-        "contrast": asdict(mean_interval(contrast)),
-        "mixer_range": max(mixer_means) - min(mixer_means) if len(mixer_means) > 1 else None,
+        "arm": arm.name,
+        "kind": arm.kind,
+        "of": arm.of,
+        "label": arm.title,
+        "score": asdict(mean_interval(list(its.values()))),
+        "seeds": {str(seed): score for seed, score in its.items()},
+        "difference": asdict(paired_difference(its, baseline)),
+        "retention": asdict(kept or retention(its, baseline, chance or 0.0)),
     }
 
 
-def _is_mixer(arm: Arm, scores: Mapping[str, Mapping[int, float]]) -> bool:
-    return arm.kind == "mixer" and bool(scores[arm.name])
+def _against(scores: Mapping[str, Scores], reference: str, margin: float | None) -> dict[str, dict[str, Any]]:
+    """Every other arm minus the reference, as one family of comparisons."""
+    others = {arm: its for arm, its in scores.items() if arm != reference}
+    return compare_family(
+        {arm: list(paired_values(its, scores[reference]).values()) for arm, its in others.items()}, margin
+    )
 
 
-def _average(costs: Sequence[Mapping[int, float]], seed: int) -> float:
-    return fsum(cost[seed] for cost in costs) / len(costs)
+def _tasks(
+    domain: Domain, arm: str, by_arm: Mapping[str, Sequence[Row]], references: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What is known of an arm task by task, and over the tasks."""
+
+    def scores(name: str, task: str) -> Scores:
+        return {row["seed"]: row["tasks"][task]["score"] for row in by_arm[name]}
+
+    tasks = [task.name for task in domain.tasks]
+    its = {task: scores(arm, task) for task in tasks}
+    differences = {
+        name: {task: paired_values(its[task], scores(name, task)) for task in tasks}
+        for name in references
+        if name != arm and tasks
+    }
+    return {
+        "tasks": {task: asdict(mean_interval(list(its[task].values()))) for task in tasks},
+        "task_seeds": {task: {str(seed): score for seed, score in its[task].items()} for task in tasks},
+        "task_differences": {
+            name: {task: asdict(mean_interval(list(values.values()))) for task, values in of_task.items()}
+            for name, of_task in differences.items()
+        },
+        "over_tasks": {
+            name: {**asdict(over_tasks(of_task)), "tasks": len(tasks)}
+            for name, of_task in differences.items()
+            if len(tasks) > 1
+        },
+    }
+
+
+def _curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[list[float | None]]:
+    """[step, mean, low, high, n] at every step that all runs have."""
+    if not curves:
+        return []
+    runs = [{int(step): value for step, value in curve} for curve in curves]
+    points: list[list[float | None]] = []
+    for step in sorted(set[int].intersection(*(set(run) for run in runs))):
+        estimate = mean_interval([run[step] for run in runs])
+        points.append([step, estimate.value, estimate.low, estimate.high, estimate.n])
+    return points
+
+
+def _claim(study: Study, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Whether the arm that the study's claim names retains what the claim says, by the interval of its retention."""
+    if study.claim is None:
+        return None
+    for arm in arms:
+        if arm["arm"] == study.claim.arm:
+            kept = arm["retention"]
+            side = 0 if kept["low"] is None else int(kept["low"] >= study.claim.retains)
+            side = -1 if kept["high"] is not None and kept["high"] < study.claim.retains else side
+            return {"arm": study.claim.arm, "retains": study.claim.retains, "retention": kept, "side": side}
+    return None
 
 
 def _mean(values: Any) -> float | None:

@@ -59,9 +59,14 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
     return Estimate(mean, n, sd, mean - half, mean + half, "t")
 
 
+def paired_values(scores: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
+    """`scores` minus `other`, seed by seed over the seeds both have, in the seeds' order."""
+    return {seed: scores[seed] - other[seed] for seed in sorted(scores.keys() & other.keys())}
+
+
 def paired_difference(scores: Mapping[int, float], other: Mapping[int, float], level: float = LEVEL) -> Estimate:
     """Mean of `scores` minus `other`, seed by seed over the seeds both have, with Student's t interval."""
-    return mean_interval([scores[seed] - other[seed] for seed in sorted(scores.keys() & other.keys())], level)
+    return mean_interval(list(paired_values(scores, other).values()), level)
 
 
 def retention(

@@ -1,0 +1,112 @@
+"""Several studies laid beside each other as one, so that images and text, or several settings, share a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from metaformer_nlp.study.plan import Arm, Domain, Study
+from metaformer_nlp.study.rows import Row
+
+Part = tuple[Study, Sequence[Row]]
+
+
+def merge_studies(parts: Sequence[Part]) -> Part:
+    """One study with the domains of all, and the rows of all.
+
+    A domain whose name several studies use gets its study's name in front. Arms of one name are one arm, which runs in
+    the domains of all studies that have it; where its settings differ they become settings of the domains. ValueError
+    if the studies cannot be laid side by side: other baselines, one study twice, an arm of another kind.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    names = [study.name for study, _ in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Each study can be given once, but there are {', '.join(names)}; leave out one, or rename it."
+        )
+    baselines = {study.name: study.baseline for study, _ in parts}
+    if len(set(baselines.values())) > 1:
+        raise ValueError(
+            f"The studies compare with different baselines ({', '.join(f'{k}: {v}' for k, v in baselines.items())}); "
+            "name the same one in each study file, start the study again (what is finished stays) and report it again."
+        )
+    studies, rows = zip(*(_rename_domains(part, parts) for part in parts), strict=True)
+    claims = dict.fromkeys(study.claim for study in studies if study.claim)
+    limits = dict.fromkeys(limit for study in studies for limit in study.limits)
+    if len(claims) > 1:
+        limits["The studies were made to test different claims, so that none is judged here."] = None
+    merged = Study(
+        name="-".join(names),
+        question=" ".join(dict.fromkeys(study.question for study in studies)),
+        baseline=studies[0].baseline,
+        domains=tuple(domain for study in studies for domain in study.domains),
+        arms=_arms(studies),
+        seeds=tuple(dict.fromkeys(seed for study in studies for seed in study.seeds)),
+        references=tuple(dict.fromkeys(name for study in studies for name in study.references)),
+        claim=next(iter(claims)) if len(claims) == 1 else None,
+        parallel=max(study.parallel for study in studies),
+        limits=tuple(limits),
+    )
+    return merged, [row for its in rows for row in its]
+
+
+def _rename_domains(part: Part, parts: Sequence[Part]) -> Part:
+    """`part` with its study's name before every domain's name and title that another study uses, too."""
+    study, rows = part
+    others = [domain for other, _ in parts if other is not study for domain in other.domains]
+    taken, titles = {domain.name for domain in others}, {domain.title for domain in others}
+    names = {d.name: f"{study.name}-{d.name}" if d.name in taken else d.name for d in study.domains}
+
+    def renamed(domain: Domain) -> Domain:
+        label = f"{domain.title} ({study.name})" if domain.title in titles else domain.label
+        after = names[domain.after] if domain.after else None
+        return replace(domain, name=names[domain.name], label=label or domain.title, after=after)
+
+    arms = tuple(
+        replace(
+            arm,
+            domains=tuple(names[name] for name in arm.domains),
+            set_in={names[name]: values for name, values in arm.set_in.items()},
+        )
+        for arm in study.arms
+    )
+    moved = [{**row, "domain": names[row["domain"]]} for row in rows]
+    return replace(study, domains=tuple(map(renamed, study.domains)), arms=arms), moved
+
+
+def _arms(studies: Sequence[Study]) -> tuple[Arm, ...]:
+    """The arms of all studies, each in the domains it runs in."""
+    found: dict[str, list[tuple[Study, Arm]]] = {}
+    for study in studies:
+        for arm in study.arms:
+            found.setdefault(arm.name, []).append((study, arm))
+    return tuple(_united(name, its) for name, its in found.items())
+
+
+def _united(name: str, its: Sequence[tuple[Study, Arm]]) -> Arm:
+    first = its[0][1]
+    for study, arm in its:
+        if (arm.kind, arm.of) != (first.kind, first.of):
+            raise ValueError(
+                f"arm {name!r} is {arm.kind} of {arm.of} in study {study.name} and {first.kind} of {first.of} in "
+                f"{its[0][0].name}; give one of the two another name in its study file and report it again."
+            )
+    places = [
+        (arm, domain) for study, arm in its for domain in study.domains if not arm.domains or domain.name in arm.domains
+    ]
+    same = all(arm.set == first.set for _, arm in its)
+    # What an arm sets does not apply to a domain that starts from another one's cells.
+    general = {domain.name: {} if same or domain.after else arm.set for arm, domain in places}
+    set_in = {
+        domain.name: values
+        for arm, domain in places
+        if (values := {**general[domain.name], **arm.set_in.get(domain.name, {})})
+    }
+    return replace(
+        first,
+        set=first.set if same else {},
+        set_in=set_in,
+        domains=tuple(domain.name for _, domain in places),
+        label=next((arm.label for _, arm in its if arm.label), ""),
+    )

@@ -1,0 +1,68 @@
+"""One cell as a flat row: what the analysis knows of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.study.cell import cell_folder, read_outcome, result_problem
+from metaformer_nlp.study.plan import TUNED, Cell, Study
+
+Row = dict[str, Any]
+
+NUMBERS = ("score", "chance", "total", "trainable", "macs", "steps", "tokens", "train_seconds", "cell_seconds")
+
+
+def empty_row() -> Row:
+    """A row of which nothing is known yet."""
+    row: Row = {"status": "missing", "problem": None, **dict.fromkeys(NUMBERS)}
+    return {**row, "tasks": {}, "curve": [], "tuned": {}, "environment": None}
+
+
+def read_row(study: Study, folder: Path, cell: Cell) -> Row:
+    """One cell as a flat row; without a result its numbers are None and `problem` says why, if it failed."""
+    domain = study.domain(cell.domain)
+    row: Row = {"domain": cell.domain, "arm": cell.arm, "seed": cell.seed, **empty_row()}
+    if domain.tune and (value := flatten(dict(cell.config)).get(domain.tune.key)) != TUNED:
+        row["tuned"] = {domain.tune.key: value}
+    outcome = read_outcome(folder, cell)
+    if outcome is None:
+        return row
+    result = outcome.get("result") or {}
+    problem = outcome.get("problem") or result_problem(result, cell)
+    row["environment"] = outcome.get("environment")
+    if problem:
+        return {**row, "status": "failed", "problem": problem}
+    metrics, parameters, train = result["metrics"], result.get("parameters") or {}, result.get("train") or {}
+    return row | {
+        "status": "finished",
+        "score": float(metrics[domain.metric]),
+        "chance": _level(domain.chance, metrics),
+        "total": parameters.get("total"),
+        "trainable": parameters.get("trainable"),
+        "macs": result.get("macs"),
+        "steps": train.get("steps"),
+        "tokens": train.get("tokens"),
+        "train_seconds": result.get("seconds", outcome.get("seconds")),
+        "cell_seconds": outcome.get("seconds"),
+        "tasks": {
+            task.name: {"score": float(metrics[task.metric]), "chance": _level(task.chance, metrics)}
+            for task in domain.tasks
+        },
+        "curve": read_curve(cell_folder(folder, cell) / "metrics.jsonl", domain.metric),
+    }
+
+
+def read_curve(path: Path, metric: str) -> list[list[float]]:
+    """[step, value] of every evaluation in a run's ``metrics.jsonl`` that has `metric`; [] if there is none."""
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [[line["step"], float(line[metric])] for line in lines if metric in line]
+
+
+def _level(chance: float | str | None, metrics: Mapping[str, Any]) -> float | None:
+    return float(metrics[chance]) if isinstance(chance, str) else chance
