@@ -1,107 +1,58 @@
-"""The report's sentences: each follows from the numbers by a rule that is stated beside it, and says no more.
-
-Rules. A difference counts if its 95 % interval lies wholly on one side of zero; otherwise the sentence says "not
-distinguishable", which does not mean equal. Nothing is said of a domain whose baseline is not above chance.
-"""
+"""The report's sentences: each follows from the numbers by a rule that is stated beside it, and says no more."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
 from scipy import stats
 
+from metaformer_nlp.study.verdict import arm_of, mixers_of
+from metaformer_nlp.study.wording import PERCENT, interval, listed, percent, points, share_of
+
 RULES = (
-    "A difference counts if its 95 % interval lies wholly on one side of zero. Otherwise it is called not "
-    "distinguishable, which does not mean equal.",
-    "A mixer is compared with the baseline, seed by seed. An architecture part is compared, seed by seed, with the arm "
-    "it was taken out of.",
-    "“Costs more” in the first sentence compares the mean cost over the architecture arms with the mean cost over the "
-    "mixer arms, in the same seeds.",
-    "Of a domain whose baseline is not above chance, nothing is concluded; a task in which the baseline is not above "
-    "chance is named.",
+    "Two arms are compared seed by seed. “Different” (below, above, costs, gains): the paired t-test is significant at "
+    "5 % after Holm's correction for all arms compared with the same one. “Equivalent”: two one-sided tests show, "
+    "after correction, that the difference is smaller than the margin which the study file states. A difference can "
+    "be both, real and too small to matter. “Cannot tell”: neither is shown, which does not mean equal.",
+    "An architecture part is compared with the arm it was taken out of.",
+    "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may lie "
+    "beside zero where the words say that nobody can tell.",
+    "Of a domain whose baseline is not clearly above chance (its interval reaches down to it), nothing is concluded; a "
+    "task in which the baseline is not above chance is named.",
 )
 
 
-def points(value: float | None, signed: bool = False) -> str:
-    """A score or difference as points of a hundred: 0.871 -> "87.1", with the true minus sign."""
-    if value is None:
-        return "–"
-    text = f"{100 * value:{'+' if signed else ''}.1f}"
-    return ("0.0" if text in ("-0.0", "+0.0") else text).replace("-", "\N{MINUS SIGN}")
-
-
-def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
-    """An estimate with its interval: "87.1 [85.0, 89.2]"; only the number where there is no interval."""
-    text = points(estimate["value"], signed)
-    if estimate["low"] is None:
-        return text
-    space = "\N{NO-BREAK SPACE}"  # an interval is read in one go
-    return f"{text}{space}[{points(estimate['low'], signed)},{space}{points(estimate['high'], signed)}]"
-
-
-def side(estimate: Mapping[str, Any]) -> int:
-    """+1 or -1 if the interval lies wholly on that side of zero, else 0."""
-    if estimate["low"] is None:
-        return 0
-    return int(estimate["low"] > 0) - int(estimate["high"] < 0)
-
-
-def learned(domain: Mapping[str, Any], baseline: str) -> bool:
-    """Whether the baseline's interval lies above chance: without that there is nothing to compare with."""
-    score = _arm(domain, baseline)["score"]
-    return score["low"] is not None and domain["chance"] is not None and score["low"] > domain["chance"]
-
-
 def findings(analysis: Mapping[str, Any]) -> dict[str, Any]:
-    """{"headline": str, "domains": {name: [sentence, ...]}, "limits": [sentence, ...]} of an analysis."""
-    study = analysis["study"]
-    domains: dict[str, Any] = analysis["domains"]
+    """{"domains": {name: [sentence, ...]}, "limits": [sentence, ...]} of an analysis."""
     return {
-        "headline": _headline(domains, study["baseline"]),
-        "domains": {name: _sentences(domain, study["baseline"]) for name, domain in domains.items()},
+        "domains": {name: _sentences(domain, analysis["study"]) for name, domain in analysis["domains"].items()},
         "limits": _limits(analysis),
     }
 
 
-def _headline(domains: Mapping[str, Any], baseline: str) -> str:
-    clauses = {
-        1: "taking out a part of the architecture costs more, on average, than swapping the token mixer",
-        -1: "taking out a part of the architecture costs less, on average, than swapping the token mixer",
-        0: "this study cannot tell whether a part of the architecture or the token mixer matters more",
-        "mixers": "only token mixers were compared, no part of the architecture was taken out",
-        None: "nothing can be concluded",
-    }
-    verdicts: dict[int | str | None, list[str]] = {}
-    for domain in domains.values():
-        verdict: int | str | None = None
-        if learned(domain, baseline) and all(arm["kind"] == "mixer" for arm in domain["arms"]):
-            verdict = "mixers"
-        elif learned(domain, baseline) and domain["effects"]["contrast"]["value"] is not None:
-            verdict = side(domain["effects"]["contrast"])
-        verdicts.setdefault(verdict, []).append(domain["label"])
-    first = "; ".join(f"in {_list(labels)}, {clauses[verdict]}" for verdict, labels in verdicts.items())
-    below = []
-    for domain in domains.values():
-        if learned(domain, baseline):
-            worse = [arm["label"] for arm in _mixers(domain, baseline) if side(arm["difference"]) < 0]
-            below.append(f"in {domain['label']}, {_list(worse) if worse else 'no mixer'}")
-    second = f" Clearly below {_arm(domain, baseline)['label']}: {'; '.join(below)}." if below else ""
-    return f"{first[:1].upper()}{first[1:]}.{second}"
-
-
-def _sentences(domain: Mapping[str, Any], baseline: str) -> list[str]:
-    base = _arm(domain, baseline)
+def _sentences(domain: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]:
+    base = arm_of(domain, study["baseline"])
     if not base["score"]["n"]:
         return [f"The baseline, {base['label']}, has no finished run yet: nothing can be compared."]
     chance = f"chance is {points(domain['chance'])}" if domain["chance"] is not None else "chance is not known"
     said = [f"The baseline, {base['label']}, scores {interval(base['score'])}; {chance}."]
     if base["score"]["low"] is None:
         return [*said, "One run has no interval: the numbers below are single runs, and no difference can be judged."]
-    if not learned(domain, baseline):
+    if not domain["learned"]:
         return [*said, "That is not clearly above chance, so this domain cannot tell the arms apart."]
-    return [*said, *_task_sentences(domain, base), *_mixer_sentences(domain, base, baseline), *_part_sentences(domain)]
+    present = {arm["arm"] for arm in domain["arms"]}
+    references = [name for name in dict.fromkeys((study["baseline"], *study.get("references", ()))) if name in present]
+    return [
+        *said,
+        *_task_sentences(domain, base),
+        *(sentence for name in references for sentence in _mixer_sentences(domain, study["baseline"], name)),
+        *_weakest(domain, base),
+        *_over_tasks(domain, base),
+        *_part_sentences(domain),
+        *_variance_sentence(domain),
+    ]
 
 
 def _task_sentences(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
@@ -114,28 +65,59 @@ def _task_sentences(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[
     ]
     if not unlearned:
         return []
-    return [f"Not even {base['label']} is clearly above chance in {_list(unlearned)}: that tells nothing of the arms."]
+    return [f"Not even {base['label']} is clearly above chance in {listed(unlearned)}: that tells nothing of the arms."]
 
 
-def _mixer_sentences(domain: Mapping[str, Any], base: Mapping[str, Any], baseline: str) -> list[str]:
-    mixers = _mixers(domain, baseline)
-    groups = ((-1, f"below {base['label']}"), (1, f"above {base['label']}"), (0, "not distinguishable from it"))
-    clauses = []
-    for sign, name in groups:
-        its = [
-            f"{arm['label']} ({interval(arm['difference'], True)})" for arm in mixers if side(arm["difference"]) == sign
-        ]
-        if its:
-            clauses.append(f"{name}: {_list(its)}")
-    said = [f"Mixers, {'; '.join(clauses)}."] if clauses else []
-    judged = [arm for arm in mixers if arm["retention"]["value"] is not None]
-    if judged:
-        weakest = min(judged, key=lambda arm: arm["retention"]["value"])
-        said.append(
-            f"The weakest mixer here, {weakest['label']}, keeps {interval(weakest['retention'])} % of what "
-            f"{base['label']} scores above chance."
-        )
-    return said
+def _mixer_sentences(domain: Mapping[str, Any], baseline: str, reference: str) -> list[str]:
+    """The other mixers against `reference`, sorted by what is shown of them."""
+    name = arm_of(domain, reference)["label"]
+    groups: dict[str, list[str]] = {}
+    for arm in (*mixers_of(domain, baseline), *([] if reference == baseline else [arm_of(domain, baseline)])):
+        pair = arm["against"].get(reference)
+        if pair is not None and pair["value"] is not None:
+            groups.setdefault(_standing(pair, name, domain), []).append(f"{arm['label']} ({interval(pair, True)})")
+    if not groups:
+        return []
+    return [f"Mixers beside {name}: {'; '.join(f'{key}: {listed(its)}' for key, its in groups.items())}."]
+
+
+def _standing(pair: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> str:
+    """What is shown of an arm beside the arm called `name`."""
+    margin = points(domain.get("margin"))
+    return {
+        "different": f"{'above' if pair['sign'] > 0 else 'below'} {name}",
+        "different within the margin": f"different, but by less than the margin of {margin}",
+        "equivalent": f"equivalent within {margin}",
+        "cannot tell": "nobody can tell",
+    }[pair["label"]]
+
+
+def _weakest(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    judged = [arm for arm in mixers_of(domain, base["arm"]) if arm["retention"]["value"] is not None]
+    if not judged:
+        return []
+    weakest = min(judged, key=lambda arm: arm["retention"]["value"])
+    return [
+        f"The weakest mixer here, {weakest['label']}, keeps {percent(weakest['retention'])}{PERCENT} of what "
+        f"{base['label']} scores above chance."
+    ]
+
+
+def _over_tasks(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Which differences would be expected of other tasks of the kind, too."""
+    known = [
+        (arm, arm["over_tasks"][base["arm"]])
+        for arm in mixers_of(domain, base["arm"])
+        if arm["over_tasks"].get(base["arm"], {}).get("low") is not None
+    ]
+    if not known:
+        return []
+    beyond = [f"{arm['label']} ({interval(its, True)})" for arm, its in known if its["low"] > 0 or its["high"] < 0]
+    which = listed(beyond) if beyond else "none"
+    return [
+        f"Differences from {base['label']} whose interval over tasks and seeds leaves out zero, so that they need not "
+        f"be of these {known[0][1]['tasks']} tasks alone: {which}."
+    ]
 
 
 def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
@@ -147,13 +129,15 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
     said = []
     for cost in parts:
         against = f"against {labels[cost['reference']]}"
-        if side(cost) > 0:
+        if cost["sign"] > 0:
             clause = f"costs {interval(cost)} points {against}"
-        elif side(cost) < 0:
+        elif cost["sign"] < 0:
             gain = {"value": -cost["value"], "low": -cost["high"], "high": -cost["low"]}
             clause = f"gains {interval(gain)} points {against}"
+        elif cost["shown"] == "equivalent":
+            clause = f"makes no difference {against} beyond the margin (cost {interval(cost)} points)"
         else:
-            clause = f"makes no distinguishable difference {against} (cost {interval(cost)} points)"
+            clause = f"{against}: nobody can tell (cost {interval(cost)} points)"
         said.append(f"“{cost['label']}” {clause}.")
     if effects["contrast"]["value"] is not None:
         said.append(
@@ -161,6 +145,19 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
             f"{interval(effects['mixer'])}; the difference: {interval(effects['contrast'], True)} points."
         )
     return said
+
+
+def _variance_sentence(domain: Mapping[str, Any]) -> list[str]:
+    variance = domain["variance"]
+    if not variance:
+        return []
+    parts = []
+    for name, title in (("mixer", "the mixer"), ("architecture", "the architecture's parts"), ("seed", "the seed")):
+        if variance[name] is not None and variance[name]["share"] is not None:
+            parts.append(f"{title} {percent(share_of(variance[name]))}{PERCENT}")
+    if not parts:
+        return []
+    return [f"Share of the variance of scores that goes with each: {listed(parts)}."]
 
 
 def _limits(analysis: Mapping[str, Any]) -> list[str]:
@@ -183,22 +180,7 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
             "intervals are wide, and they trust that scores are spread normally over seeds, which so few cannot show."
         )
     for domain in analysis["domains"].values():
-        halves = [
-            (arm["difference"]["high"] - arm["difference"]["low"]) / 2
-            for arm in domain["arms"]
-            if arm["arm"] != study["baseline"] and arm["difference"]["low"] is not None
-        ]
-        if halves:
-            said.append(
-                f"In {domain['label']}, a difference from the baseline smaller than about {points(median(halves))} "
-                "points could not have been seen (median half-width of the intervals)."
-            )
-    comparisons = sum(len(domain["arms"]) - 1 for domain in analysis["domains"].values())
-    if comparisons > 1:
-        said.append(
-            f"The {comparisons} comparisons are not corrected for their number: where nothing differs, about one in "
-            "twenty would still be called a difference."
-        )
+        said += _detectable(domain, study["baseline"])
     said.append(
         "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
         "sizes of the model, longer training or other settings, and the mean over arms depends on which arms there are."
@@ -206,14 +188,19 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
     return [*said, *study["limits"]]
 
 
-def _mixers(domain: Mapping[str, Any], baseline: str) -> list[Mapping[str, Any]]:
-    """The mixer arms that have results, except the baseline."""
-    return [arm for arm in domain["arms"] if arm["kind"] == "mixer" and arm["arm"] != baseline and arm["score"]["n"]]
-
-
-def _arm(domain: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    return next(arm for arm in domain["arms"] if arm["arm"] == name)
-
-
-def _list(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+def _detectable(domain: Mapping[str, Any], baseline: str) -> list[str]:
+    """How large a difference must be to be seen, and whether equality could be shown at all."""
+    pairs = [arm["against"].get(baseline) for arm in domain["arms"] if arm["arm"] != baseline]
+    known = [pair for pair in pairs if pair and pair["low_corrected"] is not None]
+    if not known:
+        return []
+    half = median((pair["high_corrected"] - pair["low_corrected"]) / 2 for pair in known)
+    said = [
+        f"In {domain['label']}, a difference from the baseline smaller than about {points(half)} points could not have "
+        f"been seen (median half-width of the intervals, corrected for {known[0]['comparisons']} comparisons)."
+    ]
+    if domain["margin"] is None:
+        said.append(
+            f"In {domain['label']}, the study file states no margin, so that no two arms can be shown to be equal."
+        )
+    return said

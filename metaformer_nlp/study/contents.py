@@ -1,0 +1,253 @@
+"""What the report says and in which order: the answer first, then what it rests on, last how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from metaformer_nlp.study.document import Document
+from metaformer_nlp.study.findings import RULES, findings
+from metaformer_nlp.study.protocol import add_missing, add_protocol
+from metaformer_nlp.study.verdict import SEVERAL_DOMAINS, arm_of, verdict
+from metaformer_nlp.study.wording import capital, count, interval, listed, p_value, percent, points, ratio, share_of
+
+Pictures = Mapping[str, Path]
+_TONES = {
+    "below": "minus",
+    "above": "plus",
+    "less": "minus",
+    "more": "plus",
+    "equivalent": "same",
+    "cannot tell": "open",
+}
+
+
+def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
+    """The report's content; `pictures` are the PNG files by name."""
+    study, found = analysis["study"], findings(analysis)
+    document = Document(f"Study “{study['name']}”")
+    document.paragraph(study["question"], lead=True)
+    document.heading("Verdict")
+    for answer in verdict(analysis):
+        document.answer(answer["statement"], answer["verdict"], answer["sentence"], answer["rule"])
+    if len(analysis["domains"]) > 1:
+        document.paragraph(SEVERAL_DOMAINS)
+    document.heading("What was found")
+    for name, sentences in found["domains"].items():
+        document.heading(capital(analysis["domains"][name]["label"]), 3)
+        document.bullets(sentences)
+    document.heading("How these words are chosen", 3)
+    document.bullets(RULES)
+    document.heading("What this study cannot show")
+    document.bullets(found["limits"])
+    if len(analysis["domains"]) > 1:
+        _across(document, analysis, pictures)
+    _effects(document, analysis, pictures)
+    for domain in analysis["domains"].values():
+        _domain(document, domain, pictures, study)
+    add_missing(document, analysis)
+    add_protocol(document, analysis)
+    return document
+
+
+def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
+    domains, across = analysis["domains"], analysis["across"]
+    document.heading("Which findings hold where")
+    for reference in dict.fromkeys(item["reference"] for item in across["findings"]):
+        its = [item for item in across["findings"] if item["reference"] == reference]
+        rows = [
+            [
+                item["label"] if item["kind"] == "arm" else "parts beside mixers",
+                *(_standing(item, name) for name in domains),
+                _HOLDS[item["holds"]],
+            ]
+            for item in its
+        ]
+        first = "what costs more" if reference is None else f"beside {_label(analysis, reference)}"
+        header = (first, *(domain["label"] for domain in domains.values()), "shown")
+        document.table(header, rows, tones=_TONES)
+    document.paragraph(
+        "Points above or below the arm that is named in the first column's head; for the architecture's parts, points "
+        "that they cost more or less than swapping the mixer does. A word is only said where it is shown. “–”: not "
+        "part of the domain; “no say”: the domain's baseline is not above chance."
+    )
+    if across["ranks"]:
+        document.heading("Do the domains rank the mixers alike?", 3)
+        ranks = [
+            [
+                listed([domains[name]["label"] for name in rank["domains"]]),
+                str(rank["n"]),
+                ratio(rank),
+                p_value(rank["p"]),
+                " / ".join(str(rank["pairs"][order]) for order in ("same", "opposite", "unknown")),
+            ]
+            for rank in across["ranks"]
+        ]
+        document.table(("domains", "mixers", "Kendall's τ", "p", "pairs: same / opposite / open"), ranks)
+        document.paragraph(
+            "1: the same order of the mixers' mean scores, −1: the opposite order, 0: no agreement; in brackets the "
+            "95 % interval over seeds; p: how often so much agreement or more would come about by chance. Pairs of "
+            "mixers whose order is known in both domains have the same or the opposite order; all others are open."
+        )
+    _picture(
+        document,
+        pictures,
+        "retained",
+        "Percent of the baseline's score above chance that each arm keeps in each domain; the brighter, the more.",
+    )
+    for name in pictures:
+        if name.startswith("retention-"):
+            _picture(
+                document,
+                pictures,
+                name,
+                "What each arm retains of the baseline's score above chance, one domain against the other. Bars are "
+                "95 % intervals, cut off at the border. On the grey diagonal, an arm retains as much in both; the "
+                "dashed lines are the baseline.",
+            )
+
+
+_HOLDS = {"all": "in all", "some": "in some", "contradicts": "contradicted", "none": "nowhere"}
+
+
+def _standing(item: Mapping[str, Any], name: str) -> str:
+    """What a finding says in one domain: "below −3.1", "cannot tell +0.4"."""
+    its = item["domains"].get(name)
+    if its is None or its["value"] is None:
+        return "–"
+    if not its["learned"]:
+        return "no say"
+    up, down = ("above", "below") if item["kind"] == "arm" else ("more", "less")
+    word = its["label"]
+    if word.startswith("different"):
+        word = up if its["sign"] > 0 else down
+    return f"{word} {points(its['value'], signed=True)}"
+
+
+def _effects(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
+    document.heading("The architecture's parts beside the mixers")
+    for name in analysis["domains"]:
+        _picture(document, pictures, f"effects-{name}", "")
+    document.paragraph(
+        "Points that each change costs. A mixer is compared with the baseline mixer, a part of the architecture with "
+        "the arm it was taken out of, seed by seed (dots). Bars are 95 % intervals; at an arrow head, one goes on."
+    )
+    rows = list[tuple[str, ...]]()
+    notes = dict[str, None]()
+    for domain in analysis["domains"].values():
+        variance = domain["variance"]
+        if not variance:
+            continue
+        parts = (variance[kind] for kind in ("mixer", "architecture", "seed"))
+        rows.append((domain["label"], *("–" if part is None else percent(share_of(part)) for part in parts)))
+        notes |= {variance["method"]: None, variance["note"]: None}
+    if rows:
+        document.table(("share of the variance, %", "mixer", "architecture's parts", "seed"), rows)
+        document.paragraph(
+            "How much scores vary when only the mixer, only one part of the architecture or only the seed is another "
+            f"one, as shares of the three together. {' '.join(f'{capital(note)}.' for note in notes if note)}"
+        )
+
+
+def _domain(document: Document, domain: Mapping[str, Any], pictures: Pictures, study: Mapping[str, Any]) -> None:
+    title, name = capital(domain["label"]), domain["name"]
+    document.heading(title)
+    _picture(document, pictures, f"scores-{name}", "Mean score with its 95 % interval; each dot is a seed.")
+    baseline = study["baseline"]
+    references = [key for key in dict.fromkeys((baseline, *study.get("references", ()))) if _is_in(domain, key)]
+    header = ["arm", "seeds", "score", "retention, %"]
+    for reference in references:
+        header += [f"minus {arm_of(domain, reference)['label']}", "shown", "p (Holm)"]
+    rows = []
+    for arm in domain["arms"]:
+        row = [
+            arm["label"],
+            f"{arm['score']['n']} of {arm['planned']}",
+            interval(arm["score"]),
+            percent(arm["retention"]),
+        ]
+        for reference in references:
+            pair = arm["against"].get(reference)
+            row += ["–", "–", "–"] if pair is None else [interval(pair, True), _shown(pair), p_value(pair["p_holm"])]
+        rows.append(row)
+    document.table(header, rows, tones=_TONES)
+    document.paragraph(_notation(domain, baseline))
+    _picture(document, pictures, f"cost-{name}", "Mean score with its 95 % interval over what an arm takes.")
+    rows = [
+        [arm["label"], *(count(arm[key]) for key in ("total", "trainable", "macs", "steps", "tokens")), _seconds(arm)]
+        for arm in domain["arms"]
+    ]
+    document.table(("arm", "parameters", "trainable", "MACs", "steps", "tokens", "train s"), rows)
+    document.paragraph(
+        "MACs: multiply-accumulate operations of one forward pass. Seconds: mean of the training runs, which shared "
+        "their machine, so that they are a rough measure."
+    )
+    _picture(
+        document,
+        pictures,
+        f"curves-{name}",
+        "Score in the course of training: the mean over seeds in its 95 % interval. The baseline is the dashed black "
+        "line, the other arms are grey, chance is dotted.",
+    )
+    for picture in pictures:
+        if picture.startswith(f"distance-{name}"):
+            _picture(
+                document,
+                pictures,
+                picture,
+                f"Score over {domain['axis'] or 'distance'}: the mean over seeds in its 95 % interval. The baseline is "
+                "the dashed black line, the other arms are grey, chance is dotted.",
+            )
+    if domain["task_chance"]:
+        document.heading(f"{title}: task by task", 3)
+        _picture(document, pictures, f"tasks-{name}", "Mean score of each arm in each task, in points of 100.")
+        tasks = list(domain["task_chance"])
+        table = [[arm["label"], *(interval(arm["tasks"][task]) for task in tasks)] for arm in domain["arms"]]
+        table.append(["chance", *(points(domain["task_chance"][task]) for task in tasks)])
+        document.table(["arm", *tasks], table)
+
+
+def _notation(domain: Mapping[str, Any], baseline: str) -> str:
+    """What the columns mean, and the notes of the estimates, each once."""
+    margin = "" if domain["margin"] is None else f" Equivalent: within {points(domain['margin'])} points."
+    notes = {
+        estimate["note"]: None
+        for arm in domain["arms"]
+        for estimate in (arm["score"], arm["retention"], *arm["against"].values())
+        if estimate["note"] and arm["arm"] != baseline
+    }
+    return " ".join(
+        [
+            f"In brackets: 95 % intervals over seeds. Score: {domain['metric']}, in points of 100. Retention: score "
+            "above chance as a share of the baseline's. Minus: difference, seed by seed; “shown” is what is left of it "
+            f"after correction for the number of comparisons.{margin}",
+            *(f"Note: {note}." for note in notes),
+        ]
+    )
+
+
+def _shown(pair: Mapping[str, Any]) -> str:
+    if pair["label"] == "different":
+        return "above" if pair["sign"] > 0 else "below"
+    if pair["label"] == "different within the margin":
+        return f"{'above' if pair['sign'] > 0 else 'below'}, within the margin"
+    return str(pair["label"])
+
+
+def _is_in(domain: Mapping[str, Any], name: str) -> bool:
+    return any(arm["arm"] == name for arm in domain["arms"])
+
+
+def _label(analysis: Mapping[str, Any], name: str) -> str:
+    arms = [arm for domain in analysis["domains"].values() for arm in domain["arms"] if arm["arm"] == name]
+    return str(arms[0]["label"])
+
+
+def _seconds(arm: Mapping[str, Any]) -> str:
+    return "–" if arm["train_seconds"] is None else f"{arm['train_seconds']:,.1f}"
+
+
+def _picture(document: Document, pictures: Pictures, name: str, caption: str) -> None:
+    if name in pictures:
+        document.picture(pictures[name], f"plots/{pictures[name].name}", name.replace("-", ", "), caption)
