@@ -16,9 +16,9 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
-from metaformer_nlp.study.statistics.estimates import LEVEL, mean_interval
+from metaformer_nlp.study.statistics.estimates import LEVEL, mean_interval, student
 
 DIFFERENT, EQUIVALENT, WITHIN, UNCLEAR = "different", "equivalent", "different within the margin", "cannot tell"
 
@@ -50,7 +50,7 @@ def compare_family(differences: Mapping[str, Sequence[float]], margin: float | N
     alpha = 1 - LEVEL
     for test, p in zip(tested, holm([test["p"] for test in tested]), strict=True):
         test["p_holm"] = p
-        half = float(stats.t.ppf(1 - alpha / (2 * len(tested)), test["df"])) * test["sd"] / test["n"] ** 0.5
+        half = student(1 - alpha / len(tested), test["df"]) * test["sd"] / test["n"] ** 0.5
         test["low_corrected"], test["high_corrected"] = test["value"] - half, test["value"] + half
     if margin is not None:
         for test, p in zip(tested, hochberg([test["tost"]["p"] for test in tested]), strict=True):
@@ -68,30 +68,27 @@ def _test(values: list[float], margin: float | None) -> Comparison:
     estimate = mean_interval(values)
     test: Comparison = asdict(estimate)
     test |= dict.fromkeys(("t", "df", "p", "p_holm", "low_corrected", "high_corrected", "tost"))
-    if estimate.n < 2 or estimate.value is None or estimate.sd is None:
+    if estimate.n < 2 or estimate.value is None:
         return test
-    mean, n, df = estimate.value, estimate.n, estimate.n - 1
-    if estimate.sd == 0 and mean != 0 and n == 2:
+    if estimate.sd == 0 and estimate.value != 0 and estimate.n == 2:
         # Scores on a small test set are few different numbers, of which two pairs differ equally by chance.
-        test |= {"low": None, "high": None, "note": "the same difference in two runs: nothing can be tested"}
-        return test
+        return test | {"low": None, "high": None, "note": "the same difference in two runs: nothing can be tested"}
     if estimate.sd == 0:
-        test |= {"t": None, "df": df, "p": float(mean == 0)}
-        p, half = float(abs(mean) >= (margin or 0.0)), 0.0
+        test |= {"df": estimate.n - 1, "p": float(estimate.value == 0)}
     else:
-        result = stats.ttest_1samp(values, 0.0)
-        test |= {"t": float(result.statistic), "df": df, "p": float(result.pvalue)}
-        bound = margin or 0.0
-        p = float(
-            max(
-                stats.ttest_1samp(values, -bound, alternative="greater").pvalue,
-                stats.ttest_1samp(values, bound, alternative="less").pvalue,
-            )
-        )
-        half = float(stats.t.ppf(LEVEL, df)) * estimate.sd / n**0.5
-    if margin is not None:
-        test["tost"] = {"margin": margin, "p": p, "p_corrected": p, "low": mean - half, "high": mean + half}
+        t = estimate.value / (test["sd"] / estimate.n**0.5)
+        test |= {"t": t, "df": estimate.n - 1, "p": 2 * float(special.stdtr(estimate.n - 1, -abs(t)))}
+    test["tost"] = None if margin is None else _equivalence(test, margin)
     return test
+
+
+def _equivalence(test: Comparison, margin: float) -> dict[str, float]:
+    """Schuirmann's two one-sided tests: that the difference is above -margin, and that it is below margin."""
+    error = test["sd"] / test["n"] ** 0.5
+    room = margin - abs(test["value"])  # to the nearer end, whose test has the larger p
+    p = float(special.stdtr(test["df"], -room / error)) if error else float(room <= 0)
+    half = student(2 * LEVEL - 1, test["df"]) * error
+    return {"margin": margin, "p": p, "p_corrected": p, "low": test["value"] - half, "high": test["value"] + half}
 
 
 def holm(p: Sequence[float]) -> list[float]:

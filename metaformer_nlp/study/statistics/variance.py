@@ -8,9 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from metaformer_nlp.study.statistics.estimates import LEVEL, Estimate
+from metaformer_nlp.study.statistics.estimates import LEVEL, Estimate, student
 
 Scores = Mapping[int, float]  # seed -> score
 METHOD = "Jansen's total effects, less the noise of seeds; jackknife over seeds"
@@ -106,7 +105,7 @@ def _half_widths(table: np.ndarray, changes: np.ndarray) -> np.ndarray | None:
             return None
         left.append(_with_contrast(components / components.sum()))
     spread = (n - 1) * np.std(left, axis=0, ddof=1) / math.sqrt(n)
-    return float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * spread
+    return student(LEVEL, n - 1) * spread
 
 
 def _with_contrast(shares: np.ndarray) -> np.ndarray:
