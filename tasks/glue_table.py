@@ -89,13 +89,14 @@ def combine(
             rest = [score for name, score in scores.items() if name != "WNLI"]
             metrics[f"{prefix}/average_without_wnli"] = float(np.mean(rest))
     first = next(iter(results.values()))
+    counted = [key for key in ("steps", "samples", "tokens") if all(key in its["train"] for its in results.values())]
     return {
         "metrics": metrics,
         "tasks": {name: {**result, "data": counts[name]} for name, result in results.items()},
         # Of one task's model; the tasks differ in the size of the classifier only.
         "parameters": first["parameters"],
         **({"macs": first["macs"]} if "macs" in first else {}),
-        "train": {"steps": sum(result["train"]["steps"] for result in results.values())},
+        "train": {key: sum(result["train"][key] for result in results.values()) for key in counted},
         "seconds": sum(result["seconds"] for result in results.values()),
     }
 

@@ -309,3 +309,16 @@ def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None
     for seed in (0, 1):
         files = [tmp_path / name / f"seed-{seed}" / "RTE" / "predictions-validation.tsv" for name in ("one", "two")]
         assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_share_of_the_training_rows_can_be_measured_on(tmp_path: Path, root: str, words: str) -> None:
+    """For choosing settings: the dev set plays no role, and the average is called by what it was measured on. Which rows
+    are held out depends on their numbers alone, so that a quarter is so only about.
+    """
+    result = run(options(tmp_path, root, words, **{"data.held_out": 0.25}))
+    assert result["tasks"]["RTE"]["data"]["train"]["rows"] == 32
+    assert result["tasks"]["RTE"]["data"]["held_out"]["rows"] == 8
+    metrics = result["metrics"]
+    assert metrics["held_out/average"] == metrics["held_out/RTE/accuracy"]
+    assert not any(key.startswith("validation") for key in metrics)
+    assert 0 < metrics["constant/average"] < 1

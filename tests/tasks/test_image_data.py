@@ -237,3 +237,18 @@ def test_a_slip_in_the_name_does_not_ask_the_hub(options: dict[str, str], monkey
     monkeypatch.setattr("tasks.image_data.read_hub", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(ValueError, match="is none of digits, folder, parquet, webdataset"):
         load_sources(DataConfig(**options), 32)
+
+
+def test_a_share_of_the_training_images_can_be_held_out(tmp_path: Path) -> None:
+    """For choosing settings: both sides are training images, none is on both, and it is always the same ones."""
+    fill(tmp_path, TREE | {f"train/cat/{i}.jpg": i for i in range(10, 16)})
+    everything, _ = load_sources(folder_config(tmp_path), 8)
+    train, held_out = load_sources(folder_config(tmp_path, held_out=0.25), 8)
+    names = [{source.name(i) for i in range(len(source))} for source in (train, held_out, everything)]
+    assert (len(train), len(held_out)) == (9, 3)
+    assert names[0] | names[1] == names[2]
+    assert not names[0] & names[1]
+    again = load_sources(folder_config(tmp_path, held_out=0.25), 8)[1]
+    assert fingerprint(again) == fingerprint(held_out)
+    with pytest.raises(ValueError, match="held_out"):
+        load_sources(folder_config(tmp_path, held_out=0.01), 8)

@@ -171,3 +171,18 @@ def test_the_recipes_are_what_their_heads_say(name: str, millions: float) -> Non
         model = AutoModelForMaskedLM.from_config(config.model.build_config(tokenizer, config.data.max_length))
     assert sum(parameter.numel() for parameter in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
     assert str(recipe.relative_to(recipe.parents[3])) in recipe.read_text()
+
+
+def test_the_most_frequent_token_is_the_floor(tmp_path: Path) -> None:
+    """`constant_accuracy` is what always answering with it scores on the tokens that are asked for."""
+    task = MaskedLM(config_of(tmp_path))
+    tokens = np.concatenate([task.train_data.text.row(i)[0] for i in range(len(task.train_data))])  # type: ignore[attr-defined]
+    special = set(task.tokenizer.all_special_ids)
+    often = max(set(tokens.tolist()) - special, key=lambda token: int((tokens == token).sum()))
+    data = task.eval_data["validation"]
+    batch = task.collate([data.sample(i, None) for i in range(len(data))])
+    model = task.build_model().eval()
+    with torch.inference_mode():
+        found = task.summarize("validation", [task.evaluate_batch(model, batch)])
+    assert found["constant_accuracy"] == pytest.approx(float((batch["targets"] == often).double().mean()))
+    assert found["constant_accuracy"] > 0
