@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
 from metaformer_nlp.engine.files import replace_text
 from tasks.cli import to_dict
-from tasks.encoding import trained_tokenizer
+from tasks.encoding import tokenizer_key, trained_tokenizer
 from tasks.english import english_documents
-from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, task_named, task_of
+from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, GlueTask, task_named, task_of
 from tasks.glue_files import available_tasks, read_split
 from tasks.glue_sweep import Setting, SweepConfig, choose, is_first_process
 from tasks.glue_table import averages, combine, glue_table, render, results_table, show
 from tasks.glue_task import DataConfig, GlueFinetuning
+from tasks.masked_lm import tokenizer_of
+from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
-from tasks.text_model import TextModelConfig, load_tokenizer
+from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
 
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
 
@@ -63,6 +65,51 @@ class Config:
             raise ValueError(f"seeds is {self.seeds}; give different numbers, or null for run.seed alone")
         if self.sweep.epochs is not None and self.schedule.epochs is None:
             raise ValueError("sweep.epochs needs schedule.epochs; the schedule is counted in something else")
+
+
+def cost(config: Config, start: Any = None) -> dict[str, Any]:
+    """What ``run`` will take, without training: ``steps``, ``samples`` and ``tokens`` of all tasks together,
+    ``parameters`` and ``macs`` of one row as of the first task's model, under the names of the result, and
+    ``training_macs`` of all forward passes, taken as full rows of ``data.max_length`` tokens.
+
+    Steps, samples and tokens are left out where ``schedule.minutes`` limits the run, MACs for encoders that are not
+    ours. ``start`` is the configuration of the run that will make ``model.checkpoint``, where that is not there yet.
+
+    Raises:
+        ValueError: as ``run`` does, for options that do not fit and data that is not there; for several runs in one.
+    """
+    import_plugins(config.plugins)
+    if config.seeds is not None or config.sweep.settings() or config.mnli_checkpoint is not None:
+        raise ValueError(
+            "the cost of one run can be told, not of one with seeds, sweep or mnli_checkpoint; leave them out"
+        )
+    names, length = _task_names(config.data), config.data.max_length
+
+    def tokenizer() -> PreTrainedTokenizerBase:
+        its_own = start is None or config.data.tokenizer is not None
+        return _tokenizer(config, names) if its_own else tokenizer_of(start)
+
+    words = counted_once(tokenizer, config.data, config.model.checkpoint, start and start.data)
+    before, longest = (config.model, length) if start is None else (start.model, start.data.max_length)
+    total: dict[str, int] = {}
+    first: dict[str, Any] = {}
+    for name in names:
+        task = task_named(name)
+
+        def count(task: GlueTask = task) -> tuple[int, float]:
+            data = GlueFinetuning(config.data, TextModelConfig(), task, words, held_out=config.data.held_out)
+            return len(data.train_data), data.tokens_per_sample()
+
+        num_samples, tokens_per_sample = counted_once(count, name, config.data, tokenizer_key(words))
+        training = planned_training(config.run, config.optim, config.schedule, num_samples, tokens_per_sample)
+        description = before.build_config(words, longest, num_labels=len(task.labels or ("score",)))
+        model = without_memory(lambda it=description: AutoModelForSequenceClassification.from_config(it))  # type: ignore[misc]
+        macs = encoder_macs(model, length)
+        if training and macs is not None:
+            training["training_macs"] = round(macs * training["tokens"] / length)
+        total = {key: total.get(key, 0) + value for key, value in training.items()}
+        first = first or {"parameters": parameters_of(model), **({} if macs is None else {"macs": macs})}
+    return {**total, **first}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tasks.image_classes import readable_names
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_mixing import MixConfig, Mixing
 from tasks.image_model import ModelConfig, ModelDescription, layer_depths, not_decayed
+from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
@@ -191,6 +192,36 @@ class ImageClassification:
         identity = {part: fingerprint(source) for part, source in self._sources.items()}
         together = {"micro_batch_size": self.config.run.micro_batch_size}
         return identity | {"mix": together} if self.config.mix.on else identity
+
+
+def cost(config: Config, start: Any = None) -> dict[str, Any]:
+    """What ``run`` will take, without training: ``steps``, ``samples``, ``parameters``, ``macs`` of one image and
+    ``training_macs`` of all forward passes, under the names of the result.
+
+    Steps and samples are left out where ``schedule.minutes`` limits the run. ``start`` is the configuration of the run
+    that will make ``model.checkpoint``, where that is not there yet.
+
+    Raises:
+        ValueError: as ``run`` does, for options that do not fit and data that is not there.
+    """
+    import_plugins(config.plugins)
+    model = config.model if start is None else start.model
+    sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
+    given = {key: value for key, value in sizes.items() if value is not None}
+    height, _ = preprocessing(model.describe(**given)).image_size
+
+    def count() -> tuple[int, int]:
+        train, _ = load_sources(config.data, height)
+        return len(train), len(train.classes)
+
+    num_samples, num_classes = counted_once(count, config.data, height)
+    description = model.describe(**given)
+    description.num_labels = num_classes
+    built = without_memory(lambda: build_model(description))
+    training = planned_training(config.run, config.optim, config.schedule, num_samples)
+    one = macs(built)
+    total = {"training_macs": one * training["samples"]} if training else {}
+    return {**training, "parameters": parameters_of(built), "macs": one, **total}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from metaformer_nlp.text.masking import IGNORE, WordPieces, mask_tokens, replace
 from tasks.cli import to_dict
 from tasks.corpus import PackedText, pack_text
 from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
+from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, TextSource, text_source
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model
@@ -172,13 +173,7 @@ class MaskedLM:
 
     def __init__(self, config: Config) -> None:
         data = config.data
-        if data.validation is None and not 0 < data.held_out < 1:
-            raise ValueError(f"data.held_out={data.held_out}; it must be between 0 and 1, or name data.validation")
-        source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
-        if data.validation is None:
-            train, held_out = source.part(data.held_out, inside=False), source.part(data.held_out, inside=True)
-        else:
-            train, held_out = source, text_source(data.validation, column=data.column, unit=data.unit)
+        train, held_out = _sources(data)
         self.config, self.tokenizer = config, _tokenizer(config, train)
         self._text = {
             "train": pack_text(train, self.tokenizer, data.max_length),
@@ -251,8 +246,7 @@ class MaskedLM:
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""
-        info = self._text["train"].info
-        return float((info["tokens"] + 2 * info["pieces"]) / info["rows"])
+        return _tokens_per_row(self._text["train"])
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its tokenizer, as the Auto classes and ``pipeline("fill-mask")`` read them."""
@@ -282,6 +276,20 @@ def most_frequent_token(text: PackedText, special: NDArray[np.int64], rows: int 
     return int(counts.argmax())
 
 
+def _sources(data: DataConfig) -> tuple[TextSource, TextSource]:
+    """The documents to train on, and those to measure on."""
+    if data.validation is None and not 0 < data.held_out < 1:
+        raise ValueError(f"data.held_out={data.held_out}; it must be between 0 and 1, or name data.validation")
+    source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
+    if data.validation is None:
+        return source.part(data.held_out, inside=False), source.part(data.held_out, inside=True)
+    return source, text_source(data.validation, column=data.column, unit=data.unit)
+
+
+def _tokens_per_row(text: PackedText) -> float:
+    return float((text.info["tokens"] + 2 * text.info["pieces"]) / text.info["rows"])
+
+
 def _count(logits: Tensor) -> Tensor:
     return torch.tensor(len(logits), device=logits.device)
 
@@ -299,6 +307,43 @@ def _tokenizer(config: Config, train: TextSource) -> PreTrainedTokenizerBase:
             break
         texts.append(text)
     return trained_tokenizer(texts, config.data.vocab_size)
+
+
+def tokenizer_of(config: Config) -> PreTrainedTokenizerBase:
+    """The tokenizer that a run of ``config`` has; one that is trained on the text is kept in the cache."""
+    return _tokenizer(config, _sources(config.data)[0])
+
+
+def cost(config: Config, start: Any = None) -> dict[str, Any]:
+    """What ``run`` will take, without training: ``steps``, ``samples`` (rows), ``tokens``, ``parameters``, ``macs`` of
+    one row and ``training_macs`` of all forward passes, under the names of the result.
+
+    The text is tokenised into the cache, where ``run`` finds it. Steps, samples and tokens are left out where
+    ``schedule.minutes`` limits the run. ``start`` is the configuration of the run that will make ``model.checkpoint``,
+    where that is not there yet.
+
+    Raises:
+        ValueError: as ``run`` does, for options that do not fit and data that is not there.
+    """
+    import_plugins(config.plugins)
+    before = config if start is None else start
+
+    def count() -> tuple[int, float, PreTrainedTokenizerBase]:
+        train, _ = _sources(config.data)
+        its_own = start is None or config.data.tokenizer is not None
+        tokenizer = _tokenizer(config, train) if its_own else tokenizer_of(start)
+        text = pack_text(train, tokenizer, config.data.max_length)
+        return len(text), _tokens_per_row(text), tokenizer
+
+    data = config.data, config.model.checkpoint, start and start.data
+    num_rows, tokens_per_row, tokenizer = counted_once(count, *data)
+    description = before.model.build_config(tokenizer, before.data.max_length)
+    model = without_memory(lambda: AutoModelForMaskedLM.from_config(description))
+    training = planned_training(config.run, config.optim, config.schedule, num_rows, tokens_per_row)
+    length = config.data.max_length
+    macs = encoder_macs(model, length, predictions=round(config.masking.rate * length)) or 0
+    total = {"training_macs": macs * training["samples"]} if training else {}
+    return {**training, "parameters": parameters_of(model), "macs": macs, **total}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 from metaformer_nlp.engine.record import FREE_KEYS, flatten
 
 KINDS = ("mixer", "architecture")
+BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
 AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
 TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 

@@ -1,38 +1,58 @@
 """Reading a study file: YAML in, a checked `Study` out. Errors say what, where, what is allowed and how to mend it.
 
-A study file::
+The whole format; what stands in [brackets] may be left out::
 
-    name: quick
+    name: example                       # names the folder runs/example
     question: Is it the architecture or the token mixer?
-    baseline: attention
+    baseline: attention                 # mixer arm that all are compared with; runs in every domain
+    references: [pooling]               # [further arms that all are compared with]
+    claim: {arm: pooling, retains: 0.9} # [what is tested: it retains this share of the baseline's score above chance]
+    seeds: [0, 1, 2]                    # each arm runs with each of them
+    parallel: 2                         # [cells at once, one thread each; 1]
+    limits: [...]                       # [what the study cannot show, in sentences]
     domains:
-      vision:
-        experiment: tasks.image_classification   # dotted module, or a path to a .py file
-        config: [../digits_study.yaml]           # recipes, beside this file or in the working folder
-        set: {model.norm: layer_norm}            # dotted overrides for every arm of the domain
-        metric: validation/accuracy              # key of the result's "metrics"
-        chance: 0.1                              # a number, or a key of the result's "metrics"
+      masked_lm: &base
+        experiment: tasks.masked_lm     # dotted module, or a path to a .py file
+        config: [../pretrain.yaml, {data: {max_length: 128}}]  # recipes, beside this file or in the working folder
+        set: {model.norm: layer_norm}   # [dotted settings for every arm of the domain; null by itself is a value, too]
+        metric: validation/accuracy     # key of the result's "metrics"
+        chance: 0.1                     # what guessing gives: a number, or a key of the result's "metrics"
+        tasks: {CoLA: {metric: validation/CoLA, chance: 0.0}, ...}  # [scores that are shown one by one]
+        axis: distance                  # [the tasks' names end in numbers: this is what they measure]
+        label: masked words             # [for people]
+        margin: 0.02                    # [differences in score below this count as equal, and must be shown to be]
+        equal: {steps: 0.0, parameters: 0.05}  # [budgets, and by what share arms may differ from the baseline in them:
+                                        #  steps, samples, tokens, parameters, macs, seconds (by schedule.minutes)]
+        tune:                           # [each arm chooses this setting by a trial of each value]
+          {key: optim.lr, values: [1e-3, 3e-3], metric: held_out/accuracy, set: {data.held_out: 0.1}}
+        expected_seconds: 130           # [of a cell; for the estimate before any has run]
+      post_norm: {<<: *base, set: {model.norm: group_norm}}  # YAML's way to say: as that one, but for this
+      glue:                             # its cells start from masked_lm's cells of the same arm and seed,
+        after: masked_lm                # whose folder is {after}; what the arms set is said there
+        config: [{model: {checkpoint: "{after}/model"}}]
+        ...
     arms:
       attention: {kind: mixer, set: {model.token_mixer: attention}}
-      pooling: {kind: mixer, set: {model.token_mixer: pooling}}
+      pooling: {kind: mixer, set: {model.token_mixer: pooling}, label: average pooling}
       no_residual: {kind: architecture, of: pooling, set: {model.token_mixer: pooling, model.use_residual: false}}
-    seeds: [0, 1, 2]
-    parallel: 2
+                                        # also [set_in: {domain: {key: value}}] and [domains: [those it runs in]]
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from metaformer_nlp.study.plan import KINDS, Arm, Claim, Domain, Study, TaskScore, Tune, merge, set_dotted
+from metaformer_nlp.study.checks import check_study, nearest
+from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study, TaskScore, Tune, merge, set_dotted
+
+__all__ = ["load_study", "nearest", "read_yaml", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 
@@ -61,10 +81,12 @@ def study_from_mapping(data: Any, where: str, folder: Path = Path()) -> Study:
     content["limits"] = _strings(content.get("limits", []), f"{where}: limits")
     content["references"] = _strings(content.get("references") or [], f"{where}: references")
     if content.get("claim") is not None:
-        content["claim"] = Claim(**_section(content["claim"], Claim, f"{where}: claim", but=set()))
+        content["claim"] = _claim(content["claim"], f"{where}: claim")
+    if not isinstance(content["name"], str) or not _NAME.fullmatch(content["name"]):
+        raise ValueError(f"{where}: name {content['name']!r} must be of letters, digits, '_', '-' and '.' (a folder).")
     content["question"] = str(content["question"]).strip()
     study = Study(**content)
-    _check(study, where)
+    check_study(study, where)
     return study
 
 
@@ -99,20 +121,58 @@ def _domain(name: str, data: Any, where: str, folder: Path) -> Domain:
             row["chance"] = _chance(row["chance"], f"{where}.tasks.{task}.chance")
         tasks.append(TaskScore(str(task), **row))
     content["tasks"] = tuple(tasks)
+    content["label"] = str(content.get("label") or "")
     if content.get("tune") is not None:
         content["tune"] = _tune(content["tune"], f"{where}.tune")
-    content["equal"] = dict(content.get("equal") or {})
+    content["equal"] = _equal(content.get("equal"), f"{where}.equal")
+    for key, example in (("margin", "0.02 for two points of a hundred"), ("expected_seconds", "120 for two minutes")):
+        if content.get(key) is not None:
+            _number(content[key], f"{where}.{key}", f"a number above 0, such as {example}", lambda value: value > 0)
+    for key in ("metric", "axis", "after"):
+        if content.get(key) is not None and not isinstance(content[key], str):
+            raise ValueError(f"{where}.{key} must be a text, not {content[key]!r}.")
     return Domain(name, **content)
+
+
+def _equal(data: Any, where: str) -> dict[str, float]:
+    if data is not None and not isinstance(data, Mapping):
+        raise ValueError(
+            f"{where} must map budgets to the share they may differ by, such as {{steps: 0.0}}, not {data!r}."
+        )
+    for budget, share in (data or {}).items():
+        if budget not in BUDGETS:
+            raise ValueError(f"{where}: there is no budget {budget!r}; allowed: {', '.join(BUDGETS)}.")
+        _number(
+            share, f"{where}.{budget}", "a share from 0 on, such as 0.05 for five per cent", lambda value: value >= 0
+        )
+    return {budget: float(share) for budget, share in (data or {}).items()}
 
 
 def _tune(data: Any, where: str) -> Tune:
     content = dict(_section(data, Tune, where, but=set()))
-    values = content["values"]
+    key, values = content["key"], content["values"]
+    content["set"] = _overrides(content.get("set"), f"{where}.set")
+    if not isinstance(key, str) or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise ValueError(f"{where}.key must be one dotted key, such as optim.lr, not {key!r}.")
+    _overrides({key: None}, f"{where}.key")
+    if key in content["set"]:
+        raise ValueError(f"{where}.set sets {key!r}, which is what is tuned; take it out, the values decide.")
     if not isinstance(values, list) or len(values) < 2:
         raise ValueError(f"{where}.values must be a list of at least two values to choose from, not {values!r}.")
+    texts = [json.dumps(value, sort_keys=True, default=str) for value in values]
+    if len(set(texts)) < len(texts):
+        raise ValueError(f"{where}.values {values} has a value twice; a repeated trial gives no new choice.")
+    if not isinstance(content["metric"], str):
+        raise ValueError(f"{where}.metric must be a key of the trials' metrics, such as held_out/accuracy.")
     content["values"] = tuple(values)
-    content["set"] = _overrides(content.get("set"), f"{where}.set")
     return Tune(**content)
+
+
+def _claim(data: Any, where: str) -> Claim:
+    content = _section(data, Claim, where, but=set())
+    share = "a share above 0 and at most 1 of the baseline's score above chance, such as 0.9"
+    _number(content["retains"], f"{where}.retains", share, lambda value: 0 < value <= 1)
+    return Claim(**content)
 
 
 def _arm(name: str, data: Any, where: str) -> Arm:
@@ -125,46 +185,6 @@ def _arm(name: str, data: Any, where: str) -> Arm:
     }
     content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
     return Arm(name, **content)
-
-
-def _check(study: Study, where: str) -> None:
-    """What no section can know alone: names that point to one another."""
-    names, domains = [arm.name for arm in study.arms], [domain.name for domain in study.domains]
-    mixers = [arm.name for arm in study.arms if arm.kind == "mixer"]
-    if study.baseline not in mixers:
-        raise ValueError(f"{where}: baseline {study.baseline!r} is no mixer arm; choose one of {', '.join(mixers)}.")
-    for arm in study.arms:
-        for name in (*arm.domains, *arm.set_in):
-            if name not in domains:
-                raise ValueError(f"{where}: arms.{arm.name} names domain {name!r}; known: {', '.join(domains)}.")
-        if arm.kind == "mixer" and arm.of is not None:
-            raise ValueError(
-                f"{where}: arms.{arm.name}.of is for architecture arms; a mixer is compared with the baseline."
-            )
-        if arm.kind == "architecture" and (arm.of not in names or arm.of == arm.name):
-            raise ValueError(
-                f"{where}: arms.{arm.name}.of must name the arm it was taken from, one of "
-                f"{', '.join(name for name in names if name != arm.name)}; it is {arm.of!r}."
-            )
-    for domain in study.domains:
-        before = domains[: domains.index(domain.name)]
-        if domain.after is not None and domain.after not in before:
-            raise ValueError(
-                f"{where}: domains.{domain.name}.after must name a domain above it, whose cells it starts from, not "
-                f"{domain.after!r}; above it: {', '.join(before) or 'none'}."
-            )
-    for name in study.references:
-        if name not in names:
-            raise ValueError(f"{where}: references names arm {name!r}; {nearest(name, names)}")
-    if study.claim and (study.claim.arm not in mixers or study.claim.arm == study.baseline):
-        raise ValueError(
-            f"{where}: claim.arm {study.claim.arm!r} must be a mixer other than the baseline, one of "
-            f"{', '.join(name for name in mixers if name != study.baseline)}."
-        )
-    if len(set(study.seeds)) < len(study.seeds):
-        raise ValueError(f"{where}: seeds {list(study.seeds)} repeat a seed; a repeated run is no new evidence.")
-    if type(study.parallel) is not int or study.parallel < 1:
-        raise ValueError(f"{where}: parallel must be a whole number from 1 on, not {study.parallel!r}.")
 
 
 def _section(data: Any, kind: type, where: str, but: set[str]) -> Mapping[str, Any]:
@@ -180,13 +200,6 @@ def _section(data: Any, kind: type, where: str, but: set[str]) -> Mapping[str, A
         if required and data.get(name) is None:
             raise ValueError(f"{where}: {name!r} is missing; the keys are {', '.join(fields)}.")
     return data
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error message: the likeliest meant name, else all of them."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}."
 
 
 def _named(data: Any, where: str) -> list[tuple[str, Any]]:
@@ -215,6 +228,11 @@ def _chance(value: Any, where: str) -> float | str:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{where} must be a number or the key of a metric, not {value!r}.")
     return value if isinstance(value, str) else float(value)
+
+
+def _number(value: Any, where: str, allowed: str, good: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not good(value):
+        raise ValueError(f"{where} must be {allowed}, not {value!r}.")
 
 
 def _strings(value: Any, where: str) -> tuple[str, ...]:

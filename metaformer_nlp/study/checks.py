@@ -1,0 +1,128 @@
+"""What no section of a study file can know alone: names that point to one another, and what only goes together."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.study.plan import AFTER, Arm, Domain, Study
+
+
+def check_study(study: Study, where: str) -> None:
+    """ValueError for the first thing that does not fit; `where` names the file."""
+    domains = [domain.name for domain in study.domains]
+    _check_comparisons(study, where)
+    for arm in study.arms:
+        _check_arm(study, arm, domains, where)
+    for domain in study.domains:
+        _check_domain(study, domain, where)
+    if len(set(study.seeds)) < len(study.seeds):
+        raise ValueError(f"{where}: seeds {list(study.seeds)} repeat a seed; a repeated run is no new evidence.")
+    if type(study.parallel) is not int or study.parallel < 1:
+        raise ValueError(f"{where}: parallel must be a whole number from 1 on, not {study.parallel!r}.")
+
+
+def _check_comparisons(study: Study, where: str) -> None:
+    """Baseline, references and claim name arms that are there to be compared."""
+    names = [arm.name for arm in study.arms]
+    mixers = [arm.name for arm in study.arms if arm.kind == "mixer"]
+    if study.baseline not in mixers:
+        raise ValueError(f"{where}: baseline {study.baseline!r} is no mixer arm; choose one of {', '.join(mixers)}.")
+    for name in study.references:
+        if name not in names:
+            raise ValueError(f"{where}: references names arm {name!r}; {nearest(name, names)}")
+    if len({study.baseline, *study.references}) < 1 + len(study.references):
+        raise ValueError(
+            f"{where}: references {list(study.references)} must be different arms beside the baseline {study.baseline}."
+        )
+    for what, name in (("baseline", study.baseline), *(("references", name) for name in study.references)):
+        for domain in study.domains:
+            if name not in [arm.name for arm in study.arms_of(domain.name)]:
+                raise ValueError(
+                    f"{where}: {what}: arm {name!r} does not run in domain {domain.name!r}, where all are compared "
+                    f"with it; add the domain to arms.{name}.domains, or choose an arm that runs everywhere."
+                )
+    if study.claim and (study.claim.arm not in mixers or study.claim.arm == study.baseline):
+        raise ValueError(
+            f"{where}: claim.arm {study.claim.arm!r} must be a mixer other than the baseline, one of "
+            f"{', '.join(name for name in mixers if name != study.baseline)}."
+        )
+
+
+def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
+    names = [other.name for other in study.arms]
+    for name in (*arm.domains, *arm.set_in):
+        if name not in domains:
+            raise ValueError(f"{where}: arms.{arm.name} names domain {name!r}; known: {', '.join(domains)}.")
+    for name in arm.set_in:
+        if arm.domains and name not in arm.domains:
+            raise ValueError(
+                f"{where}: arms.{arm.name}.set_in has settings for domain {name!r}, in which the arm does not run; add "
+                f"it to arms.{arm.name}.domains, or take the settings out."
+            )
+    if arm.kind == "mixer" and arm.of is not None:
+        raise ValueError(
+            f"{where}: arms.{arm.name}.of is for architecture arms; a mixer is compared with the baseline."
+        )
+    if arm.kind == "architecture" and (arm.of not in names or arm.of == arm.name):
+        raise ValueError(
+            f"{where}: arms.{arm.name}.of must name the arm it was taken from, one of "
+            f"{', '.join(name for name in names if name != arm.name)}; it is {arm.of!r}."
+        )
+    if arm.of is not None:
+        for name in arm.domains or domains:
+            if arm.of not in [other.name for other in study.arms_of(name)]:
+                raise ValueError(
+                    f"{where}: arms.{arm.name} runs in domain {name!r} and {arm.of!r}, which it was taken from, does "
+                    "not: there is nothing to compare it with; let both run in the same domains."
+                )
+
+
+def _check_domain(study: Study, domain: Domain, where: str) -> None:
+    place = f"{where}: domains.{domain.name}"
+    domains = [other.name for other in study.domains]
+    above = domains[: domains.index(domain.name)]
+    if domain.after is not None and domain.after not in above:
+        raise ValueError(
+            f"{place}.after must name a domain above it, whose cells it starts from, not {domain.after!r}; above it: "
+            f"{', '.join(above) or 'none'}."
+        )
+    arms = study.arms_of(domain.name)
+    if domain.after is None:
+        settings: list[tuple[str, Any]] = [("config", domain.config), ("set", domain.set)]
+        settings += [("tune", {"values": domain.tune.values, **domain.tune.set})] if domain.tune else []
+        settings += [(f"set_in of arms.{arm.name}", arm.set_in.get(domain.name, {})) for arm in arms]
+        settings += [(f"set of arms.{arm.name}", arm.set) for arm in arms]
+        for part, values in settings:
+            for key, value in flatten(dict(values)).items():
+                if AFTER in str(value):
+                    raise ValueError(
+                        f"{place}: {part} has {AFTER} in {key!r}, but the domain comes after none; name the domain it "
+                        "starts from with 'after'."
+                    )
+    else:
+        before = [arm.name for arm in study.arms_of(domain.after)]
+        for arm in arms:
+            if arm.name not in before:
+                raise ValueError(
+                    f"{place}: arm {arm.name!r} runs here and not in {domain.after!r}, whose cells it would start "
+                    f"from; let it run in both (arms.{arm.name}.domains)."
+                )
+    if domain.axis is not None:
+        numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]
+        if len(numbered) < len(domain.tasks) or not numbered:
+            others = [task.name for task in domain.tasks if task.name not in numbered]
+            raise ValueError(
+                f"{place}.axis: the tasks are points on it, so that their names must end in a number, such as order-8, "
+                f"and not be {', '.join(others) or 'missing'}."
+            )
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """The end of an error message: the likeliest meant name, else all of them."""
+    allowed = list(allowed)
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}."
