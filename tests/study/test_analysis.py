@@ -1,0 +1,270 @@
+"""From rows to numbers: studies whose truth is known, studies laid side by side, and reports made again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from metaformer_nlp.study.analysis import analyse, analyse_folder, analyse_folders
+from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
+from metaformer_nlp.study.merging import merge_studies
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
+
+Make = Callable[[dict[str, Any]], Study]
+Truth = Mapping[str, float | Mapping[str, float]]
+TRUTH: Truth = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
+
+
+def rows(study: Study, truth: Truth, noise: float = 0.01, seed: int = 0) -> list[dict[str, Any]]:
+    """What `read_row` gives, with scores of known mean: of each arm, or of each arm in each domain."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for cell in study.cells():
+        mean = truth[cell.arm]
+        score = float((mean[cell.domain] if isinstance(mean, Mapping) else mean) + rng.normal(0, noise))
+        tasks = {task.name: {"score": score, "chance": 0.2} for task in study.domain(cell.domain).tasks}
+        made.append(
+            {"domain": cell.domain, "arm": cell.arm, "seed": cell.seed, "status": "finished", "score": score}
+            | {"chance": 0.1, "tasks": tasks}
+        )
+    return made
+
+
+def arm_of(domain: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return next(arm for arm in domain["arms"] if arm["arm"] == name)
+
+
+def many_arms(data: dict[str, Any], seeds: int) -> dict[str, Any]:
+    """A study of one domain: eight mixers, two parts of the architecture."""
+    arms = {name: {"kind": "mixer", "set": {}} for name in ("attention", "pooling", *"abcdef")}
+    parts = {name: {"kind": "architecture", "of": "pooling", "set": {}} for name in ("no_residual", "no_norm")}
+    domains = {"vision": {**data["domains"]["vision"], "margin": 0.02}}
+    rest = {"seeds": list(range(seeds)), "references": ["pooling"]}
+    return {**data, "domains": domains, "arms": {**arms, **parts}, **rest}
+
+
+def test_a_study_in_which_nothing_differs_says_so(study_data: dict[str, Any], make_study: Make) -> None:
+    study = make_study(many_arms(study_data, 3))
+    truth = {arm.name: 0.8 for arm in study.arms}
+    alarms, shown = {"attention": 0, "pooling": 0, "costs": 0, "contrast": 0}, 0
+    for seed in range(200):
+        domain = analyse(study, rows(study, truth, 0.004, seed))["domains"]["vision"]
+        for reference in ("attention", "pooling"):
+            labels = [arm["against"][reference]["label"] for arm in domain["arms"] if arm["arm"] != reference]
+            alarms[reference] += any(label.startswith("different") for label in labels)
+            shown += labels.count("equivalent")
+        alarms["costs"] += any(cost["sign"] for cost in domain["effects"]["costs"])
+        contrast = domain["effects"]["contrast"]
+        alarms["contrast"] += not contrast["low"] <= 0 <= contrast["high"]
+    for name, count in alarms.items():
+        assert count / 200 <= 0.05 + 2 * (0.05 * 0.95 / 200) ** 0.5, name
+    assert shown > 0, "with a margin it can also be shown that there is none"
+
+
+def test_the_same_model_in_all_arms_is_equivalent(study_data: dict[str, Any], make_study: Make) -> None:
+    study = make_study(many_arms(study_data, 3))
+    made = rows(study, {arm.name: 0.8 for arm in study.arms})
+    of_seed = {row["seed"]: row["score"] for row in made if row["arm"] == "attention"}
+    analysis = analyse(study, [{**row, "score": of_seed[row["seed"]]} for row in made])
+    domain = analysis["domains"]["vision"]
+    assert {arm["against"]["pooling"]["label"] for arm in domain["arms"] if arm["arm"] != "pooling"} == {"equivalent"}
+    assert {finding["holds"] for finding in analysis["across"]["findings"]} == {"none"}
+    assert domain["variance"]["seed"]["share"] == 1.0
+
+
+def test_a_planted_difference_lies_within_its_interval(study_data: dict[str, Any], make_study: Make) -> None:
+    study = make_study(many_arms(study_data, 4))
+    truth = {**{arm.name: 0.8 for arm in study.arms}, "pooling": 0.76, "no_residual": 0.4}
+    inside, found, effects = [], 0, []
+    for seed in range(150):
+        domain = analyse(study, rows(study, truth, 0.004, seed))["domains"]["vision"]
+        test = arm_of(domain, "pooling")["against"]["attention"]
+        inside.append(test["low"] <= -0.04 <= test["high"])
+        found += test["label"] == "different" and test["sign"] == -1
+        contrast = domain["effects"]["contrast"]
+        effects.append(contrast["low"] <= (0.36 - 0.04) / 2 - 0.04 / 7 <= contrast["high"])
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.04)
+    assert np.mean(effects) == pytest.approx(0.95, abs=0.04)
+    assert found > 75
+
+
+def test_every_arm_is_compared_with_every_reference(study_data: dict[str, Any], make_study: Make) -> None:
+    study_data |= {"references": ["pooling"], "seeds": [0, 1, 2, 3], "claim": {"arm": "pooling", "retains": 0.9}}
+    study_data["arms"]["identity"]["domains"] = ["text"]
+    study = make_study(study_data)
+    analysis = analyse(study, rows(study, TRUTH))
+    vision, text = analysis["domains"]["vision"], analysis["domains"]["text"]
+    assert list(arm_of(vision, "attention")["against"]) == ["pooling"]
+    assert list(arm_of(text, "identity")["against"]) == ["attention", "pooling"]
+    assert arm_of(text, "identity")["against"]["pooling"]["value"] == pytest.approx(-0.15, abs=0.02)
+    assert arm_of(text, "identity")["against"]["pooling"]["comparisons"] == 3
+    assert arm_of(vision, "pooling")["against"]["attention"]["comparisons"] == 2
+    assert (
+        arm_of(vision, "pooling")["difference"]["value"] == arm_of(vision, "pooling")["against"]["attention"]["value"]
+    )
+    assert (vision["claim"]["side"], vision["claim"]["retention"]["value"]) == (1, pytest.approx(0.94, abs=0.02))
+    lower = analyse(study, rows(study, {**TRUTH, "pooling": 0.6}))["domains"]["vision"]["claim"]
+    unclear = analyse(study, rows(study, {**TRUTH, "pooling": 0.82}, 0.05))["domains"]["vision"]["claim"]
+    assert (lower["side"], unclear["side"]) == (-1, 0)
+    shares = vision["variance"]
+    assert shares["architecture"]["share"] == pytest.approx(0.55**2 / (0.55**2 + 0.05**2), abs=0.02)
+    assert json.loads(json.dumps(analysis)) == analysis, "plain data"
+    assert analyse(study, rows(study, TRUTH)) == analysis, "the same each time"
+
+
+def test_task_by_task_and_over_the_tasks(study_data: dict[str, Any], make_study: Make) -> None:
+    study_data["seeds"] = [0, 1, 2]
+    study_data["domains"]["text"]["tasks"] = {name: f"validation/{name}" for name in "abcd"}
+    study = make_study(study_data)
+    made = rows(study, TRUTH)
+    for row in made:
+        for place, task in enumerate(row["tasks"].values()):
+            task["score"] += 0.1 * place * (row["arm"] == "pooling")  # from 5 points below to 25 above
+    arm = arm_of(analyse(study, made)["domains"]["text"], "pooling")
+    assert arm["task_differences"]["attention"]["a"]["value"] == pytest.approx(-0.05, abs=0.02)
+    assert arm["task_differences"]["attention"]["d"]["value"] == pytest.approx(0.25, abs=0.02)
+    over = arm["over_tasks"]["attention"]
+    assert (over["tasks"], over["n"], over["value"]) == (4, 3, pytest.approx(0.1, abs=0.02))
+    assert over["low"] < 0 < over["high"], "other tasks might have it the other way round"
+    assert arm["task_seeds"]["a"].keys() == {"0", "1", "2"}
+    assert arm_of(analyse(study, made)["domains"]["vision"], "pooling")["over_tasks"] == {}
+
+
+def test_what_holds_in_all_domains_in_some_and_in_none(study_data: dict[str, Any], make_study: Make) -> None:
+    study_data["seeds"] = [0, 1, 2, 3, 4]
+    study_data["domains"]["late"] = {**study_data["domains"]["vision"], "label": "late"}
+    study = make_study(study_data)
+
+    def finding(arm: str | None, truth: Truth) -> dict[str, Any]:
+        findings = analyse(study, rows(study, truth))["across"]["findings"]
+        return next(item for item in findings if item["arm"] == arm)
+
+    assert (finding("identity", TRUTH)["holds"], finding("identity", TRUTH)["sign"]) == ("all", -1)
+    assert (finding(None, TRUTH)["kind"], finding(None, TRUTH)["holds"], finding(None, TRUTH)["sign"]) == (
+        *("contrast", "all"),
+        1,
+    )
+    mixed = {**TRUTH, "identity": {"vision": 0.7, "text": 0.9, "late": 0.7}}
+    some = finding("identity", mixed)
+    assert (some["holds"], some["in"], some["unclear"]) == ("some", ["vision", "late"], ["text"])
+    turned = finding("identity", {**TRUTH, "identity": {"vision": 0.7, "text": 0.98, "late": 0.9}})
+    assert (turned["holds"], turned["sign"]) == ("contradicts", 0)
+    assert (turned["in"], turned["against"]) == (["vision"], ["text"])
+    base = {"vision": 0.9, "text": 0.1, "late": 0.9}
+    unlearned = finding("identity", {**mixed, "attention": base})
+    assert (unlearned["holds"], unlearned["domains"]["text"]["learned"]) == ("all", False), "text counts for nothing"
+    ranks = analyse(study, rows(study, TRUTH))["across"]["ranks"]
+    assert [rank["domains"] for rank in ranks] == [["vision", "text"], ["vision", "late"], ["text", "late"]]
+    assert (ranks[0]["arms"], ranks[0]["value"]) == (["attention", "pooling", "identity"], pytest.approx(1.0))
+
+
+def test_curves_and_tuned_values_are_read_from_the_cells(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study_data["domains"] = {"vision": study_data["domains"]["vision"]}
+    study = make_study(study_data)
+    write_json(tmp_path / "study.json", {"study": study_to_mapping(study), "text": study.text})
+    for cell in study.cells()[:6]:
+        train = {"steps": 20, "tokens": 640}
+        write_outcome(tmp_path, cell, None, result={"metrics": {"validation/accuracy": 0.5}, "train": train})
+        lines = [{"step": 5, "loss": 1.0}]
+        lines += [{"step": step, "validation/accuracy": 0.01 * step + 0.1 * cell.seed} for step in (10, 20)]
+        lines += [{"step": 15, "validation/accuracy": 0.3}] if cell.seed else []
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (cell_folder(tmp_path, cell) / "metrics.jsonl").write_text(text)
+    analysis = analyse_folder(tmp_path)
+    assert analysis["cells"][0]["curve"] == [[10, 0.1], [20, 0.2]]
+    assert (analysis["cells"][0]["tokens"], analysis["cells"][-1]["curve"]) == (640, [])
+    curve = arm_of(analysis["domains"]["vision"], "attention")["curve"]
+    assert [point[:2] for point in curve] == [[10, pytest.approx(0.15)], [20, pytest.approx(0.25)]], "common steps only"
+    assert curve[0][2] < 0.15 < curve[0][3]
+    assert curve[0][4] == 2
+    assert arm_of(analysis["domains"]["vision"], "attention")["tokens"] == 640
+
+
+def test_a_report_is_made_again_from_its_inputs(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    study = make_study(study_data)
+    analysis = {**analyse(study, rows(study, TRUTH)), "text": study.text, "sessions": ['{"seconds": 1}']}
+    write_json(tmp_path / "report.json", {**analysis, "domains": {}, "across": "nonsense"})
+    assert analyse_folder(tmp_path) == analysis
+    with pytest.raises(ValueError, match="nor a report"):
+        analyse_folder(tmp_path / "nothing")
+
+
+def side_by_side(study_data: dict[str, Any], make_study: Make) -> tuple[Study, Study]:
+    """A study of images and text, and one of images alone that knows another pooling and one more arm."""
+    arms = study_data["arms"]
+    other_arms = {
+        "attention": arms["attention"],
+        "pooling": {"kind": "mixer", "set": {"model.token_mixer": {"type": "pooling", "size": 5}}},
+        "conv": {"kind": "mixer", "set": {"model.token_mixer": "conv"}, "domains": ["large"]},
+    }
+    vision = study_data["domains"]["vision"]
+    domains = {"vision": vision, "large": {**vision, "label": "large images"}}
+    other = {**study_data, "name": "other", "arms": other_arms, "domains": domains, "seeds": [0, 1, 7]}
+    return make_study(study_data), make_study({**other, "references": ["pooling"]})
+
+
+def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_study: Make) -> None:
+    first, second = side_by_side(study_data, make_study)
+    truth = {**TRUTH, "conv": 0.8}
+    parts = [(first, rows(first, truth)), (second, rows(second, truth, seed=1))]
+    study, merged = merge_studies(parts)
+    assert [domain.name for domain in study.domains] == ["toy-vision", "text", "other-vision", "large"]
+    assert [domain.title for domain in study.domains][0:3:2] == ["images (toy)", "images (other)"]
+    assert (study.name, study.references, study.seeds) == ("toy-other", ("pooling",), (0, 1, 7))
+    assert study_from_mapping(study_to_mapping(study), "merged") == study, "its report can be read again"
+
+    names = {"toy": {"vision": "toy-vision"}, "other": {"vision": "other-vision"}}
+    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
+    for part, _ in parts:
+        for cell in part.cells():
+            domain = names[part.name].get(cell.domain, cell.domain)
+            assert asked[domain, cell.arm, cell.seed] == cell.config
+    assert len(merged) == len(parts[0][1]) + len(parts[1][1])
+
+    analysis = analyse(study, merged)
+    alone = analyse(*parts[0])["domains"]["vision"]
+    together = analysis["domains"]["toy-vision"]
+    assert [arm["arm"] for arm in together["arms"]] == [arm["arm"] for arm in alone["arms"]]
+    for key in ("score", "difference", "retention", "planned"):
+        assert arm_of(together, "pooling")[key] == arm_of(alone, "pooling")[key]
+    assert arm_of(analysis["domains"]["other-vision"], "pooling")["planned"] == 3
+    assert [rank["domains"] for rank in analysis["across"]["ranks"]] == [["toy-vision", "text"]]
+
+
+def test_studies_that_cannot_be_laid_side_by_side_say_why(study_data: dict[str, Any], make_study: Make) -> None:
+    first, second = side_by_side(study_data, make_study)
+    with pytest.raises(ValueError, match="can be given once"):
+        merge_studies([(first, []), (first, [])])
+    data = {**study_data, "name": "third", "baseline": "pooling"}
+    with pytest.raises(ValueError, match="toy: attention, third: pooling"):
+        merge_studies([(first, []), (make_study(data), [])])
+    arms = {**study_data["arms"], "identity": {"kind": "architecture", "of": "pooling", "set": {}}}
+    with pytest.raises(ValueError, match="'identity' is architecture of pooling in study third"):
+        merge_studies([(first, []), (make_study({**study_data, "name": "third", "arms": arms}), [])])
+    assert merge_studies([(second, [])]) == (second, [])
+
+
+def test_run_folders_and_reports_are_laid_side_by_side(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    first, second = side_by_side(study_data, make_study)
+    write_json(tmp_path / "run" / "study.json", {"study": study_to_mapping(first), "text": "name: toy\n"})
+    (tmp_path / "run" / "sessions.jsonl").write_text('{"seconds": 1}\n')
+    its = analyse(second, rows(second, {**TRUTH, "conv": 0.8}))
+    write_json(tmp_path / "report" / "report.json", {**its, "text": "name: other\n", "sessions": ['{"seconds": 2}']})
+    analysis = analyse_folders([tmp_path / "run", tmp_path / "report"])
+    assert list(analysis["domains"]) == ["toy-vision", "text", "other-vision", "large"]
+    assert analysis["sessions"] == ['{"seconds": 1}', '{"seconds": 2}']
+    assert analysis["text"] == "name: toy\n\n---\nname: other\n"
+    assert analysis["domains"]["large"]["learned"]
+    assert not analysis["domains"]["text"]["learned"]
+    write_json(tmp_path / "again" / "report.json", analysis)
+    assert analyse_folder(tmp_path / "again") == analysis
