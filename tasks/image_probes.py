@@ -24,10 +24,10 @@ from tasks.cli import to_dict
 from tasks.image_model import ModelConfig
 from tasks.plugins import import_plugins
 from tasks.probes import NUM_FILLERS, Ints
-from tasks.probes_task import ProbeConfig, ProbeTask
+from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
 from vision import macs
 
-__all__ = ["DISTANCES", "Config", "ImageProbe", "draw", "looks_of", "run"]
+__all__ = ["DISTANCES", "Config", "ImageProbe", "cost", "draw", "looks_of", "run"]
 
 DISTANCES = {"order": [1, 2, 3], "agreement": [1, 2, 4, 5, 7], "matching": [1, 2, 4, 6], "counting": [2, 4, 8]}
 """Where each probe is asked if data.distances does not say it."""
@@ -115,6 +115,12 @@ def draw(symbols: Ints, looks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(B, h, w) symbols -> (B, 4h, 4w, 3) pictures."""
     batch, height, width = symbols.shape
     return looks[symbols].transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * CELL, width * CELL, 3)
+
+
+def cost(config: Config) -> dict[str, Any]:
+    """What ``run`` will take, without training, under the names of the result."""
+    import_plugins(config.plugins)
+    return planned_cost(ImageProbe(config), config.run, config.optim, config.schedule)
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -18,10 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
+from tasks.planned_cost import parameters_of, planned_training, without_memory
 from tasks.probes import NOT_ASKED, NUM_FILLERS, PROBES, Group, Ints, Probe
 
-__all__ = ["ProbeConfig", "ProbeTask"]
+__all__ = ["ProbeConfig", "ProbeTask", "planned_cost"]
 
 _SPLITS = ("train", "validation")
 
@@ -36,7 +37,7 @@ class ProbeConfig:
     """Distances d in tokens (counting: margins), mixed in equal shares and scored one by one. null: the domain's."""
     train_groups: int = 65536
     """Groups of 2 to 4 samples to train on; run.batch_size counts groups."""
-    validation_groups: int = 500
+    validation_groups: int = 250
     """Groups to evaluate at each distance."""
     seed: int = 0
     """Seed of the data. run.seed decides the weights and the order of the groups, and changes no sample."""
@@ -162,3 +163,18 @@ class ProbeTask(ABC):
         """(N, K) float32."""
         logits = self.logits(model, batch).float()
         return logits.flatten(0, -2)[batch["places"]] if "places" in batch else logits
+
+
+def planned_cost(task: ProbeTask, run: RunConfig, optim: OptimConfig, schedule: ScheduleConfig) -> dict[str, Any]:
+    """``steps``, ``samples`` (groups), ``parameters``, ``macs`` of one row or picture, ``training_macs`` and, of text,
+    ``tokens``: what a run will take, without training.
+    """
+    model = without_memory(task.build_model)
+    tokens_per_sample = getattr(task, "tokens_per_sample", None)
+    tokens = tokens_per_sample() if callable(tokens_per_sample) else None
+    training = planned_training(run, optim, schedule, len(task.train_data), tokens)
+    assert task.macs is not None
+    macs = task.macs()
+    size = len(task.train_data.sample(0, None)[0].labels)
+    total = {"training_macs": macs * size * training["samples"]} if training else {}
+    return {**training, "parameters": parameters_of(model), "macs": macs, **total}

@@ -30,10 +30,10 @@ from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_tr
 from tasks.cli import to_dict
 from tasks.plugins import import_plugins
 from tasks.probes import Copying, Ints
-from tasks.probes_task import ProbeConfig, ProbeTask
+from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
 from tasks.text_model import TextModelConfig, encoder_macs, save_text_model
 
-__all__ = ["DISTANCES", "Config", "TextProbe", "run"]
+__all__ = ["DISTANCES", "Config", "TextProbe", "cost", "run"]
 
 DISTANCES = {
     "order": [1, 2, 4, 6],
@@ -118,6 +118,12 @@ def symbol_tokenizer(symbols: list[str]) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[PAD]"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]")
+
+
+def cost(config: Config) -> dict[str, Any]:
+    """What ``run`` will take, without training, under the names of the result."""
+    import_plugins(config.plugins)
+    return planned_cost(TextProbe(config), config.run, config.optim, config.schedule)
 
 
 def run(config: Config) -> dict[str, Any]:

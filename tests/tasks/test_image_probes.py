@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from metaformer_nlp.study.study_file import load_study
 from tasks.cli import from_dict
-from tasks.image_probes import DISTANCES, Config, ImageProbe, draw, looks_of, run
+from tasks.image_probes import DISTANCES, Config, ImageProbe, cost, draw, looks_of, run
 
+STUDY = Path(__file__).parents[2] / "scripts/recipes/studies/probes_images.yaml"
 ISOTROPIC = {
     "name": "poolformer_nano",
     "depths": [1, 1],
@@ -88,12 +90,28 @@ def test_each_cell_is_drawn_as_its_symbol() -> None:
 
 def test_a_run_scores_each_distance(tmp_path: Path) -> None:
     run_config = {"folder": str(tmp_path / "run"), "batch_size": 4, "keep_checkpoints": 0}
-    result = run(configured("agreement", run=run_config))
+    config = configured("agreement", run=run_config)
+    result = run(config)
     places = ["", *(f"distance-{distance}/" for distance in DISTANCES["agreement"])]
     assert set(result["metrics"]) == {f"validation/{place}{name}" for name in ("loss", "accuracy") for place in places}
-    assert result["parameters"]["total"] > 0
-    assert result["macs"] > 0
+    planned = cost(config)
+    assert {key: planned[key] for key in ("parameters", "macs")} == {key: result[key] for key in ("parameters", "macs")}
+    assert planned["training_macs"] == result["macs"] * 2 * 4 * 4
     assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+@pytest.mark.parametrize("probe", list(DISTANCES))
+def test_the_study_names_every_distance(probe: str) -> None:
+    study = load_study(STUDY)
+    domain = study.domain(probe)
+    (cell,) = [cell for cell in study.cells() if (cell.domain, cell.arm, cell.seed) == (probe, study.baseline, 0)]
+    config = from_dict(Config, {**cell.config, "run": {**cell.config["run"], "folder": "unused"}})
+    task = ImageProbe(config)
+    scores = [f"validation/{name}" for name in task.metric_names() if name.endswith("accuracy")]
+    assert [domain.metric, *(part.metric for part in domain.tasks)] == scores
+    assert [int(part.name) for part in domain.tasks] == task.distances
+    assert {domain.chance, *(part.chance for part in domain.tasks)} == {1 / task.probe.num_labels}
+    assert domain.axis == task.probe.axis
 
 
 def test_copying_is_for_texts() -> None:

@@ -9,10 +9,12 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from metaformer_nlp.study.study_file import load_study
 from tasks.cli import from_dict
 from tasks.probes import PROBES, Copying
-from tasks.text_probes import DISTANCES, Config, TextProbe, run
+from tasks.text_probes import DISTANCES, Config, TextProbe, cost, run
 
+STUDY = Path(__file__).parents[2] / "scripts/recipes/studies/probes_text.yaml"
 MULTI_WINDOW = {"name": "pooling", "pool_size": [3, 7, 15, 31]}
 
 
@@ -99,12 +101,17 @@ def test_the_runs_seed_changes_no_data() -> None:
 
 def test_a_run_scores_each_distance(tmp_path: Path) -> None:
     run_config = {"folder": str(tmp_path / "run"), "batch_size": 4, "keep_checkpoints": 0}
-    result = run(configured("matching", run=run_config))
+    config = configured("matching", run=run_config)
+    result = run(config)
     expected = {f"validation/{place}{name}" for name in ("loss", "accuracy") for place in ("", *_places("matching"))}
     assert set(result["metrics"]) == expected
     assert result["train"]["tokens"] == 2 * 4 * 4 * 32  # steps, groups, samples of a group, tokens
-    assert result["parameters"]["total"] > 0
-    assert result["macs"] > 0
+    planned = cost(config)
+    assert planned == {
+        **{key: result["train"][key] for key in ("steps", "samples", "tokens")},
+        **{key: result[key] for key in ("parameters", "macs")},
+        "training_macs": result["macs"] * 2 * 4 * 4,
+    }
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
     assert tokenizer("filler3 key0 key5")["input_ids"] == [3, 8, 13]
@@ -115,6 +122,20 @@ def test_copying_runs(tmp_path: Path) -> None:
     run_config = {"folder": str(tmp_path / "run"), "batch_size": 2, "keep_checkpoints": 0}
     result = run(configured("copying", "identity", run=run_config))
     assert all(result["metrics"][f"validation/{place}accuracy"] == 1 / 8 for place in _places("copying"))
+
+
+@pytest.mark.parametrize("probe", list(DISTANCES))
+def test_the_study_names_every_distance(probe: str) -> None:
+    study = load_study(STUDY)
+    domain = study.domain(probe)
+    (cell,) = [cell for cell in study.cells() if (cell.domain, cell.arm, cell.seed) == (probe, study.baseline, 0)]
+    config = from_dict(Config, {**cell.config, "run": {**cell.config["run"], "folder": "unused"}})
+    task = TextProbe(config)
+    scores = [f"validation/{name}" for name in task.metric_names() if name.endswith("accuracy")]
+    assert [domain.metric, *(part.metric for part in domain.tasks)] == scores
+    assert [int(part.name) for part in domain.tasks] == task.distances
+    assert {domain.chance, *(part.chance for part in domain.tasks)} == {1 / task.probe.num_labels}
+    assert domain.axis == task.probe.axis
 
 
 def test_an_unknown_probe_is_refused() -> None:
