@@ -252,3 +252,22 @@ def test_a_share_of_the_training_images_can_be_held_out(tmp_path: Path) -> None:
     assert fingerprint(again) == fingerprint(held_out)
     with pytest.raises(ValueError, match="held_out"):
         load_sources(folder_config(tmp_path, held_out=0.01), 8)
+
+
+def test_small_pictures_are_decoded_once_and_large_ones_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a transform does to its picture is not seen by the next one."""
+    for part in ("train", "test"):
+        images = [{"bytes": jpeg(level, side), "path": None} for level, side in ((40, 8), (80, 64))]
+        table = pa.table({"image": pa.array(images), "label": pa.array([0, 1])})
+        pq.write_table(table, tmp_path / f"{part}-0.parquet")
+    source, _ = load_sources(DataConfig(name="parquet", root=str(tmp_path)), 8)
+    first = [source.load(i) for i in range(2)]
+    decoded = []
+    monkeypatch.setattr(image_table, "load_rgb", lambda *given, **options: decoded.append(given) or first[1])
+    first[0].putpixel((0, 0), (255, 0, 0))  # type: ignore[union-attr]
+    assert np.asarray(source.load(0)).max() <= 41
+    assert not decoded
+    source.load(1)
+    assert len(decoded) == 1
