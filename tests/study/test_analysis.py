@@ -167,10 +167,13 @@ def test_what_holds_in_all_domains_in_some_and_in_none(study_data: dict[str, Any
 def test_curves_and_tuned_values_are_read_from_the_cells(
     study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    study_data["domains"] = {"vision": study_data["domains"]["vision"]}
+    tune = {"key": "seconds", "values": [0.0, 0.5], "metric": "validation/accuracy"}
+    study_data["domains"] = {"vision": {**study_data["domains"]["vision"], "tune": tune}}
     study = make_study(study_data)
+    for trial in study.trials()[:2]:  # attention's
+        write_outcome(tmp_path, trial, None, result={"metrics": {"validation/accuracy": 0.1 + trial.trial}})
     write_json(tmp_path / "study.json", {"study": study_to_mapping(study), "text": study.text})
-    for cell in study.cells()[:6]:
+    for cell in study.cells({("vision", "attention"): 0.5})[::4]:  # attention's
         train = {"steps": 20, "tokens": 640}
         write_outcome(tmp_path, cell, None, result={"metrics": {"validation/accuracy": 0.5}, "train": train})
         lines = [{"step": 5, "loss": 1.0}]
@@ -179,6 +182,8 @@ def test_curves_and_tuned_values_are_read_from_the_cells(
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (cell_folder(tmp_path, cell) / "metrics.jsonl").write_text(text)
     analysis = analyse_folder(tmp_path)
+    assert (analysis["cells"][0]["tuned"], analysis["cells"][-1]["tuned"]) == ({"seconds": 0.5}, {})
+    assert arm_of(analysis["domains"]["vision"], "attention")["tuned"] == {"0": {"seconds": 0.5}, "1": {"seconds": 0.5}}
     assert analysis["cells"][0]["curve"] == [[10, 0.1], [20, 0.2]]
     assert (analysis["cells"][0]["tokens"], analysis["cells"][-1]["curve"]) == (640, [])
     curve = arm_of(analysis["domains"]["vision"], "attention")["curve"]
@@ -237,6 +242,21 @@ def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_
         assert arm_of(together, "pooling")[key] == arm_of(alone, "pooling")[key]
     assert arm_of(analysis["domains"]["other-vision"], "pooling")["planned"] == 3
     assert [rank["domains"] for rank in analysis["across"]["ranks"]] == [["toy-vision", "text"]]
+
+
+def test_domains_that_start_from_others_keep_their_cells_side_by_side(
+    study_data: dict[str, Any], make_study: Make
+) -> None:
+    first, second = side_by_side(study_data, make_study)
+    domains = {**study_data["domains"], "tuned": {**study_data["domains"]["text"], "after": "vision"}}
+    first = make_study({**study_data, "domains": domains})
+    study, _ = merge_studies([(first, []), (second, [])])
+    assert study.domain("tuned").after == "toy-vision"
+    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
+    for cell in first.cells():
+        if cell.domain == "tuned":
+            assert asked["tuned", cell.arm, cell.seed] == cell.config, "what an arm sets is not repeated there"
+    assert study_from_mapping(study_to_mapping(study), "merged") == study
 
 
 def test_studies_that_cannot_be_laid_side_by_side_say_why(study_data: dict[str, Any], make_study: Make) -> None:
