@@ -18,7 +18,7 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.effects import effects, variance
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Arm, Domain, Study
-from metaformer_nlp.study.rows import Row, empty_row, read_row
+from metaformer_nlp.study.rows import Row, empty_row, read_row, unfold_environments
 from metaformer_nlp.study.statistics import (
     Estimate,
     compare_family,
@@ -62,7 +62,8 @@ def _read_folder(folder: Path) -> tuple[Study, list[Row], str, list[str]]:
         return study, rows, stored["text"], sessions.read_text().splitlines() if sessions.is_file() else []
     if stored := read_json(folder / "report.json"):
         study = study_from_mapping(stored["study"], str(folder / "report.json"))
-        return study, stored["cells"], stored["text"], stored["sessions"]
+        rows = unfold_environments(stored["cells"], stored.get("environments", []))
+        return study, rows, stored["text"], stored["sessions"]
     raise ValueError(
         f"{folder} is no folder of a study: it has neither a readable study.json, which run_study.py run makes, nor a "
         "report.json."

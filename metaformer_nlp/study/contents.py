@@ -54,8 +54,11 @@ def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
 def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
     domains, across = analysis["domains"], analysis["across"]
     document.heading("Which findings hold where")
-    for reference in dict.fromkeys(item["reference"] for item in across["findings"]):
+    study = analysis["study"]
+    for reference in dict.fromkeys((study["baseline"], *study["references"], None)):
         its = [item for item in across["findings"] if item["reference"] == reference]
+        if not its:
+            continue
         rows = [
             [
                 item["label"] if item["kind"] == "arm" else "parts beside mixers",
@@ -96,16 +99,15 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
         "retained",
         "Percent of the baseline's score above chance that each arm keeps in each domain; the brighter, the more.",
     )
-    for name in pictures:
-        if name.startswith("retention-"):
-            _picture(
-                document,
-                pictures,
-                name,
-                "What each arm retains of the baseline's score above chance, one domain against the other. Bars are "
-                "95 % intervals, cut off at the border. On the grey diagonal, an arm retains as much in both; the "
-                "dashed lines are the baseline.",
-            )
+    pairs = [name for name in pictures if name.startswith("retention-")]
+    for name in pairs:
+        _picture(document, pictures, name, "")
+    if pairs:
+        document.paragraph(
+            "What each arm retains of the baseline's score above chance, one domain against the other. Bars are 95 % "
+            "intervals, cut off at the border. On the grey diagonal, an arm retains as much in both; the dashed lines "
+            "are the baseline."
+        )
 
 
 _HOLDS = {"all": "in all", "some": "in some", "contradicts": "contradicted", "none": "nowhere"}
@@ -155,7 +157,7 @@ def _domain(document: Document, domain: Mapping[str, Any], pictures: Pictures, s
     document.heading(title)
     _picture(document, pictures, f"scores-{name}", "Mean score with its 95 % interval; each dot is a seed.")
     baseline = study["baseline"]
-    references = [key for key in dict.fromkeys((baseline, *study.get("references", ()))) if _is_in(domain, key)]
+    references = [key for key in dict.fromkeys((baseline, *study["references"])) if _is_in(domain, key)]
     header = ["arm", "seeds", "score", "retention, %"]
     for reference in references:
         header += [f"minus {arm_of(domain, reference)['label']}", "shown", "p (Holm)"]

@@ -36,7 +36,7 @@ nav a { margin-right: 1.1rem; white-space: nowrap; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .32rem .8rem .32rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
-th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; }
+th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
 .text { text-align: left; white-space: normal; } td.text { min-width: 14rem; }
 .plus { color: #0b4f8a; } .minus { color: #9a3214; } .same { color: #0c5a26; } .open { color: #555; }
@@ -49,10 +49,11 @@ pre { background: #f6f6f6; padding: .7rem .9rem; overflow-x: auto; font-size: .8
 details { margin: .6rem 0; }
 summary { cursor: pointer; }
 @media (max-width: 40rem) { body { padding: .5rem .9rem 3rem; font-size: 1rem; } h1 { font-size: 1.5rem; }
-  th:first-child, td:first-child { max-width: 8.5rem; white-space: normal; } }
+  th:first-child, td:first-child { min-width: 6.5rem; white-space: normal; } }
 @page { margin: 14mm; }
-@media print { body { max-width: none; padding: 0; font-size: 9.5pt; } nav { display: none; }
-  h2, h3 { break-after: avoid; } figure, tr, .answer { break-inside: avoid; } figure img { max-width: 14cm; }
+@media print { html { font-size: 9pt; } body { max-width: none; padding: 0; } nav { display: none; }
+  h2, h3 { break-after: avoid; } figure, tr, .answer { break-inside: avoid; } figure img { width: auto;
+  max-width: 12cm; max-height: 11.5cm; }
   p, ul, .answer, figcaption { max-width: none; }
   .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
   table { font-size: 7.5pt; } th, td { white-space: normal; padding-right: .5rem; } td.text { min-width: 0; }

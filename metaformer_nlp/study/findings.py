@@ -43,7 +43,7 @@ def _sentences(domain: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]
     if not domain["learned"]:
         return [*said, "That is not clearly above chance, so this domain cannot tell the arms apart."]
     present = {arm["arm"] for arm in domain["arms"]}
-    references = [name for name in dict.fromkeys((study["baseline"], *study.get("references", ()))) if name in present]
+    references = [name for name in dict.fromkeys((study["baseline"], *study["references"])) if name in present]
     return [
         *said,
         *_task_sentences(domain, base),
@@ -71,14 +71,13 @@ def _task_sentences(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[
 def _mixer_sentences(domain: Mapping[str, Any], baseline: str, reference: str) -> list[str]:
     """The other mixers against `reference`, sorted by what is shown of them."""
     name = arm_of(domain, reference)["label"]
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {f"below {name}": [], f"above {name}": []}
     for arm in (*mixers_of(domain, baseline), *([] if reference == baseline else [arm_of(domain, baseline)])):
         pair = arm["against"].get(reference)
         if pair is not None and pair["value"] is not None:
             groups.setdefault(_standing(pair, name, domain), []).append(f"{arm['label']} ({interval(pair, True)})")
-    if not groups:
-        return []
-    return [f"Mixers beside {name}: {'; '.join(f'{key}: {listed(its)}' for key, its in groups.items())}."]
+    parts = [f"{key}: {listed(its)}" for key, its in groups.items() if its]
+    return [f"Mixers beside {name}, {'; '.join(parts)}."] if parts else []
 
 
 def _standing(pair: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> str:

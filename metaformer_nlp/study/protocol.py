@@ -8,20 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.progress import duration
 from metaformer_nlp.study.study_file import read_yaml
-from metaformer_nlp.study.verdict import arm_of
-from metaformer_nlp.study.wording import capital, count, listed, points
-
-# Where an arm's entry holds what a study file may ask to be equal.
-_BUDGETS = {
-    "steps": "steps",
-    "tokens": "tokens",
-    "parameters": "total",
-    "macs": "macs",
-    "seconds": "train_seconds",
-}
+from metaformer_nlp.study.wording import capital, listed, points
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -37,9 +28,9 @@ def command_of(analysis: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str]:
     """The study file that a domain comes from, as it was named when the study ran, and the domain's name in it."""
-    files = re.findall(r"run_study\.py run (\S+)", "\n".join(analysis.get("sessions", [])))
+    files = re.findall(r"run_study\.py run (\S+)", "\n".join(analysis["sessions"]))
     name = analysis["study"]["name"]
-    for text in filter(None, (analysis.get("text") or "").split("\n---\n")):  # of merged studies, one after the other
+    for text in filter(None, (analysis["text"] or "").split("\n---\n")):  # of merged studies, one after the other
         data = read_yaml(text, "the study file in the report")
         inner = next((key for key in (domain, domain.removeprefix(f"{data['name']}-")) if key in data["domains"]), None)
         if inner:
@@ -78,8 +69,7 @@ def add_protocol(document: Document, analysis: Mapping[str, Any]) -> None:
             *_surroundings(cells),
         ]
     )
-    for domain in analysis["domains"].values():
-        _budgets(document, domain, study)
+    _budgets(document, analysis)
     for domain in analysis["domains"].values():
         _tuning(document, domain, study)
     document.heading("Settings of the arms", 3)
@@ -110,7 +100,7 @@ def add_protocol(document: Document, analysis: Mapping[str, Any]) -> None:
     ]
     document.table(header, rows, text_columns=(3,), fold=f"All {len(cells)} cells")
     document.heading("Files", 3)
-    if analysis.get("text"):
+    if analysis["text"]:
         document.code(analysis["text"], "The study file")
     recipes = {name: domain["config"][0] for name, domain in study["domains"].items()}
     document.code(json.dumps(recipes, indent=1, ensure_ascii=False), "The recipes, before what the arms set")
@@ -120,9 +110,9 @@ def _decided(analysis: Mapping[str, Any]) -> list[str]:
     """The analysis that the study file decides beforehand."""
     study = analysis["study"]
     said = []
-    if study.get("references"):
+    if study["references"]:
         said.append(f"Beside the baseline, all arms are compared with {listed(study['references'])}.")
-    if claim := study.get("claim"):
+    if claim := study["claim"]:
         said.append(
             f"The claim to be tested: {claim['arm']} retains at least {100 * claim['retains']:g} % of the baseline's "
             "score above chance."
@@ -130,38 +120,36 @@ def _decided(analysis: Mapping[str, Any]) -> list[str]:
     for domain in analysis["domains"].values():
         if domain["margin"] is not None:
             said.append(f"In {domain['label']}, differences below {points(domain['margin'])} points count as equal.")
-        if after := study["domains"][domain["name"]].get("after"):
+        if after := study["domains"][domain["name"]]["after"]:
             said.append(f"In {domain['label']}, each cell starts from the same arm's and seed's cell of {after}.")
     return said
 
 
-def _budgets(document: Document, domain: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    """Each arm's budgets beside the baseline's, and whether they differ by more than the study file allows."""
-    equal = study["domains"][domain["name"]].get("equal") or {}
-    if not equal:
-        return
-    base = arm_of(domain, study["baseline"])
-    document.heading(f"Held equal in {domain['label']}", 3)
-    header = ("arm", *(f"{name} (within {100 * allowed:g} %)" for name, allowed in equal.items()))
-    rows = [
-        (arm["label"], *(_budget(arm[_BUDGETS[name]], base[_BUDGETS[name]], equal[name]) for name in equal))
-        for arm in domain["arms"]
-    ]
-    document.table(header, rows, tones={"broken": "minus"})
-
-
-def _budget(value: float | None, base: float | None, allowed: float) -> str:
-    """One budget in words: "1.20 M (+3 %)", "broken: 1.80 M (+50 %)"."""
-    if value is None or not base:
-        return "not known"
-    away = value / base - 1
-    text = f"{count(value)} ({100 * away:+.1f} %)".replace("-", "\N{MINUS SIGN}")
-    return text if abs(away) <= allowed + 1e-9 else f"broken: {text}"
+def _budgets(document: Document, analysis: Mapping[str, Any]) -> None:
+    """What the study file asks to be equal, and whether it was."""
+    study, rows = analysis["study"], list[tuple[str, ...]]()
+    for domain in analysis["domains"].values():
+        names = {arm["arm"]: arm["label"] for arm in domain["arms"]}
+        its = [row for row in analysis["cells"] if row["domain"] == domain["name"]]
+        for entry in kept_budgets(study["domains"][domain["name"]]["equal"], study["baseline"], its):
+            unlike = [
+                f"{names[item['arm']]} {100 * item['difference']:+.3g} %".replace("-", "\N{MINUS SIGN}")
+                for item in entry["broken"]
+            ]
+            unlike += [f"not known of {names[arm]}" for arm in entry["unknown"]]
+            kept = {True: "yes", False: "no", None: "not known"}[entry["kept"]]
+            allowed = f"{100 * entry['allowed']:g} %"
+            rows.append((domain["label"], entry["budget"], allowed, kept, ", ".join(unlike) or "–"))
+    if rows:
+        document.heading("What was held equal", 3)
+        header = ("domain", "budget", "allowed", "kept", "arms that differ by more")
+        document.table(header, rows, text_columns=(1, 4), tones={"no": "minus", "yes": "same"})
+        document.paragraph("Allowed: the largest difference from the baseline's mean over its finished cells.")
 
 
 def _tuning(document: Document, domain: Mapping[str, Any], study: Mapping[str, Any]) -> None:
     """Which values were tried, and which each arm chose."""
-    tune = study["domains"][domain["name"]].get("tune")
+    tune = study["domains"][domain["name"]]["tune"]
     if not tune:
         return
     document.heading(f"Tuned in {domain['label']}", 3)
@@ -181,7 +169,7 @@ def _tuning(document: Document, domain: Mapping[str, Any], study: Mapping[str, A
 def _times(analysis: Mapping[str, Any]) -> list[str]:
     """Wall-clock time and commands of the sessions in which the study ran."""
     said = []
-    for line in analysis.get("sessions", []):
+    for line in analysis["sessions"]:
         session = json.loads(line)
         end = ", interrupted" if session["interrupted"] else ""
         said.append(

@@ -18,12 +18,11 @@ from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.findings import findings
 from metaformer_nlp.study.protocol import command_of
 from metaformer_nlp.study.replace import replacing, restore
+from metaformer_nlp.study.rows import fold_environments
 from metaformer_nlp.study.verdict import verdict
 
 FILE = "report.json"
 _INPUTS = ("study", "cells", "text", "sessions")
-# What of a cell's environment its result may depend on; the rest (time, command) differs from cell to cell.
-_SURROUNDINGS = ("commit", "python", "packages", "machine", "threads", "gpu")
 _DIGITS = 10  # of computed numbers: fewer than a float has, so that another processor's last bit changes no byte
 
 
@@ -71,13 +70,7 @@ def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
 
 def to_json(report: Mapping[str, Any]) -> str:
     """The content of ``report.json``: inputs as they are, environments once, computed numbers rounded."""
-    environments: list[Any] = []
-    cells = []
-    for row in report["cells"]:
-        where = row["environment"] and {key: row["environment"].get(key) for key in _SURROUNDINGS}
-        if where and where not in environments:
-            environments.append(where)
-        cells.append({**row, "environment": environments.index(where) if where else None})
+    cells, environments = fold_environments(report["cells"])
     content = {key: value if key in _INPUTS else rounded(value) for key, value in report.items()}
     first = {key: content[key] for key in ("verdict", "findings", "study") if key in content}
     return _lines({**first, **content, "cells": cells, "environments": environments}) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,21 @@ from metaformer_nlp.study.plan import TUNED, Cell, Study
 
 Row = dict[str, Any]
 
-NUMBERS = ("score", "chance", "total", "trainable", "macs", "steps", "tokens", "train_seconds", "cell_seconds")
+NUMBERS = (
+    "score",
+    "chance",
+    "total",
+    "trainable",
+    "macs",
+    "steps",
+    "samples",
+    "tokens",
+    "train_seconds",
+    "cell_seconds",
+)
+# What of a cell's environment its result may depend on; the rest (time, command) differs from cell to cell.
+SURROUNDINGS = ("commit", "python", "packages", "machine", "threads", "gpu")
+CURVE = 40  # points of a learning curve that are kept: enough for a picture, and reports stay small
 
 
 def empty_row() -> Row:
@@ -45,8 +59,9 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         "trainable": parameters.get("trainable"),
         "macs": result.get("macs"),
         "steps": train.get("steps"),
+        "samples": train.get("samples"),
         "tokens": train.get("tokens"),
-        "train_seconds": result.get("seconds", outcome.get("seconds")),
+        "train_seconds": result.get("train_seconds", result.get("seconds", outcome.get("seconds"))),
         "cell_seconds": outcome.get("seconds"),
         "tasks": {
             task.name: {"score": float(metrics[task.metric]), "chance": _level(task.chance, metrics)}
@@ -57,11 +72,38 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
 
 
 def read_curve(path: Path, metric: str) -> list[list[float]]:
-    """[step, value] of every evaluation in a run's ``metrics.jsonl`` that has `metric`; [] if there is none."""
+    """[step, value] of the evaluations in a run's ``metrics.jsonl`` that have `metric`; [] if there is none.
+
+    Of more than `CURVE`, the first, the last and evenly spaced ones between.
+    """
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [[line["step"], float(line[metric])] for line in lines if metric in line]
+    points = [[line["step"], float(line[metric])] for line in lines if metric in line]
+    if len(points) <= CURVE:
+        return points
+    return [points[round(place * (len(points) - 1) / (CURVE - 1))] for place in range(CURVE)]
+
+
+def fold_environments(rows: Sequence[Row]) -> tuple[list[Row], list[Any]]:
+    """The rows with the number of their environment in a list that has each once; `unfold_environments` undoes it."""
+    environments: list[Any] = []
+    folded = []
+    for row in rows:
+        where = row["environment"] and {key: row["environment"].get(key) for key in SURROUNDINGS}
+        if where and where not in environments:
+            environments.append(where)
+        folded.append({**row, "environment": environments.index(where) if where else None})
+    return folded, environments
+
+
+def unfold_environments(rows: Sequence[Row], environments: Sequence[Any]) -> list[Row]:
+    """The rows with the environments that their numbers stand for; an environment written out stays as it is."""
+    places = [row["environment"] for row in rows]
+    return [
+        {**row, "environment": environments[place] if isinstance(place, int) else place}
+        for row, place in zip(rows, places, strict=True)
+    ]
 
 
 def _level(chance: float | str | None, metrics: Mapping[str, Any]) -> float | None:

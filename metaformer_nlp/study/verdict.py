@@ -72,7 +72,7 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
 
 def _claim(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     study = analysis["study"]
-    claim = study.get("claim")
+    claim = study["claim"]
     if claim is None:
         return {
             "statement": "A claim decided before the first run",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ _MIXER_COLOURS = ("#332288", "#3FA7D6", "#117733", "#CC6677", "#999933", "#AA449
 _MIXER_MARKS = "osD^vP<Xph>"
 _PART_COLOURS = ("#D55E00", "#7F4A00", "#E69F00", "#5C5C5C")
 _PART_MARKS = "sD^vo<>"
-WIDTH = 5.8  # inches
+WIDTH = 5.2  # inches
 GREY = "#444444"
 STYLE: dict[Any, Any] = {
     "font.size": 10,
@@ -116,7 +117,7 @@ def small_multiples(arms: Sequence[Mapping[str, Any]], looks: Looks, columns: in
     for axes in grid[len(arms) :]:
         axes.remove()
     for axes, arm in zip(grid, arms, strict=False):
-        axes.set_title(arm["label"], fontsize=9.5, color=looks[arm["arm"]]["color"], pad=3)
+        axes.set_title(fill(arm["label"], 16), fontsize=9.5, color=looks[arm["arm"]]["color"], pad=3)
         axes.grid(True)
         axes.tick_params(labelsize=8.5)
     for axes in grid[max(len(arms) - columns, 0) : len(arms)]:

@@ -1,0 +1,161 @@
+"""The verdict follows from the numbers: other numbers make the page say the opposite."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.analysis import analyse
+from metaformer_nlp.study.contents import build_document
+from metaformer_nlp.study.findings import findings
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.verdict import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED, verdict
+from tests.study.simulated import SKILLS, large_study_data, simulated_rows
+
+Make = Callable[[dict[str, Any]], Study]
+Skills = dict[str, tuple[float, ...]]
+SAME: Skills = dict.fromkeys(SKILLS, (0.6, 0.6, 0.6))
+
+
+@pytest.fixture
+def answers(make_study: Make) -> Callable[..., list[dict[str, Any]]]:
+    """The verdict of the large study with these skills; `domains` leaves out the other domains."""
+
+    def make(skills: Skills, domains: tuple[str, ...] = ("images", "text", "probe"), **changes: Any) -> Any:
+        data = {**large_study_data(changes.pop("seeds", 5)), **changes}
+        data = copy.deepcopy(data)
+        data["domains"] = {name: domain for name, domain in data["domains"].items() if name in domains}
+        study = make_study(data)
+        return verdict(analyse(study, simulated_rows(study, skills)))
+
+    return make
+
+
+def test_architecture_beside_mixer_turns_with_the_numbers(answers: Any) -> None:
+    large = {**SAME, "no_residual": (0.2,) * 3, "no_channel_mlp": (0.3,) * 3}
+    first = answers(large)[0]
+    assert first["verdict"] == SUPPORTED
+    assert first["sentence"].startswith("Supported in CIFAR-10 images (+")
+    assert set(first["domains"].values()) == {SUPPORTED}
+    small = {**dict.fromkeys(SKILLS, (0.3, 0.3, 0.3)), **dict.fromkeys(("attention", "pooling"), (0.8,) * 3)}
+    small |= dict.fromkeys(("no_residual", "no_channel_mlp"), (0.78,) * 3)
+    assert answers(small)[0]["verdict"] == NOT_SUPPORTED
+    assert answers(SAME)[0]["verdict"] == CANNOT_TELL
+
+
+def test_one_domain_against_it_is_enough(answers: Any) -> None:
+    mixed = {**SAME, "no_residual": (0.2, 0.2, 0.62), "no_channel_mlp": (0.3, 0.3, 0.62), "identity": (0.6, 0.6, 0.1)}
+    first, _, third = answers(mixed)
+    assert first["verdict"] == NOT_SUPPORTED
+    assert first["domains"] == {"images": SUPPORTED, "text": SUPPORTED, "probe": NOT_SUPPORTED}
+    assert re.match(
+        r"Not supported as a whole: supported in CIFAR-10 images .* and text .*; not sup", first["sentence"]
+    )
+    assert third["verdict"] == NOT_SUPPORTED
+    assert "a statement above is supported in one domain and not in another" in third["sentence"]
+
+
+def test_the_claim_turns_with_the_numbers(answers: Any) -> None:
+    keeps = {**SAME, "pooling": (0.59, 0.59, 0.6)}
+    second = answers(keeps)[1]
+    assert second["statement"].startswith("Pooling retains at least 90")
+    assert second["verdict"] == SUPPORTED
+    assert answers({**SAME, "pooling": (0.3, 0.3, 0.3)})[1]["verdict"] == NOT_SUPPORTED
+    assert answers({**SAME, "pooling": (0.54,) * 3}, ("images",))[1]["verdict"] == CANNOT_TELL, "the bound itself"
+    assert answers(keeps, claim=None)[1]["sentence"] == "The study file makes no claim to be tested beforehand."
+
+
+def test_domains_that_agree_and_domains_that_turn(answers: Any) -> None:
+    order = {name: (0.9 - 0.06 * place,) * 3 for place, name in enumerate(SKILLS)}
+    order |= dict.fromkeys(("no_residual", "no_channel_mlp"), (0.1,) * 3)
+    third = answers(order, ("images", "text"))[2]
+    assert third["verdict"] == SUPPORTED
+    assert "rank agreement (τ) of 9 mixers is 1.00 [" in third["sentence"]
+    turned = {
+        name: (a, b, b) for (name, (a, _, _)), (_, b, _) in zip(order.items(), reversed(order.values()), strict=True)
+    }
+    turned["attention"] = (0.7, 0.7, 0.7)
+    third = answers(turned, ("images", "text"))[2]
+    assert third["verdict"] == NOT_SUPPORTED
+    assert "above attention in one domain and below it in another: pooling" in third["sentence"]
+
+
+def test_the_same_model_in_all_arms_is_no_difference(answers: Any, make_study: Make) -> None:
+    """An A/A study: equivalent where the seeds suffice to show it, otherwise "cannot tell", never a difference."""
+    third = answers(SAME, ("images",), seeds=12)[2]
+    assert third["statement"] == "No token mixer differs from attention"
+    assert third["verdict"] == SUPPORTED
+    assert "no difference from attention is shown; equivalent to it within 2.0 points: pooling" in third["sentence"]
+    few = answers(SAME, ("images",), seeds=3)[2]
+    assert few["verdict"] == CANNOT_TELL
+    assert "no difference from attention is shown" in few["sentence"]
+    both = answers(SAME, ("images", "text"), seeds=12)[2]
+    assert both["verdict"] == SUPPORTED
+    assert "no difference: every mixer is equivalent to attention in every domain" in both["sentence"]
+
+
+def test_a_planted_difference_is_named_with_its_interval(answers: Any) -> None:
+    third = answers({**SAME, "identity": (0.5,) * 3}, ("images",), seeds=8)[2]
+    assert third["verdict"] == NOT_SUPPORTED
+    named = re.search(r"identity \(−(\S+) \[−([\d.]+),\s−([\d.]+)\]\) differs from attention", third["sentence"])
+    assert named
+    assert float(named[3]) < 9.0 < float(named[2]), "0.1 of the 0.9 above chance"
+
+
+def test_nothing_is_said_of_a_domain_that_was_not_learned(answers: Any) -> None:
+    lost = {name: (0.6 if name == "pooling" else 0.5, 0.5, -1.0) for name in SKILLS}
+    first, second, third = answers(lost, ("images", "probe"))
+    assert first["domains"].keys() == second["domains"].keys() == {"images"}
+    assert first["sentence"].endswith("nothing is said of matching probe.")
+    assert third["sentence"].startswith("Cannot tell: only of CIFAR-10 images can anything be said")
+    none = answers({**SAME, "attention": (-1.0, -1.0, -1.0)})
+    assert [answer["verdict"] for answer in none] == [CANNOT_TELL] * 3
+    assert "of no domain can anything be said" in none[2]["sentence"]
+    alone = answers({**SAME, "attention": (-1.0, -1.0, -1.0)}, ("images",))[2]
+    assert "nothing is said of this domain" in alone["sentence"]
+
+
+def test_studies_without_parts_or_with_one_seed_cannot_tell(answers: Any) -> None:
+    arms = large_study_data()["arms"]
+    mixers = {name: arm for name, arm in arms.items() if arm["kind"] == "mixer"}
+    assert "no part of the architecture was taken out" in answers(SKILLS, arms=mixers)[0]["sentence"]
+    assert [answer["verdict"] for answer in answers(SKILLS, seeds=1)] == [CANNOT_TELL] * 3
+
+
+def test_the_page_says_the_opposite_when_the_numbers_do(make_study: Make, tmp_path: Path) -> None:
+    """The cells' scores alone are altered; the verdict, the sentences and the tables turn with them."""
+    data = large_study_data()
+    data["domains"] = {"images": data["domains"]["images"]}
+    study = make_study(data)
+    rows = simulated_rows(study)
+
+    def page() -> str:
+        analysis = {**analyse(study, rows), "text": study.text, "sessions": []}
+        return build_document(analysis, {}).html()
+
+    assert 'architecture costs more than swapping the token mixer: <span class="label">supported' in page()
+    assert "“no residual” costs" in page()
+    highest = max(row["score"] for row in rows)
+    for row in rows:
+        row["score"] = highest + 0.1 - row["score"]
+    turned = page()
+    assert 'architecture costs more than swapping the token mixer: <span class="label">not supported' in turned
+    assert "“no residual” gains" in turned
+
+
+def test_the_words_beside_the_numbers_are_the_corrected_ones(make_study: Make) -> None:
+    study = make_study(large_study_data())
+    analysis = analyse(study, simulated_rows(study))
+    domain = analysis["domains"]["images"]
+    arm = next(arm for arm in domain["arms"] if arm["arm"] == "depthwise_conv")
+    assert any("above attention: depthwise conv" in said for said in findings(analysis)["domains"]["images"])
+    arm["against"]["attention"] |= {"label": "equivalent", "sign": 0}
+    assert any("equivalent within 2.0: depthwise conv" in said for said in findings(analysis)["domains"]["images"])
+    limits = " ".join(findings(analysis)["limits"])
+    assert "corrected for 10 comparisons" in limits
+    assert "In matching probe, the study file states no margin" in limits
