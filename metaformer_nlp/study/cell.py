@@ -2,17 +2,18 @@
 
 A cell's folder is the run folder of its experiment. The study adds to it: ``cell.json`` (what was asked for),
 ``outcome.json`` (what came of it: the result, or why there is none) and ``error.txt`` (the traceback of a failed cell).
-What it prints (``<study>/logs``) and its lock (``<study>/locks``) lie outside, so that the folder can be moved.
+What it prints (``<study>/logs``) and its lock (``<study>/locks``, see `lock`) lie outside, so that the folder can be
+moved.
 """
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import importlib.util
 import json
 import math
 import os
+import platform
 import sys
 import time
 import traceback
@@ -24,6 +25,8 @@ from types import ModuleType
 from typing import Any
 
 from metaformer_nlp.engine.record import differences, environment
+from metaformer_nlp.engine.signals import EXIT_CODE
+from metaformer_nlp.study.lock import Claim, Taken, held
 from metaformer_nlp.study.plan import AFTER, Cell
 from metaformer_nlp.study.study_file import nearest
 
@@ -31,12 +34,16 @@ from metaformer_nlp.study.study_file import nearest
 Build = Callable[[type, Mapping[str, Any]], Any]
 
 
-class CellTaken(Exception):  # noqa: N818 - it is no error, the other runner does the work
-    """Another process is running this cell."""
-
-
 def cell_folder(study_folder: Path, cell: Cell) -> Path:
     return study_folder / "cells" / cell.key
+
+
+def lock_file(study_folder: Path, cell: Cell) -> Path:
+    return study_folder / "locks" / cell.key.replace("/", "--")
+
+
+def log_file(study_folder: Path, cell: Cell) -> Path:
+    return study_folder / "logs" / f"{cell.key.replace('/', '--')}.txt"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -49,15 +56,19 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
-    """Writes whole or not at all, whenever the process is killed."""
+    """Writes whole or not at all, whenever the process is killed or the disk is full (OSError)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=1, default=str)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(data, file, indent=1, default=str)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def read_outcome(study_folder: Path, cell: Cell) -> dict[str, Any] | None:
@@ -68,7 +79,10 @@ def read_outcome(study_folder: Path, cell: Cell) -> dict[str, Any] | None:
 
 def is_finished(study_folder: Path, cell: Cell) -> bool:
     """Whether the cell's outcome holds every score the study needs."""
-    outcome = read_outcome(study_folder, cell)
+    return is_result(read_outcome(study_folder, cell), cell)
+
+
+def is_result(outcome: Mapping[str, Any] | None, cell: Cell) -> bool:
     return bool(outcome and outcome.get("status") == "finished" and not result_problem(outcome.get("result"), cell))
 
 
@@ -100,16 +114,10 @@ def result_problem(result: Any, cell: Cell) -> str | None:
 
 
 @contextmanager
-def cell_lock(study_folder: Path, cell: Cell) -> Iterator[None]:
-    """Holds the cell for this process; the kernel lets go of it however the process ends. CellTaken if it is held."""
-    path = study_folder / "locks" / cell.key.replace("/", "--")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CellTaken(cell.key) from None
-        yield
+def cell_lock(study_folder: Path, cell: Cell) -> Iterator[Claim]:
+    """Holds the cell for this process; Taken if another process does."""
+    with held(lock_file(study_folder, cell)) as claim:
+        yield claim
 
 
 def load_experiment(name: str) -> ModuleType:
@@ -159,10 +167,10 @@ def fill_in(value: Any, mark: str, text: str) -> Any:
 def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[], bool] = lambda: False) -> bool:
     """Runs a cell in this process and writes its outcome. True if it is finished.
 
-    `stopping` tells whether the study is being interrupted: what ends then has not failed, and leaves no outcome.
-    Raises CellTaken if another process runs the cell.
+    What ends because it was told to stop has not failed and leaves no outcome: `stopping` says so, or the experiment by
+    SystemExit(EXIT_CODE). Raises Taken if another process runs the cell; OSError if the outcome cannot be written.
     """
-    with cell_lock(study_folder, cell):
+    with cell_lock(study_folder, cell) as claim:
         if is_finished(study_folder, cell):  # another runner was faster
             return True
         folder = cell_folder(study_folder, cell)
@@ -172,6 +180,7 @@ def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[]
         (folder / "error.txt").unlink(missing_ok=True)
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
         result: Any = None
+        stopped = False
         try:
             module, config = configure(cell, build, folder, study_folder)
             result = module.run(config)
@@ -180,8 +189,12 @@ def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[]
         except BaseException as error:  # a cell may end in SystemExit, too
             problem = f"{type(error).__name__}: {error}"
             trace = traceback.format_exc()
-        if problem and stopping():
+            asked = isinstance(error, SystemExit) and error.code == EXIT_CODE
+            stopped = asked or isinstance(error, KeyboardInterrupt)
+        if stopped or (problem and stopping()):
             return False
+        if claim.lost():
+            raise Taken(cell.key)
         seconds = time.perf_counter() - clock
         write_outcome(study_folder, cell, problem, trace, result, started, seconds, environment("study cell", None))
         return problem is None
@@ -199,6 +212,7 @@ def write_outcome(
 ) -> None:
     """Records that a cell is finished, or failed of `problem`."""
     folder = cell_folder(study_folder, cell)
+    folder.mkdir(parents=True, exist_ok=True)  # it may have been killed before it made it
     if problem:
         (folder / "error.txt").write_text(f"{problem}\n\n{trace}", encoding="utf-8")
     write_json(

@@ -1,17 +1,21 @@
-"""What the finished cells decide about the others: the tuned values, and which cells can start.
+"""What the trials decide: the value of a tuned setting for each domain and arm.
 
-Everything is read from the cells' outcomes each time, so that a study that was stopped, or that two runners share,
-comes to the same decisions.
+A choice is made from the outcomes of all of an arm's trials, written down beside them (``cells/<domain>/<arm>/
+choice.json``) by the first runner that sees them ended, and stands from then on: a trial that failed and were tried
+again could else change the settings of an arm half of whose cells have run. It is void when the trials are no longer
+the same, because the study file has changed; to make it anew, remove the file.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from metaformer_nlp.study.cell import is_finished, read_outcome
-from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.cell import read_json, read_outcome, write_json
+from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, make_cell
 
 Chosen = dict[tuple[str, str], Any]
 
@@ -22,23 +26,30 @@ def all_cells(study: Study, folder: Path) -> list[Cell]:
     return [*study.trials(chosen), *study.cells(chosen)]
 
 
-def chosen_values(study: Study, folder: Path) -> Chosen:
-    """(domain, arm) -> the value of the best trial, where all trials have ended.
+def chosen_values(
+    study: Study, folder: Path, known: Mapping[tuple[str, str], Any] = MappingProxyType({}), record: bool = False
+) -> Chosen:
+    """(domain, arm) -> the value of the best trial, where all trials have ended; `known` ones are not read again.
 
-    A trial that failed (its loss was no number, say) is no candidate; where all have failed nothing is chosen.
+    A trial that failed (its loss was no number, say) is no candidate; where all have failed nothing is chosen. A runner
+    asks to `record` what is chosen, so that it stands from now on; OSError if it cannot be written.
     """
-    chosen: Chosen = {}
+    chosen = dict(known)
     # A trial may itself start from tuned cells, whose digest depends on what they chose: domains in the file's order.
     for domain in study.domains:
         if domain.tune is None:
             continue
         for arm in study.arms_of(domain.name):
-            trials = [cell for cell in study.trials(chosen) if (cell.domain, cell.arm) == (domain.name, arm.name)]
-            outcomes = [read_outcome(folder, trial) for trial in trials]
-            if all(outcomes):
-                number = best_trial(domain.tune.metric, [outcome or {} for outcome in outcomes])
-                if number is not None:
-                    chosen[domain.name, arm.name] = domain.tune.values[number]
+            if (domain.name, arm.name) in chosen or not _anything_to_read(folder, domain, arm):
+                continue
+            trials = arm_trials(study, domain, arm, chosen)
+            number = _standing(folder, domain, arm, trials)
+            if number is None:
+                number = _best(folder, domain, trials)
+                if number is not None and record:
+                    number = _record(folder, domain, arm, trials, number)
+            if number is not None:
+                chosen[domain.name, arm.name] = domain.tune.values[number]
     return chosen
 
 
@@ -53,10 +64,57 @@ def best_trial(metric: str, outcomes: list[Mapping[str, Any]]) -> int | None:
     return max(scores, key=lambda number: (scores[number], -number)) if scores else None
 
 
-def can_start(cell: Cell, cells: Mapping[str, Cell], folder: Path) -> bool:
-    """Whether what `cell` waits for is there: its trials have ended, the cell it starts from is finished."""
-    needed = [cells[key] for key in cell.waits_for]
-    return all(
-        is_finished(folder, other) if other.trial is None else read_outcome(folder, other) is not None
-        for other in needed
-    )
+def arm_trials(study: Study, domain: Domain, arm: Arm, chosen: Mapping[tuple[str, str], Any]) -> list[Cell]:
+    """The trials of one arm in a tuned domain."""
+    assert domain.tune is not None
+    numbers = range(len(domain.tune.values))
+    return [make_cell(study, domain, arm, study.seeds[0], chosen, number) for number in numbers]
+
+
+def choice_file(folder: Path, domain: str, arm: str) -> Path:
+    return folder / "cells" / domain / arm / "choice.json"
+
+
+def _anything_to_read(folder: Path, domain: Domain, arm: Arm) -> bool:
+    """Whether there is a choice or all trials have left an outcome: one look at the files, before any is read."""
+    assert domain.tune is not None
+    place = folder / "cells" / domain.name / arm.name
+    outcomes = (place / f"trial-{number}" / "outcome.json" for number in range(len(domain.tune.values)))
+    return (place / "choice.json").exists() or all(path.exists() for path in outcomes)
+
+
+def _best(folder: Path, domain: Domain, trials: list[Cell]) -> int | None:
+    """The number of the best trial; None if not all have ended, or all have failed."""
+    assert domain.tune is not None
+    outcomes = [outcome for trial in trials if (outcome := read_outcome(folder, trial))]
+    return best_trial(domain.tune.metric, list(outcomes)) if len(outcomes) == len(trials) else None
+
+
+def _standing(folder: Path, domain: Domain, arm: Arm, trials: list[Cell]) -> int | None:
+    """The number of the trial that was chosen and written down; None if none was, or if the trials were others."""
+    choice = read_json(choice_file(folder, domain.name, arm.name))
+    if choice is None or choice.get("trials") != [trial.digest for trial in trials]:
+        return None
+    number = choice.get("trial")
+    return number if isinstance(number, int) and 0 <= number < len(trials) else None
+
+
+def _record(folder: Path, domain: Domain, arm: Arm, trials: list[Cell], number: int) -> int:
+    """Writes a choice down and returns the one that stands: of two runners that do so at once the first stays."""
+    assert domain.tune is not None
+    path = choice_file(folder, domain.name, arm.name)
+    draft = path.with_name(f"choice.{os.urandom(8).hex()}.json")
+    choice = {"key": domain.tune.key, "value": domain.tune.values[number], "trial": number}
+    write_json(draft, {**choice, "trials": [trial.digest for trial in trials]})
+    try:
+        if path.exists():
+            path.unlink()  # it does not stand: the study file has changed since, or it is damaged
+        os.link(draft, path)  # fails if there is one now, which a rename would replace
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    standing = _standing(folder, domain, arm, trials)
+    return number if standing is None else standing

@@ -17,10 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from metaformer_nlp.study.cell import CellTaken, cell_lock, is_finished, run_cell
+from metaformer_nlp.study.cell import cell_lock, is_finished, run_cell, write_outcome
+from metaformer_nlp.study.lock import Taken
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.report import build_report
-from metaformer_nlp.study.run import run_study
+from metaformer_nlp.study.run import Summary, run_study
 from tasks.cli import from_dict
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,7 @@ def test_a_misspelt_setting_is_refused_before_anything_starts(
 
 def test_a_cell_is_run_by_one_process_only(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     cell = make_study(study_data).cells()[0]
-    with cell_lock(tmp_path, cell), pytest.raises(CellTaken):
+    with cell_lock(tmp_path, cell), pytest.raises(Taken):
         run_cell(tmp_path, cell, from_dict)
     assert run_cell(tmp_path, cell, from_dict)
     assert is_finished(tmp_path, cell)
@@ -124,14 +125,106 @@ def test_a_cell_is_run_by_one_process_only(study_data: dict[str, Any], make_stud
 
 
 @pytest.mark.slow
-def test_a_second_runner_takes_other_cells(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+def test_two_runners_share_the_cells(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    study_data["domains"]["text"]["after"] = "vision"
+    study_data["arms"]["pooling"]["set"]["trouble"] = "raise"
+    study = make_study(study_data)
+    summaries: list[Summary] = []
+    runners = [
+        threading.Thread(target=lambda: summaries.append(run_study(study, tmp_path, from_dict, parallel=1)))
+        for _ in range(2)
+    ]
+    for runner in runners:
+        runner.start()
+    for runner in runners:
+        runner.join()
+    for summary in summaries:  # each stays until all is done, and a failed cell is not tried by both
+        assert len(summary.finished) == 12
+        assert sorted(summary.failed) == ["vision/pooling/seed-0", "vision/pooling/seed-1"]
+        assert sorted(summary.blocked) == ["text/pooling/seed-0", "text/pooling/seed-1"]
+    assert {starts(tmp_path, cell.key) for cell in study.cells() if cell.key not in summaries[0].blocked} == {1}
+
+
+@pytest.mark.slow
+def test_a_cell_whose_runner_is_gone_is_taken_over(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study_data["seeds"] = [0]
     study = make_study(study_data)
-    with cell_lock(tmp_path, study.cells()[0]):
-        summary = run_study(study, tmp_path, from_dict)
-    assert summary.taken == ["vision/attention/seed-0"]
-    assert len(summary.finished) == 7
-    assert run_study(study, tmp_path, from_dict).taken == []
+    first, *others = study.cells()
+    held, release = threading.Event(), threading.Event()
+
+    def other_runner() -> None:
+        with cell_lock(tmp_path, first):
+            held.set()
+            wait_for(lambda: all(is_finished(tmp_path, cell) for cell in others), "the others are not run meanwhile")
+            release.wait(3)
+
+    thread = threading.Thread(target=other_runner)
+    thread.start()
+    held.wait()
+    summary = run_study(study, tmp_path, from_dict)
+    thread.join()
+    assert len(summary.finished) == 8
+    assert starts(tmp_path, first.key) == 1
+    assert "Waiting for cells that other runners are at: vision/attention/seed-0" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_full_disk_costs_the_cells_that_could_not_be_written(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_data["seeds"] = [0]
+    study_data["arms"]["pooling"]["set"]["trouble"] = "full disk"
+    study = make_study(study_data)
+    summary = run_study(study, tmp_path, from_dict)
+    assert sorted(summary.failed) == ["text/pooling/seed-0", "vision/pooling/seed-0"]
+    assert len(summary.finished) == 6
+    assert "FAILED: its outcome could not be written (is the disk full?)" in capsys.readouterr().out
+    assert not list((tmp_path / "cells").rglob(".outcome*")), "no half-written file is left"
+    assert len(run_study(study, tmp_path, from_dict).finished) == 8
+
+
+@pytest.mark.slow
+def test_only_some_cells(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    study_data["domains"]["text"]["after"] = "vision"
+    study = make_study(study_data)
+    summary = run_study(study, tmp_path, from_dict, only=["text/pooling/*-1"])
+    assert summary.finished == ["vision/pooling/seed-1", "text/pooling/seed-1"]
+    assert sorted(path.parent.name for path in tmp_path.rglob("outcome.json")) == ["seed-1", "seed-1"]
+    with pytest.raises(ValueError, match="--only 'text/poling/seed-1' fits none of the 16 cells; the nearest is"):
+        run_study(study, tmp_path, from_dict, only=["text/poling/seed-1"])
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("point", ["json.dump", "os.fsync", "pathlib.Path.replace"])
+def test_an_outcome_is_whole_or_not_there_wherever_its_process_is_killed(
+    point: str, after: bool, study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: Any
+) -> None:
+    cell = make_study(study_data).cells()[0]
+    outcome = tmp_path / "cells" / cell.key / "outcome.json"
+    write_outcome(tmp_path, cell, "an earlier failure")
+    before = outcome.read_bytes()
+    child = os.fork()
+    if child == 0:
+        holder, name = point.rsplit(".", 1)
+        original = getattr(sys.modules.get(holder, Path), name)
+
+        def killed(*args: Any, **options: Any) -> None:
+            if after:
+                original(*args, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(point, killed)
+        with cell_lock(tmp_path, cell):
+            write_outcome(tmp_path, cell, None, result={"metrics": {"validation/accuracy": 0.5}})
+        os._exit(0)
+    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    if point == "pathlib.Path.replace" and after:
+        assert is_finished(tmp_path, cell)
+    else:
+        assert outcome.read_bytes() == before
+    assert run_cell(tmp_path, cell, from_dict), "the lock of a process that is gone is free"
 
 
 def test_a_result_without_the_score_is_a_failure(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import time
 from dataclasses import dataclass, field
@@ -39,9 +40,11 @@ def run(config: Config) -> dict[str, Any]:
     with (folder / "starts.txt").open("a") as file:
         file.write(f"{os.getpid()}\n")
     print(f"hello from {config.model.token_mixer}", flush=True)
-    time.sleep(config.seconds)
+    first = len((folder / "starts.txt").read_text().split()) == 1
+    if config.trouble != "slow once" or first:
+        time.sleep(config.seconds)
     if config.trouble and config.trouble_seed in (-1, config.run.seed):
-        make(config.trouble, folder)
+        make(config.trouble, folder, first)
     scores = {"attention": 0.9, "pooling": 0.85, "identity": 0.7}
     rng = np.random.default_rng([config.run.seed, sum(map(ord, config.model.token_mixer))])
     score = float(scores[config.model.token_mixer] - (0 if config.model.use_residual else 0.5) + rng.normal(0, 0.01))
@@ -55,15 +58,21 @@ def run(config: Config) -> dict[str, Any]:
         "threads": threads,
     }
     (folder / "result.json").write_text(json.dumps(result))
+    if config.trouble == "full disk" and first:  # from now on nothing can be written
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     return result
 
 
-def make(trouble: str, folder: Path) -> None:
+def make(trouble: str, folder: Path, first: bool) -> None:
     if trouble == "raise":
         raise RuntimeError("the toy was told to fail")
     if trouble == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if trouble == "exit":
         os._exit(3)
-    if trouble == "once" and len((folder / "starts.txt").read_text().split()) == 1:
+    if trouble == "once" and first:
         raise RuntimeError("the toy fails the first time")
+    if trouble == "Ctrl-C" and first:
+        os.kill(os.getpid(), signal.SIGINT)
+    if trouble == "terminate" and first:
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,81 @@
+"""Cells in this process, one after the other: what they print is seen, and a debugger stops in them."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from metaformer_nlp.study.cell import Build, read_outcome, run_cell
+from metaformer_nlp.study.executors import Ended
+from metaformer_nlp.study.lock import Taken
+from metaformer_nlp.study.plan import Cell
+
+
+class Inline:
+    """Runs a cell while it is started. A crash of the cell (a segmentation fault, a kill) is one of the runner."""
+
+    parallel = 1
+    bar = False
+
+    def __init__(self, folder: Path, build: Build) -> None:
+        self._folder, self._build = folder, build
+        self._ended: list[Ended] = []
+
+    def __enter__(self) -> Inline:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def check(self, find: Callable[[], list[str]], stopping: Callable[[], bool]) -> list[str]:
+        return find()
+
+    def adopt(self, cells: Sequence[Cell]) -> list[Cell]:
+        return []
+
+    def start(self, cells: Sequence[Cell]) -> None:
+        import torch
+
+        (cell,) = cells
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # as in a process of its own: the same numbers, to the last digit
+        print(f"--- {cell.key}", flush=True)
+        try:
+            with _interruptible():
+                finished = run_cell(self._folder, cell, self._build)
+            stopped = not finished and read_outcome(self._folder, cell) is None
+            self._ended.append(Ended(cell, stopped="stopped" if stopped else ""))
+        except KeyboardInterrupt:  # before or after the experiment itself
+            self._ended.append(Ended(cell, stopped="stopped"))
+        except Taken:
+            self._ended.append(Ended(cell, taken=True))
+        except OSError as error:
+            self._ended.append(Ended(cell, f"its outcome could not be written: {error}"))
+        finally:
+            torch.set_num_threads(threads)
+
+    def wait(self, seconds: float) -> list[Ended]:
+        ended, self._ended = self._ended, []
+        if not ended:
+            threading.Event().wait(seconds)
+        return ended
+
+    def stop(self, requests: int) -> str:
+        return ""
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """The runner counts signals; here they raise KeyboardInterrupt, unless the experiment sees to them itself."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,223 @@
+"""What is decided: which cells are wanted, which can start now, which wait for one that has failed.
+
+The outcomes on disk are all that runners of one folder tell each other. A `Schedule` reads them again from time to time
+and remembers what it has read, so that deciding stays cheap with thousands of cells.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from metaformer_nlp.study.cell import cell_folder, is_result, lock_file, read_outcome
+from metaformer_nlp.study.choices import Chosen, chosen_values
+from metaformer_nlp.study.lock import is_held
+from metaformer_nlp.study.plan import Cell, Study, make_cell
+
+POLL = 2.0  # seconds until other runners' cells are looked at again
+_Signature = tuple[int, int, int] | None  # of an outcome's file
+
+
+class Schedule:
+    """The cells of a study, as keys: finished, failed, running (somewhere this runner watches), and waiting.
+
+    A cell that failed before this runner came is waiting: it is tried once more. One that fails from now on, here or at
+    another runner, is not. `passed_over` are failed trials of arms whose choice stands without them.
+    """
+
+    def __init__(self, study: Study, folder: Path, only: Sequence[str] = ()) -> None:
+        self._study, self._folder = study, folder
+        self._chosen: Chosen = chosen_values(study, folder)
+        cells = [*study.trials(self._chosen), *study.cells(self._chosen)]
+        self.cells = {cell.key: cell for cell in cells}
+        self.wanted = select(self.cells, only)
+        self.finished: list[str] = []
+        self.failed: list[str] = []
+        self.passed_over: list[str] = []
+        self.running: set[str] = set()
+        self.waiting: dict[str, None] = {}
+        self.unwritten = ""  # why a choice could not be written down
+        self._done: set[str] = set()  # finished, wanted or not
+        self._seen: dict[str, tuple[_Signature, Cell, str | None]] = {}
+        self._again: dict[str, float] = {}
+        for key in self.wanted:
+            cell, status = self.cells[key], self._status(key)
+            if status == "finished":
+                self.finished.append(key)
+            elif status == "failed" and cell.trial is not None and (cell.domain, cell.arm) in self._chosen:
+                self.passed_over.append(key)
+            else:
+                self.waiting[key] = None
+        self._before = {key: self._seen[key][0] for key in self.waiting}
+
+    def settle(self) -> None:
+        """Chooses where all trials of an arm have ended, and writes it down, so that the choice stands."""
+        self._choose({})
+
+    def look(self) -> list[str]:
+        """Reads what other runners have done meanwhile: the keys of waiting cells that have ended there."""
+        found = []
+        for key in list(self.waiting):
+            status = self._status(key)
+            if status == "finished" or (status == "failed" and self._seen[key][0] != self._before[key]):
+                self.end(key)
+                found.append(key)
+        if self.unwritten:
+            self._choose(self._chosen)
+        return found
+
+    def next(self, limit: int) -> list[Cell]:
+        """Up to `limit` cells that can start now, in order. One that another process holds is looked at again later."""
+        found: list[Cell] = []
+        now = time.monotonic()
+        for key in self.waiting if limit > 0 else ():
+            if self._again.get(key, 0.0) > now or not self._is_ready(self.cells[key]):
+                continue
+            if is_held(lock_file(self._folder, self.cells[key])):
+                self.postpone(key, POLL)
+                continue
+            found.append(self.cells[key])
+            if len(found) == limit:
+                break
+        return found
+
+    def start(self, key: str) -> None:
+        """The cell runs now, and this runner watches it."""
+        del self.waiting[key]
+        self._again.pop(key, None)
+        self.running.add(key)
+
+    def postpone(self, key: str, seconds: float) -> None:
+        """The cell could not start, or is held by another process: it may be tried again after `seconds`."""
+        self.running.discard(key)
+        self.waiting[key] = None
+        self._again[key] = time.monotonic() + seconds
+
+    def end(self, key: str) -> bool:
+        """The cell has ended, here or elsewhere; what it is has been written. True if it is finished."""
+        self.running.discard(key)
+        self.waiting.pop(key, None)
+        self._seen.pop(key, None)
+        finished = self._status(key) == "finished"
+        (self.finished if finished else self.failed).append(key)
+        if self.cells[key].trial is not None:
+            self._choose(self._chosen)
+        return finished
+
+    def held_elsewhere(self) -> list[str]:
+        """Waiting cells that were held by another process when they could have started."""
+        return [key for key in self.waiting if key in self._again]
+
+    def blocked(self) -> dict[str, str]:
+        """Waiting cells that cannot run any more because of one that failed, with its key."""
+        known: dict[str, str | None] = {}
+        return {key: culprit for key in self.waiting if (culprit := self._culprit(key, known))}
+
+    def is_over(self) -> bool:
+        """Whether nothing runs here and nothing more can start, here or elsewhere."""
+        return not self.running and len(self.blocked()) == len(self.waiting)
+
+    def has_new_outcome(self, key: str) -> bool:
+        """Whether the cell has left an outcome since this runner came."""
+        self._seen.pop(key, None)
+        status = self._status(key)
+        return status == "finished" or (status == "failed" and self._seen[key][0] != self._before[key])
+
+    def _status(self, key: str) -> str | None:
+        """ "finished", "failed", or None: not ended, or another cell when it did."""
+        cell = self.cells[key]
+        if key in self._done:
+            return "finished"
+        signature: _Signature = None
+        try:
+            stat = (cell_folder(self._folder, cell) / "outcome.json").stat()
+            signature = stat.st_mtime_ns, stat.st_ino, stat.st_size
+        except OSError:
+            pass
+        seen = self._seen.get(key)
+        if seen and seen[0] == signature and seen[1] is cell:
+            return seen[2]
+        outcome = read_outcome(self._folder, cell) if signature else None
+        status = None if outcome is None else "finished" if is_result(outcome, cell) else "failed"
+        self._seen[key] = signature, cell, status
+        if status == "finished":
+            self._done.add(key)
+        return status
+
+    def _choose(self, known: Chosen) -> None:
+        try:
+            chosen = chosen_values(self._study, self._folder, known, record=True)
+        except OSError as error:  # the disk is full: these cells wait until there is room
+            self.unwritten = str(error)
+            return
+        self.unwritten = ""
+        self._follow(chosen)
+
+    def _follow(self, chosen: Chosen) -> None:
+        """Makes the cells anew whose settings depend on what was chosen now."""
+        study = self._study
+        names = {arm for key in {*chosen, *self._chosen} if chosen.get(key) != self._chosen.get(key) for arm in key[1:]}
+        self._chosen = chosen
+        for arm in (study.arm(name) for name in names):
+            for domain in study.domains:
+                if arm.domains and domain.name not in arm.domains:
+                    continue
+                trials = range(len(domain.tune.values)) if domain.tune else ()
+                made = [make_cell(study, domain, arm, study.seeds[0], chosen, trial) for trial in trials]
+                made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds]
+                self.cells.update((cell.key, cell) for cell in made)
+
+    def _is_ready(self, cell: Cell) -> bool:
+        return all(self._is_done(key) for key in self._needed(cell)) and not self._lacks_choice(cell)
+
+    def _is_done(self, key: str) -> bool:
+        return key in self._done or (key not in self.waiting and self._status(key) == "finished")
+
+    def _needed(self, cell: Cell) -> list[str]:
+        """The cells that it starts from; of its trials only the choice matters."""
+        return [key for key in cell.waits_for if self.cells[key].trial is None]
+
+    def _lacks_choice(self, cell: Cell) -> bool:
+        tuned = cell.trial is None and self._study.domain(cell.domain).tune is not None
+        return tuned and (cell.domain, cell.arm) not in self._chosen
+
+    def _culprit(self, key: str, known: dict[str, str | None]) -> str | None:
+        """The failed cell because of which `key` cannot run, if there is one."""
+        if key not in known:
+            cell = self.cells[key]
+            found = [self._failure(other, known) for other in self._needed(cell)]
+            if self._lacks_choice(cell) and not self.unwritten:
+                trials = [
+                    self._failure(other, known) for other in cell.waits_for if self.cells[other].trial is not None
+                ]
+                found += trials[:1] if all(trials) else []
+            known[key] = next(filter(None, found), None)
+        return known[key]
+
+    def _failure(self, key: str, known: dict[str, str | None]) -> str | None:
+        """The failed cell, `key` or one before it, because of which `key` will not be finished."""
+        if key in self._done or key in self.running:
+            return None
+        return self._culprit(key, known) if key in self.waiting else key
+
+
+def select(cells: Mapping[str, Cell], patterns: Iterable[str]) -> list[str]:
+    """The keys that match one of the patterns (`fnmatch`), all if there is none, and those they wait for, in order."""
+    patterns = list(patterns)
+    wanted: set[str] = set() if patterns else set(cells)
+    for pattern in patterns:
+        matching = fnmatch.filter(cells, pattern)
+        if not matching:
+            close = difflib.get_close_matches(pattern, cells, n=1, cutoff=0.0)
+            raise ValueError(f"--only {pattern!r} fits none of the {len(cells)} cells; the nearest is {close[0]!r}.")
+        wanted.update(matching)
+    open_keys = list(wanted)
+    while open_keys:
+        for key in cells[open_keys.pop()].waits_for:
+            if key not in wanted:
+                wanted.add(key)
+                open_keys.append(key)
+    return [key for key in cells if key in wanted]

@@ -1,0 +1,190 @@
+"""What the runner decides, from outcomes that are written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study import schedule as schedule_module
+from metaformer_nlp.study.cell import write_outcome
+from metaformer_nlp.study.choices import chosen_values
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.schedule import Schedule
+
+Make = Callable[[dict[str, Any]], Study]
+
+
+@pytest.fixture
+def tuned(study_data: dict[str, Any]) -> dict[str, Any]:
+    """Two arms; "vision" chooses between three values, "text" starts from its cells: 6 trials, 8 cells."""
+    study_data["arms"] = {name: study_data["arms"][name] for name in ("attention", "pooling")}
+    tune = {"key": "seconds", "values": [0.1, 0.2, 0.3], "metric": "validation/accuracy"}
+    study_data["domains"]["vision"]["tune"] = tune
+    study_data["domains"]["text"]["after"] = "vision"
+    study_data["domains"]["text"]["tasks"] = {}
+    return study_data
+
+
+def finish(folder: Path, schedule: Schedule, key: str, score: float = 0.5) -> None:
+    write_outcome(folder, schedule.cells[key], None, result={"metrics": {"validation/accuracy": score}})
+
+
+def fail(folder: Path, schedule: Schedule, key: str) -> None:
+    write_outcome(folder, schedule.cells[key], "it failed")
+
+
+def run(schedule: Schedule, key: str) -> None:
+    """As if the cell, whose outcome is there, had run here."""
+    schedule.start(key)
+    schedule.end(key)
+
+
+def keys(cells: list[Any]) -> list[str]:
+    return [cell.key for cell in cells]
+
+
+def test_cells_start_when_their_trials_and_the_cells_before_have_ended(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    schedule = Schedule(make_study(tuned), tmp_path)
+    trials = [f"vision/{arm}/trial-{number}" for arm in ("attention", "pooling") for number in range(3)]
+    assert keys(schedule.next(100)) == trials
+    assert keys(schedule.next(2)) == trials[:2]
+    for number, score in ((0, 0.5), (1, 0.7)):
+        finish(tmp_path, schedule, f"vision/pooling/trial-{number}", score)
+        run(schedule, f"vision/pooling/trial-{number}")
+    fail(tmp_path, schedule, "vision/pooling/trial-2")  # no candidate, but it has ended
+    assert not [key for key in keys(schedule.next(100)) if "seed" in key]
+    run(schedule, "vision/pooling/trial-2")
+    assert not schedule.blocked()
+    started = [cell for cell in schedule.next(100) if cell.trial is None]
+    assert keys(started) == ["vision/pooling/seed-0", "vision/pooling/seed-1"]
+    assert {cell.config["seconds"] for cell in started} == {0.2}
+    finish(tmp_path, schedule, "vision/pooling/seed-1")
+    run(schedule, "vision/pooling/seed-1")
+    assert "text/pooling/seed-1" in keys(schedule.next(100))
+    assert "text/pooling/seed-0" not in keys(schedule.next(100))
+
+
+def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(tuned)
+    schedule = Schedule(study, tmp_path)
+    finish(tmp_path, schedule, "vision/pooling/trial-0", 0.5)
+    finish(tmp_path, schedule, "vision/pooling/trial-1", 0.7)
+    fail(tmp_path, schedule, "vision/pooling/trial-2")
+    Schedule(study, tmp_path).settle()  # a runner came by
+    again = Schedule(study, tmp_path)
+    assert again.passed_over == ["vision/pooling/trial-2"]
+    assert "vision/pooling/trial-2" not in again.waiting
+    digest = again.cells["vision/pooling/seed-0"].digest
+
+    finish(tmp_path, schedule, "vision/pooling/trial-2", 0.9)
+    assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.2}
+    assert Schedule(study, tmp_path).cells["vision/pooling/seed-0"].digest == digest
+    (tmp_path / "cells/vision/pooling/trial-1/outcome.json").unlink()
+    assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.2}, "a trial that runs again changes nothing"
+
+    # Another value to try is another experiment: the choice is void until its trial has ended.
+    tuned["domains"]["vision"]["tune"]["values"].append(0.4)
+    assert chosen_values(make_study(tuned), tmp_path) == {}
+
+
+def test_the_first_of_two_runners_chooses_for_both(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    study = make_study(tuned)
+    one, two = Schedule(study, tmp_path), Schedule(study, tmp_path)
+    for number in range(3):
+        finish(tmp_path, one, f"vision/pooling/trial-{number}", 0.5)
+    one.settle()
+    finish(tmp_path, two, "vision/pooling/trial-2", 0.9)  # run again, with better luck
+    two.settle()
+    for schedule in (one, two):
+        assert schedule.cells["vision/pooling/seed-0"].config["seconds"] == 0.1
+
+
+def test_a_choice_that_cannot_be_written_lets_nothing_start(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/*"])
+    for number in range(3):
+        finish(tmp_path, schedule, f"vision/pooling/trial-{number}")
+    with monkeypatch.context() as patch:
+        patch.setattr("metaformer_nlp.study.choices.write_json", refuse)
+        schedule.look()
+        assert "No space left" in schedule.unwritten
+        assert not schedule.next(100)
+        assert not schedule.is_over()
+    schedule.look()
+    assert keys(schedule.next(100)) == ["vision/pooling/seed-0", "vision/pooling/seed-1"]
+
+
+def test_cells_that_wait_for_a_failed_one_are_named(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    tuned["domains"]["vision"].pop("tune")
+    schedule = Schedule(make_study(tuned), tmp_path, ["*/pooling/*"])
+    fail(tmp_path, schedule, "vision/pooling/seed-0")
+    schedule.start("vision/pooling/seed-1")
+    run(schedule, "vision/pooling/seed-0")
+    assert schedule.blocked() == {"text/pooling/seed-0": "vision/pooling/seed-0"}
+    assert not schedule.is_over(), "the other seed is running"
+    finish(tmp_path, schedule, "vision/pooling/seed-1")
+    schedule.end("vision/pooling/seed-1")
+    assert not schedule.is_over(), "and the cell after it can start"
+    finish(tmp_path, schedule, "text/pooling/seed-1")
+    run(schedule, "text/pooling/seed-1")
+    assert schedule.is_over()
+
+
+def test_an_arm_all_of_whose_trials_failed_waits_for_them(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    schedule = Schedule(make_study(tuned), tmp_path, ["text/pooling/seed-0"])
+    for number in range(3):
+        assert not schedule.blocked()
+        fail(tmp_path, schedule, f"vision/pooling/trial-{number}")
+        run(schedule, f"vision/pooling/trial-{number}")
+    expected = dict.fromkeys(["vision/pooling/seed-0", "text/pooling/seed-0"], "vision/pooling/trial-0")
+    assert schedule.blocked() == expected
+    assert schedule.is_over()
+    assert len(Schedule(make_study(tuned), tmp_path, ["text/pooling/seed-0"]).waiting) == 5, "tried again next time"
+
+
+def test_what_other_runners_do_is_followed(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    study_data["domains"]["text"]["tasks"] = {}
+    study = make_study(study_data)
+    before = Schedule(study, tmp_path)
+    fail(tmp_path, before, "text/pooling/seed-0")
+    schedule = Schedule(study, tmp_path, ["text/*/seed-0"])
+    assert schedule.look() == []
+    assert "text/pooling/seed-0" in schedule.waiting, "failed before this runner came: tried once more"
+    finish(tmp_path, schedule, "text/attention/seed-0")
+    fail(tmp_path, schedule, "text/pooling/seed-0")
+    fail(tmp_path, schedule, "text/identity/seed-0")
+    assert schedule.look() == ["text/attention/seed-0", "text/pooling/seed-0", "text/identity/seed-0"]
+    assert schedule.failed == ["text/pooling/seed-0", "text/identity/seed-0"], "the other runner has tried them"
+    assert keys(schedule.next(100)) == ["text/no_residual/seed-0"]
+
+
+def test_deciding_reads_nothing_twice(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study_data["domains"]["text"]["after"] = "vision"
+    schedule = Schedule(make_study(study_data), tmp_path)
+    for cell in list(schedule.cells.values())[::3]:
+        fail(tmp_path, schedule, cell.key)
+    schedule.look()
+    read, made = [], []
+    monkeypatch.setattr(schedule_module, "read_outcome", lambda *args: read.append(args))
+    monkeypatch.setattr(schedule_module, "make_cell", lambda *args: made.append(args))
+    for _ in range(3):
+        schedule.look()
+        schedule.next(100)
+        schedule.is_over()
+    assert not read
+    assert not made
