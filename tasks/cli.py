@@ -17,6 +17,7 @@ import argparse
 import copy
 import dataclasses
 import difflib
+import functools
 import re
 import sys
 import typing
@@ -92,13 +93,13 @@ def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequenc
     """
     merged = _merge_recipes(config_class, recipes)
     _merge(merged, _expand(config_class, values, where="configuration"))
-    return _instantiate(_build_parser(config_class), config_class, _checked(config_class, merged))
+    return _instantiate(_quiet_parser(typing.cast(type, config_class)), config_class, _checked(config_class, merged))
 
 
 def _checked(config_class: type, values: dict[str, Any]) -> Any:
     """The namespace of nested ``values``, of the options' types; a ``ValueError`` names one that is not."""
     try:
-        return _build_parser(config_class, exit_on_error=False).parse_object(values)
+        return _quiet_parser(config_class).parse_object(values)
     except jsonargparse.ArgumentError as error:
         raise ValueError(f"configuration: {error.message}") from error
 
@@ -162,6 +163,14 @@ def _build_parser(
         if action.dest in groups:
             action.help = argparse.SUPPRESS  # "--model FILE" would only clutter the help: --config does this
     return parser
+
+
+@functools.cache
+def _quiet_parser(config_class: type) -> jsonargparse.ArgumentParser:
+    """One that raises in place of ending the program. A study builds hundreds of configurations of a few classes, and
+    making the parser takes longer than all it does.
+    """
+    return _build_parser(config_class, exit_on_error=False)
 
 
 def _instantiate(parser: jsonargparse.ArgumentParser, config_class: type[C], namespace: Any) -> C:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from metaformer_nlp.study.cell import is_finished, read_outcome
-from metaformer_nlp.study.choices import all_cells
+from metaformer_nlp.study.cell import read_outcome
+from metaformer_nlp.study.expected import Times
 from metaformer_nlp.study.plan import Cell, Study
 
 
@@ -20,9 +18,9 @@ class Progress:
     """Follows the cells of a study; use as a context."""
 
     def __init__(self, study: Study, folder: Path, cells: Sequence[Cell], parallel: int) -> None:
-        self._study, self._folder, self._parallel = study, folder, parallel
+        self._folder, self._parallel = folder, parallel
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._seconds: dict[str, list[float]] = defaultdict(list)
+        self._times = Times(study)
         self._left = {cell.key: cell for cell in cells}
         self._total = len(cells)
         for cell in cells:
@@ -71,42 +69,18 @@ class Progress:
             self._bar.update(self._task, completed=self._total - len(self._left))
 
     def time_left(self) -> str:
-        """An estimate from the cells that have ended, by domain; empty if nothing is left or known."""
-        every = [second for seconds in self._seconds.values() for second in seconds]
-        total = 0.0
-        for cell in self._left.values():
-            seconds = self._seconds.get(cell.domain) or every
-            expected = self._study.domain(cell.domain).expected_seconds
-            if not seconds and not expected:
-                return ""
-            total += fmean(seconds) if seconds else expected or 0.0
-        return f"about {duration(total / self._parallel)} left" if self._left else ""
+        """An estimate from the cells and trials that have ended; empty if nothing is left or known."""
+        seconds = [self._times.seconds(cell.domain, cell.arm, cell.trial is not None) for cell in self._left.values()]
+        known = [value for value in seconds if value is not None]
+        if not known or len(known) < len(seconds):
+            return ""
+        return f"about {duration(sum(known) / self._parallel)} left"
 
     def _count(self, cell: Cell) -> None:
         outcome = read_outcome(self._folder, cell)
         if outcome and outcome.get("status") == "finished":
             self._left.pop(cell.key, None)
-            self._seconds[cell.domain].append(outcome.get("seconds") or 0.0)
-
-
-def describe(study: Study, folder: Path, parallel: int | None = None) -> str:
-    """The plan of a study as text: domains, arms, cells, and how long they will take as far as that is known."""
-    cells, parallel = all_cells(study, folder), parallel or study.parallel
-    finished = [cell for cell in cells if is_finished(folder, cell)]
-    time_left = Progress(study, folder, cells, parallel).time_left() or "time not known before a cell has run"
-    lines = [f"{study.name}: {study.question}", ""]
-    lines += [f"domain {d.name}: {d.experiment}, {d.metric}, chance {d.chance}" for d in study.domains]
-    for arm in study.arms:
-        against = f"{arm.kind}, compared with {arm.of or study.baseline}"
-        settings = {**arm.set, **{f"{domain}:{key}": v for domain, its in arm.set_in.items() for key, v in its.items()}}
-        text = "baseline" if arm.name == study.baseline else against
-        lines.append(f"arm {arm.name} ({text}): {', '.join(f'{key}={value}' for key, value in settings.items())}")
-    lines += ["", *(f"{cell.key}{'  finished' if cell in finished else ''}" for cell in cells), ""]
-    lines.append(
-        f"{len(cells)} cells ({len(study.domains)} domains, {len(study.arms)} arms, {len(study.seeds)} seeds), "
-        f"{len(finished)} finished in {folder}, {parallel} at once; {time_left}"
-    )
-    return "\n".join(lines)
+            self._times.add(cell, outcome.get("seconds"))
 
 
 def duration(seconds: float) -> str:
