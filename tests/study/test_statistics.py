@@ -66,6 +66,16 @@ def test_the_interval_of_retention_covers_the_truth(n: int, method: str) -> None
     assert np.mean(hits) == pytest.approx(0.95, abs=0.02 if method == "Fieller" else 0.045)
 
 
+def test_a_bootstrap_of_three_seeds_would_cover_far_too_little() -> None:
+    """The reason why few seeds get Fieller's interval: no resample of three reaches beyond its smallest and largest."""
+    rng = np.random.default_rng(5)
+    arm, base = 0.6 + rng.normal(0, 0.015, (2000, 3)), 0.8 + rng.normal(0, 0.015, (2000, 3))
+    draws = np.stack(np.meshgrid(*[range(3)] * 3), axis=-1).reshape(27, 3)  # all resamples there are
+    ratios = arm[:, draws].mean(axis=2) / base[:, draws].mean(axis=2)
+    low, high = np.quantile(ratios, [0.025, 0.975], axis=1)
+    assert np.mean((low <= 0.75) & (high >= 0.75)) < 0.8
+
+
 def test_retention_is_the_same_each_time() -> None:
     rng = np.random.default_rng(4)
     arm, base = by_seed(rng.normal(0.7, 0.02, 20)), by_seed(rng.normal(0.9, 0.02, 20))
