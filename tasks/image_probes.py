@@ -33,6 +33,8 @@ DISTANCES = {"order": [1, 2, 3], "agreement": [1, 2, 4, 5, 7], "matching": [1, 2
 """Where each probe is asked if data.distances does not say it."""
 CELL = 4
 """Pixels of a cell's side."""
+POSITION_SCALE = 0.5
+"""Standard deviation of fresh positions: that of a patch's fresh embedding, as in the text model."""
 _GREY_SHAPES = ("#..#/.##./.##./#..#", "####/####/..../....")
 _RING = "####/#..#/#..#/####"
 _COLOURS = ((230, 40, 40), (40, 90, 240), (40, 200, 70), (240, 210, 40), (220, 60, 220), (60, 210, 220))
@@ -79,6 +81,9 @@ class ImageProbe(ProbeTask):
         stages = len(self.config.model.depths or [])
         positions = {"position_embedding": [True] + [False] * (stages - 1)} if self.config.position_embedding else {}
         model = self.config.model.build(classes, image_size=CELL * self.config.data.cells, **positions)
+        for name, parameter in model.named_parameters():
+            if name.endswith("position_embedding"):  # they start at 0, from which directions are slow to grow
+                nn.init.normal_(parameter, std=POSITION_SCALE)
         self._macs = macs(model)
         return model
 
