@@ -28,7 +28,8 @@ def command_of(analysis: Mapping[str, Any], row: Mapping[str, Any]) -> str:
 
 def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str]:
     """The study file that a domain comes from, as it was named when the study ran, and the domain's name in it."""
-    files = re.findall(r"run_study\.py run (\S+)", "\n".join(analysis["sessions"]))
+    commands = (json.loads(line)["command"] or "" for line in analysis["sessions"])
+    files = [match[1] for command in commands if (match := re.search(r"run_study\.py run (\S+)", command))]
     name = analysis["study"]["name"]
     for text in filter(None, (analysis["text"] or "").split("\n---\n")):  # of merged studies, one after the other
         data = read_yaml(text, "the study file in the report")

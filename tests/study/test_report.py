@@ -15,11 +15,16 @@ import pytest
 
 from metaformer_nlp.study.analysis import analyse, analyse_folder
 from metaformer_nlp.study.cell import write_json, write_outcome
+from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.document import Document
-from metaformer_nlp.study.findings import findings, interval, points
+from metaformer_nlp.study.findings import findings
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.report import build_report, write_report
+from metaformer_nlp.study.rows import empty_row
 from metaformer_nlp.study.study_file import study_to_mapping
+from metaformer_nlp.study.verdict import verdict
+from metaformer_nlp.study.wording import count, interval, listed, p_value, percent, points, ratio
+from tests.study.simulated import large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
 TRUTH = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
@@ -33,11 +38,11 @@ def rows(study: Study, truth: Mapping[str, float], noise: float = 0.01, seed: in
         score = float(truth[cell.arm] + rng.normal(0, noise))
         made.append(
             {
+                **empty_row(),
                 "domain": cell.domain,
                 "arm": cell.arm,
                 "seed": cell.seed,
                 "status": "finished",
-                "problem": None,
                 "score": score,
                 "chance": 0.1,
                 "total": 1000,
@@ -49,7 +54,6 @@ def rows(study: Study, truth: Mapping[str, float], noise: float = 0.01, seed: in
                 "tasks": {name: {"score": score, "chance": 0.2} for name in ("topic", "order")}
                 if cell.domain == "text"
                 else {},
-                "environment": None,
             }
         )
     return made
@@ -74,16 +78,16 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     study_data["seeds"] = [0, 1, 2, 3, 4]
     study = make_study(study_data)
 
-    def headline(truth: Mapping[str, float], noise: float = 0.01) -> str:
-        return str(findings(analyse(study, rows(study, truth, noise)))["headline"])
+    def first(truth: Mapping[str, float], noise: float = 0.01) -> str:
+        return str(verdict(analyse(study, rows(study, truth, noise)))[0]["sentence"])
 
-    assert "in images and text, taking out a part of the architecture costs more" in headline(TRUTH).lower()
-    assert "Clearly below attention: in images, pooling and identity; in text, pooling and identity." in headline(TRUTH)
+    assert first(TRUTH).startswith("Supported in images (+")
     turned = {"attention": 0.9, "pooling": 0.5, "identity": 0.3, "no_residual": 0.49}
-    assert "costs less, on average, than swapping" in headline(turned)
-    assert "cannot tell whether" in headline(dict.fromkeys(TRUTH, 0.8)), "an A/A study"
-    assert "in images, no mixer" in headline(dict.fromkeys(TRUTH, 0.8))
-    assert "nothing can be concluded" in headline({**TRUTH, "attention": 0.1}), "the baseline has learned nothing"
+    assert first(turned).startswith("Not supported in images (−")
+    assert first(dict.fromkeys(TRUTH, 0.8)).startswith("Cannot tell in images ("), "an A/A study"
+    assert "no domain has the runs" in first({**TRUTH, "attention": 0.1}), "the baseline has learned nothing"
+    below = findings(analyse(study, rows(study, TRUTH)))["domains"]["vision"]
+    assert any(said.startswith("Mixers beside attention, below attention: pooling (−") for said in below)
     better = findings(analyse(study, rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
     assert any("above attention: pooling (+" in sentence for sentence in better)
 
@@ -93,16 +97,16 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
 
     assert parts(0.3).startswith("“no residual” costs 5")
     assert parts(0.95).startswith("“no residual” gains ")
-    assert parts(0.85).startswith("“no residual” makes no distinguishable difference against pooling (cost ")
+    assert parts(0.85).startswith("“no residual” against pooling: nobody can tell (cost ")
 
 
 def test_a_study_of_mixers_alone_says_so(study_data: dict[str, Any], make_study: Make) -> None:
     study_data["arms"] = {name: arm for name, arm in study_data["arms"].items() if arm["kind"] == "mixer"}
     study = make_study(study_data)
     truth = {name: value for name, value in TRUTH.items() if name in study_data["arms"]}
-    headline = findings(analyse(study, rows(study, truth)))["headline"]
-    assert headline.startswith("In images and text, only token mixers were compared")
-    assert "Clearly below attention" in headline
+    first, _, third = verdict(analyse(study, rows(study, truth)))
+    assert "of 2 mixers, 1 differs from attention somewhere, in all domains alike: identity." in third["sentence"]
+    assert first["sentence"] == "Cannot tell: no part of the architecture was taken out in this study."
 
 
 def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str, Any], make_study: Make) -> None:
@@ -119,8 +123,9 @@ def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str,
 def test_a_single_seed_judges_nothing(study_data: dict[str, Any], make_study: Make) -> None:
     study_data["seeds"] = [0]
     study = make_study(study_data)
-    found = findings(analyse(study, rows(study, TRUTH)))
-    assert "nothing can be concluded" in found["headline"]
+    analysis = analyse(study, rows(study, TRUTH))
+    found = findings(analysis)
+    assert {answer["verdict"] for answer in verdict(analysis)} == {"cannot tell"}
     assert any("single runs" in sentence for sentence in found["domains"]["vision"])
     assert any("One seed has no spread" in sentence for sentence in found["limits"])
 
@@ -149,9 +154,11 @@ class Links(HTMLParser):
         super().__init__()
         self.addresses: list[str] = []
         self.tags: list[str] = []
+        self.anchors: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        self.anchors += [value or "" for name, value in attrs if name == "id"]
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "action")]
 
 
@@ -165,8 +172,10 @@ def test_the_page_needs_nothing_but_itself_and_all_files_are_there(
     text = page.read_text()
     links = Links()
     links.feed(text)
-    assert len(links.addresses) == 5
-    assert all(address.startswith("data:image/png;base64,") for address in links.addresses)
+    pictures = [address for address in links.addresses if not address.startswith("#")]
+    assert pictures
+    assert all(address.startswith("data:image/png;base64,") for address in pictures)
+    assert {address[1:] for address in links.addresses if address.startswith("#")} == set(links.anchors)
     assert not {"script", "link", "iframe", "object"} & set(links.tags)
     assert not re.search(r"url\(|@import", text)
     assert "&lt;b&gt;a_b&lt;/b&gt;" in text
@@ -183,10 +192,65 @@ def test_the_page_needs_nothing_but_itself_and_all_files_are_there(
         assert [(row["domain"], row["arm"]) for row in csv.DictReader(file)][4] == ("text", "attention")
     assert json.loads((page.parent / "report.json").read_text())["domains"].keys() == {"vision", "text"}
 
-    # The same numbers, from the JSON file alone, give the same bytes.
-    before = {path.name: path.read_bytes() for path in page.parent.rglob("*.*") if path.is_file()}
-    write_report(json.loads(before["report.json"]), tmp_path / "again")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "again").rglob("*.*") if path.is_file()} == before
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make, tmp_path: Path) -> None:
+    study = make_study(large_study_data(3))
+    session = {"started": "2026-01-01", "seconds": 60, "cpu_count": 2, "parallel": 2, "interrupted": False}
+    sessions = [json.dumps({**session, "command": "python scripts/run_study.py run somewhere/simulated.yaml"})]
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": sessions}
+    page = write_report(analysis, tmp_path / "report")
+    before = content(page.parent)
+    assert {f"plots/{name}-images.png" for name in ("scores", "cost", "curves", "effects")} <= before.keys()
+    assert {"plots/tasks-text.png", "plots/distance-probe-match.png", "plots/retained.png"} <= before.keys()
+    assert b"--only images/pooling/seed-1" in before["cells.csv"]
+    assert b"run_study.py run somewhere/simulated.yaml --only images/pooling/seed-1" in before["report.html"]
+    assert len(before["report.json"]) < 500_000
+
+    (page.parent / "report.md").write_text("of an older version")
+    (page.parent / "plots" / "gone.png").write_text("of numbers that are gone")
+    (page.parent / "study.yaml").write_text("of somebody else")
+    build_report(page.parent)
+    assert content(page.parent) == before | {"study.yaml": b"of somebody else"}
+
+
+def test_reports_are_laid_side_by_side(make_study: Make, tmp_path: Path) -> None:
+    for name, label in (("images", "CIFAR-10 images"), ("text", "text (GLUE)")):
+        data = large_study_data(3)
+        study = make_study({**data, "name": f"only_{name}", "domains": {name: data["domains"][name]}})
+        analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
+        assert label in write_report(analysis, tmp_path / name).read_text()
+    with pytest.raises(ValueError, match="name one with --output"):
+        build_report(tmp_path / "images", tmp_path / "text")
+    page = build_report(tmp_path / "images", tmp_path / "text", output=tmp_path / "both").read_text()
+    assert "Rank agreement" in page or "rank agreement" in page
+    assert "run only_text.yaml --only text/pooling/seed-0" in page
+    before = content(tmp_path / "both")
+    build_report(tmp_path / "both")
+    assert content(tmp_path / "both") == before
+
+
+def test_a_folder_with_something_else_is_not_written_over(make_study: Make, tmp_path: Path) -> None:
+    study = make_study(large_study_data(2))
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
+    write_report(analysis, tmp_path / "report")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="holds something else than a report"):
+        build_report(tmp_path / "report", output=tmp_path / "mine")
+
+
+def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
+    study = make_study(large_study_data(2))
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
+    text = build_document(analysis, {}).markdown()
+    assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
+    assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
+    assert "each arm chose optim.lr among 0.001, 0.003, 0.01" in text
+    assert "| pooling | 0.003 |" in text
 
 
 def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
@@ -210,8 +274,16 @@ def test_numbers_are_written_for_people() -> None:
     assert points(-0.05, signed=True) == "\N{MINUS SIGN}5.0"
     assert points(-0.0001, signed=True) == "0.0"
     assert points(None) == "–"
-    assert interval({"value": 0.5, "low": 0.4, "high": 0.6}).replace("\N{NO-BREAK SPACE}", " ") == "50.0 [40.0, 60.0]"
-    assert interval({"value": 0.5, "low": None, "high": None}) == "50.0"
+    its = {"value": 0.5, "low": 0.4, "high": 0.6}
+    none = {"value": 0.5, "low": None, "high": None}
+    assert interval(its) == "50.0 [40.0,\N{NO-BREAK SPACE}60.0]"
+    assert interval(none) == "50.0"
+    assert (percent(its), percent(none)) == ("50 [40,\N{NO-BREAK SPACE}60]", "50")
+    assert percent({"value": -0.001, "low": -0.05, "high": 1.2}) == "0 [\N{MINUS SIGN}5,\N{NO-BREAK SPACE}120]"
+    assert ratio({"value": -0.001, "low": -0.5, "high": 1.0}) == "0.00 [\N{MINUS SIGN}0.50,\N{NO-BREAK SPACE}1.00]"
+    assert (count(999), count(1_234_000), count(None)) == ("999", "1.23\N{NO-BREAK SPACE}M", "–")
+    assert (p_value(0.0312), p_value(0.0001), p_value(None)) == ("0.031", "<\N{NO-BREAK SPACE}0.001", "–")
+    assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")
 
 
 def test_texts_are_shown_as_they_are() -> None:
