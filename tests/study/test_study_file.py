@@ -14,6 +14,18 @@ from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.study_file import load_study, read_yaml, study_from_mapping, study_to_mapping
 
 Make = Callable[[dict[str, Any]], Study]
+ROOT = Path(__file__).parents[2]
+PINNED = {
+    "vision/pooling/trial-1": "0bd842c2e1a22e3c",
+    "vision/pooling/seed-1": "208ccd6fec086493",
+    "vision/no_residual/seed-0": "9f1a4841d5f1c5a9",
+    "text/pooling/seed-1": "cad0dd8859213558",
+}
+
+
+def tune(data: dict[str, Any], **changes: Any) -> None:
+    whole = {"key": "seconds", "values": [0.1, 0.2], "metric": "held_out/accuracy", "set": {"trouble_seed": 2}}
+    data["domains"]["vision"]["tune"] = {**whole, **changes}
 
 
 def test_cells_are_the_whole_grid_seed_by_seed(study_data: dict[str, Any], make_study: Make) -> None:
@@ -59,6 +71,15 @@ def test_a_study_survives_being_written_out(study_data: dict[str, Any], make_stu
     assert again.domain("text").tasks == study.domain("text").tasks
 
 
+def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
+    """Run folders are read by them: if one changes, nobody's finished cells are found any more."""
+    tune(study_data)
+    study_data["domains"]["text"] |= {"after": "vision", "set": {"trouble": "{after}/model"}}
+    study = study_from_mapping(study_data, "file")
+    digests = {cell.key: cell.digest[:16] for cell in (*study.trials(), *study.cells({("vision", "pooling"): 0.2}))}
+    assert {key: digests[key] for key in PINNED} == PINNED
+
+
 def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any], make_study: Make) -> None:
     first = make_study(copy.deepcopy(study_data)).cells()[0]
     study_data["domains"]["vision"]["set"] = {"run.num_workers": 3}
@@ -90,6 +111,70 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         ),
         (lambda s: s["domains"]["text"].update(config="nowhere.yaml"), "there is no file nowhere.yaml"),
         (lambda s: s["domains"]["text"].update(chance=[1]), "chance must be a number or the key of a metric"),
+        (lambda s: s.update(name="a/b"), "name 'a/b' must be of letters"),
+        (lambda s: s.update(references=["poling"]), "references names arm 'poling'; did you mean 'pooling'?"),
+        (lambda s: s.update(references=["attention"]), "must be different arms beside the baseline attention"),
+        (lambda s: s.update(references=["pooling", "pooling"]), "must be different arms beside the baseline"),
+        (
+            lambda s: (s.update(references=["identity"]), s["arms"]["identity"].update(domains=["text"])),
+            "references: arm 'identity' does not run in domain 'vision'",
+        ),
+        (
+            lambda s: s["arms"]["attention"].update(domains=["text"]),
+            "baseline: arm 'attention' does not run in domain 'vision'",
+        ),
+        (
+            lambda s: s["arms"]["pooling"].update(domains=["text"]),
+            "arms.no_residual runs in domain 'vision' and 'pooling', which it was taken from, does not",
+        ),
+        (
+            lambda s: s["arms"]["identity"].update(domains=["text"], set_in={"vision": {"seconds": 1}}),
+            "arms.identity.set_in has settings for domain 'vision', in which the arm does not run",
+        ),
+        (
+            lambda s: s.update(claim={"arm": "pooling", "retains": 90}),
+            "claim.retains must be a share above 0 and at most",
+        ),
+        (lambda s: s.update(claim={"arm": "pooling", "retains": 0}), "claim.retains must be a share above 0"),
+        (lambda s: s.update(claim={"arm": "attention", "retains": 0.9}), "must be a mixer other than the baseline"),
+        (lambda s: s.update(claim={"arm": "pooling"}), "'retains' is missing"),
+        (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),
+        (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
+        (lambda s: s["domains"]["text"].update(expected_seconds=-1), "expected_seconds must be a number above 0"),
+        (lambda s: s["domains"]["text"].update(metric=3), "domains.text.metric must be a text"),
+        (
+            lambda s: s["domains"]["text"].update(equal={"flops": 0.1}),
+            "text.equal: there is no budget 'flops'; allowed: steps, samples, tokens, parameters, macs, seconds.",
+        ),
+        (lambda s: s["domains"]["text"].update(equal={"steps": -0.1}), "equal.steps must be a share from 0 on"),
+        (lambda s: s["domains"]["text"].update(equal={"steps": True}), "equal.steps must be a share from 0 on"),
+        (lambda s: s["domains"]["text"].update(equal=["steps"]), "domains.text.equal must map budgets to"),
+        (lambda s: s["domains"]["text"].update(axis="distance"), "names must end in a number"),
+        (lambda s: s["domains"]["vision"].update(axis="distance"), "names must end in a number, such as order-8"),
+        (lambda s: s["domains"]["vision"].update(after="text"), "vision.after must name a domain above it"),
+        (lambda s: s["domains"]["text"].update(after="txt"), "not 'txt'; above it: vision"),
+        (
+            lambda s: s["domains"]["text"].update(set={"trouble": "{after}/model"}),
+            "domains.text: set has {after} in 'trouble', but the domain comes after none",
+        ),
+        (
+            lambda s: s["domains"]["text"].update(config=[{"model": {"token_mixer": "{after}"}}]),
+            "domains.text: config has {after} in 'model.token_mixer'",
+        ),
+        (
+            lambda s: (s["domains"]["text"].update(after="vision"), s["arms"]["identity"].update(domains=["text"])),
+            "arm 'identity' runs here and not in 'vision', whose cells it would start from",
+        ),
+        (lambda s: tune(s, key="run.seed"), "'run.seed' belongs to the runner"),
+        (lambda s: tune(s, key="run.folder"), "'run.folder' belongs to the runner"),
+        (lambda s: tune(s, key="optim lr"), "tune.key must be one dotted key"),
+        (lambda s: tune(s, key=["a", "b"]), "tune.key must be one dotted key"),
+        (lambda s: tune(s, values=[0.1]), "tune.values must be a list of at least two values"),
+        (lambda s: tune(s, values=[0.1, 0.2, 0.1]), "has a value twice"),
+        (lambda s: tune(s, set={"seconds": 3}), "tune.set sets 'seconds', which is what is tuned"),
+        (lambda s: tune(s, set={"run.seed": 3}), "'run.seed' belongs to the runner"),
+        (lambda s: tune(s, metric=None), "'metric' is missing"),
+        (lambda s: tune(s, trials=3), "tune: unknown key 'trials'"),
     ],
 )
 def test_a_wrong_study_is_told_what_where_and_how(
@@ -110,6 +195,62 @@ def test_yaml_with_a_repeated_key_is_refused() -> None:
     with pytest.raises(ValueError, match=r"file\.yaml: line 2: the key 'a' is there twice"):
         read_yaml("a: 1\na: 2\n", "file.yaml")
     assert read_yaml("a: 1e-3\nb: 2.5\nc: e5\n", "x") == {"a": 0.001, "b": 2.5, "c": "e5"}
+
+
+def test_a_domain_may_be_as_another_but_for_one_thing(tmp_path: Path) -> None:
+    """YAML's anchors and merge keys, also one after the other: a grid of settings."""
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        """
+name: grid
+question: What survives?
+baseline: attention
+domains:
+  base: &base
+    experiment: tasks.digits
+    config: [{model: {norm: layer_norm}}]
+    metric: accuracy
+    chance: 0.1
+    margin: 0.02
+    equal: {steps: 0}
+    tune: &tune {key: optim.lr, values: [1e-3, 3e-3], metric: held_out/accuracy}
+  group_norm: &group_norm
+    <<: *base
+    set: {model.norm: group_norm}
+  untuned: {<<: *base, tune: null}
+  both:
+    <<: *group_norm
+    margin: 0.03
+    tune: {<<: *tune, values: [1e-2, 3e-2]}
+arms:
+  attention: {kind: mixer, set: {}}
+  pooling: {kind: mixer, set: {model.token_mixer: pooling}}
+seeds: [0]
+"""
+    )
+    study = load_study(path)
+    assert [domain.name for domain in study.domains] == ["base", "group_norm", "untuned", "both"]
+    assert [domain.margin for domain in study.domains] == [0.02, 0.02, 0.02, 0.03]
+    assert [dict(domain.set) for domain in study.domains][1:3] == [{"model.norm": "group_norm"}, {}]
+    assert study.domain("both").set == {"model.norm": "group_norm"}
+    assert [domain.tune and domain.tune.values for domain in study.domains] == [
+        (0.001, 0.003),
+        (0.001, 0.003),
+        None,
+        (0.01, 0.03),
+    ]
+    assert study.domain("both").equal == {"steps": 0.0}
+    assert study_from_mapping(study_to_mapping(study), "again").domains == study.domains
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("scripts/recipes/studies/*.yaml")), ids=lambda path: path.stem)
+def test_the_committed_studies_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    study = load_study(path)
+    assert study.name == path.stem
+    assert len({cell.key for cell in (*study.trials(), *study.cells())}) >= 12
+    again = study_from_mapping(study_to_mapping(study), "again")
+    assert [cell.digest for cell in again.cells()] == [cell.digest for cell in study.cells()]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,160 @@
+"""Budgets: an arm that breaks one is refused before anything starts, and after the runs it is looked at again."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs, kept_budgets
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.run import run_study
+from metaformer_nlp.study.study_file import study_from_mapping
+from tasks.cli import from_dict
+
+PRICED = str(Path(__file__).with_name("priced_experiment.py"))
+TOY = str(Path(__file__).with_name("toy_experiment.py"))
+TUNE = {"key": "lr", "values": [0.1, 0.2, 0.3], "metric": "held_out", "set": {"schedule.steps": 10}}
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    """Three arms of the same cost, one domain."""
+    domain = {"experiment": PRICED, "config": [{"lr": 0.1}], "metric": "score", "chance": 0}
+    return {
+        "name": "priced",
+        "question": "What does it take?",
+        "baseline": "first",
+        "domains": {"images": domain},
+        "arms": {name: {"kind": "mixer", "set": {"model.width": 10}} for name in ("first", "second", "third")},
+        "seeds": [0, 1],
+    }
+
+
+def study_of(data: dict[str, Any]) -> Study:
+    return study_from_mapping(copy.deepcopy(data), "file")
+
+
+def problems(data: dict[str, Any]) -> list[str]:
+    study = study_of(data)
+    return budget_problems(study, cell_costs(study, from_dict, Path("nowhere")))
+
+
+def test_equal_arms_are_let_through(data: dict[str, Any]) -> None:
+    data["domains"]["images"]["equal"] = {"steps": 0.0, "samples": 0.0, "parameters": 0.0, "macs": 0.0}
+    assert problems(data) == []
+    costs = cell_costs(study_of(data), from_dict, Path("nowhere"))
+    assert costs["images", "second", None] == Cost(100, 800, None, 210, 200, 160_000)
+
+
+def test_an_arm_that_breaks_a_budget_is_named_with_both_values(data: dict[str, Any]) -> None:
+    data["domains"]["images"]["equal"] = {"steps": 0.0, "parameters": 0.05}
+    data["arms"]["third"]["set"] = {"model.width": 11}  # 253 parameters in place of 210
+    (problem,) = problems(data)
+    for part in ("domains.images.equal.parameters", "arm third takes 253", "20.5 % more", "210", "baseline first"):
+        assert part in problem
+    assert "5 % are allowed" in problem
+    assert "match_cost.py" in problem
+    data["domains"]["images"]["equal"]["parameters"] = 0.21
+    assert problems(data) == []
+    data["arms"]["second"]["set"] = {"model.width": 10, "schedule.steps": 99}
+    (problem,) = problems(data)
+    assert "arm second takes 99, 1 % less than the 100" in problem
+    assert "schedule" in problem
+
+
+def test_a_budget_that_cannot_be_told_is_refused(data: dict[str, Any]) -> None:
+    data["domains"]["images"]["equal"] = {"tokens": 0.0}
+    (problem,) = problems(data)
+    assert "equal.tokens cannot be checked for arms first, second, third" in problem
+    assert "it tells steps, samples, parameters, macs" in problem
+    data["domains"]["images"] |= {"experiment": TOY, "config": [{"seconds": 0.0}], "equal": {"steps": 0.0}}
+    for arm in data["arms"].values():
+        arm["set"] = {}
+    (problem,) = problems(data)
+    assert "defines no cost(config)" in problem
+
+
+def test_data_that_is_not_there_is_said_once(data: dict[str, Any]) -> None:
+    data["domains"]["images"] |= {"equal": {"steps": 0.0}, "set": {"data": "nowhere"}}
+    (problem,) = problems(data)
+    assert "data nowhere: no such folder" in problem
+
+
+def test_time_is_held_equal_by_minutes_alone(data: dict[str, Any]) -> None:
+    data["domains"]["images"]["equal"] = {"seconds": 0.02}
+    (problem,) = problems(data)
+    assert "schedule.minutes alone, which is not set" in problem
+    data["domains"]["images"]["set"] = {"schedule.minutes": 2.0, "schedule.steps": None}
+    assert problems(data) == []
+    data["arms"]["second"]["set"] = {"schedule.minutes": 3.0}
+    (problem,) = problems(data)
+    assert "arm second takes 180, 50 % more than the 120" in problem
+    data["domains"]["images"]["equal"] = {"steps": 0.0}
+    (problem,) = problems(data)
+    assert "schedule.minutes limits the run" in problem
+
+
+def test_a_tuned_setting_may_not_change_a_budget(data: dict[str, Any]) -> None:
+    data["domains"]["images"] |= {"equal": {"macs": 0.0, "steps": 0.0}, "tune": TUNE}
+    assert problems(data) == []
+    costs = cell_costs(study_of(data), from_dict, Path("nowhere"))
+    assert costs["images", "second", 0].steps == 10
+    assert costs["images", "second", None].steps == 100
+    data["domains"]["images"]["tune"] = {**TUNE, "key": "model.depth", "values": [2, 3]}
+    (problem,) = problems(data)
+    assert "arm first takes 300, 50 % more than the 200" in problem
+    assert "trial of model.depth=3" in problem
+
+
+def test_what_is_chosen_is_counted(data: dict[str, Any]) -> None:
+    data["domains"]["images"]["tune"] = {**TUNE, "key": "model.depth", "values": [2, 3]}
+    costs = cell_costs(study_of(data), from_dict, Path("nowhere"), {("images", "second"): 3})
+    assert (costs["images", "first", None].macs, costs["images", "second", None].macs) == (200, 300)
+
+
+def test_a_domain_after_another_is_counted_with_the_model_it_starts_from(data: dict[str, Any]) -> None:
+    after = {**data["domains"]["images"], "after": "images", "equal": {"parameters": 0.1}}
+    after["config"] = [{"model": {"checkpoint": "{after}/model"}, "schedule": {"steps": 7}}]
+    data["domains"]["images"]["tune"] = TUNE
+    data["domains"]["later"] = after
+    assert problems(data) == []
+    data["arms"]["second"]["set"] = {"model.width": 20}
+    costs = cell_costs(study_of(data), from_dict, Path("nowhere"))
+    assert (costs["later", "second", None].macs, costs["later", "second", None].steps) == (800, 7)
+    (problem,) = problems(data)
+    assert "domains.later.equal.parameters: arm second takes 820" in problem
+
+
+@pytest.mark.slow
+def test_the_runner_refuses_before_anything_starts(data: dict[str, Any], tmp_path: Path) -> None:
+    data["domains"]["images"]["equal"] = {"macs": 0.0}
+    data["arms"]["third"]["set"] = {"model.depth": 3}
+    with pytest.raises(ValueError, match=r"equal\.macs: arm third takes 300, 50 % more than the 200"):
+        run_study(study_of(data), tmp_path, from_dict)
+    assert not list(tmp_path.glob("cells/*/*/*"))
+
+
+def row(arm: str, **values: Any) -> dict[str, Any]:
+    return {"arm": arm, "steps": 100, "total": 1000, "train_seconds": None, **values}
+
+
+def test_what_the_runs_took_is_looked_at_again() -> None:
+    rows = [row("first"), row("first", total=1200), row("second", total=1155), row("third", steps=101)]
+    steps, parameters = kept_budgets({"steps": 0.0, "parameters": 0.1}, "first", rows)
+    assert (steps["budget"], steps["kept"], steps["unknown"]) == ("steps", False, [])
+    assert steps["broken"] == [{"arm": "third", "value": 101, "baseline": 100, "difference": pytest.approx(0.01)}]
+    assert parameters["kept"], "an arm's value is the mean over its cells: 1155 beside 1100"
+    assert not kept_budgets({"parameters": 0.04}, "first", rows)[0]["kept"]
+
+
+def test_what_is_not_known_is_neither_kept_nor_broken() -> None:
+    rows = [row("first", train_seconds=60.0), row("second", train_seconds=61.0), row("third")]
+    (entry,) = kept_budgets({"seconds": 0.05}, "first", rows)
+    assert (entry["kept"], entry["unknown"], entry["broken"]) == (None, ["third"], [])
+    (entry,) = kept_budgets({"seconds": 0.01}, "first", rows)
+    assert (entry["kept"], entry["unknown"]) == (False, ["third"])
+    (entry,) = kept_budgets({"seconds": 0.01}, "third", rows)
+    assert entry["kept"] is None, "without the baseline's value nothing can be said"

@@ -1,0 +1,117 @@
+"""Tuning: which value an arm takes, what waits for what, and what a domain that comes after another starts from."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.cell import cell_folder, configure, write_outcome
+from metaformer_nlp.study.choices import all_cells, best_trial, chosen_values
+from metaformer_nlp.study.plan import TUNED, Cell, Study
+from metaformer_nlp.study.study_file import study_from_mapping
+from tasks.cli import from_dict
+
+
+def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str, Any]:
+    return {"status": "failed"} if value is None else {"status": "finished", "result": {"metrics": {metric: value}}}
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "best"),
+    [
+        ("held_out/accuracy", [0.1, 0.3, 0.2], 1),
+        ("held_out/accuracy", [0.3, 0.3, 0.2], 0),  # the first of equals
+        ("held_out/accuracy", [None, 0.1, None], 1),  # a trial that failed is no candidate
+        ("held_out/accuracy", [None, None], None),
+        ("validation/loss", [2.0, 1.0, 3.0], 1),  # of losses the lowest
+        ("validation/loss", [1.0, None, 1.0], 0),
+        ("held_out/average", [-0.2, -0.1], 1),
+    ],
+)
+def test_the_best_trial(metric: str, values: list[float | None], best: int | None) -> None:
+    assert best_trial(metric, [outcome(value, metric) for value in values]) == best
+
+
+@pytest.fixture
+def study(study_data: dict[str, Any]) -> Study:
+    """Both domains tuned, the second after the first."""
+    domains = study_data["domains"]
+    tune = {"key": "seconds", "values": [0.0, 0.5], "metric": "validation/accuracy", "set": {"trouble_seed": 5}}
+    domains["vision"]["tune"] = tune
+    domains["text"] |= {"tune": {**tune, "metric": "loss"}, "after": "vision", "set": {"trouble": "from {after}/model"}}
+    return study_from_mapping(copy.deepcopy(study_data), "file")
+
+
+def end(folder: Path, cell: Cell, **metrics: float) -> None:
+    """As if the cell had run; failed, if there are no metrics."""
+    cell_folder(folder, cell).mkdir(parents=True, exist_ok=True)
+    write_outcome(folder, cell, "" if metrics else "it failed", result={"metrics": metrics})
+
+
+def find(study: Study, folder: Path, key: str) -> Cell:
+    return next(cell for cell in all_cells(study, folder) if cell.key == key)
+
+
+def test_cells_take_the_value_of_the_best_trial_once_all_have_ended(study: Study, tmp_path: Path) -> None:
+    assert [cell.key for cell in all_cells(study, tmp_path)][:2] == [
+        "vision/attention/trial-0",
+        "vision/attention/trial-1",
+    ]
+    end(tmp_path, find(study, tmp_path, "vision/attention/trial-1"), **{"validation/accuracy": 0.9})
+    assert chosen_values(study, tmp_path) == {}
+    assert find(study, tmp_path, "vision/attention/seed-1").config["seconds"] == TUNED
+    end(tmp_path, find(study, tmp_path, "vision/attention/trial-0"), **{"validation/accuracy": 0.8})
+    assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.5}
+    assert find(study, tmp_path, "vision/attention/seed-1").config["seconds"] == 0.5
+    assert find(study, tmp_path, "vision/pooling/seed-1").config["seconds"] == TUNED, "each arm for itself"
+
+
+def test_a_trial_differs_from_its_cells_in_what_the_tuning_says(study: Study, tmp_path: Path) -> None:
+    trial, cell = (find(study, tmp_path, f"vision/pooling/{name}") for name in ("trial-1", "seed-0"))
+    assert (trial.config["seconds"], trial.config["trouble_seed"]) == (0.5, 5)
+    assert "trouble_seed" not in cell.config
+    assert (trial.needs, cell.needs) == (("validation/accuracy",),) * 2
+    assert find(study, tmp_path, "text/pooling/trial-0").needs == ("loss",), "of a trial no more is asked"
+
+
+def test_a_failed_trial_is_no_candidate_and_all_failed_give_no_choice(study: Study, tmp_path: Path) -> None:
+    end(tmp_path, find(study, tmp_path, "vision/attention/trial-0"))
+    end(tmp_path, find(study, tmp_path, "vision/attention/trial-1"), **{"validation/accuracy": 0.1})
+    for number in range(2):
+        end(tmp_path, find(study, tmp_path, f"vision/pooling/trial-{number}"))
+    assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.5}
+
+
+def test_an_outcome_that_changes_changes_what_is_chosen_and_the_digest(study: Study, tmp_path: Path) -> None:
+    """As long as no runner has written the choice down."""
+    digests = []
+    for first in (0.7, 0.9):
+        end(tmp_path, find(study, tmp_path, "vision/attention/trial-0"), **{"validation/accuracy": first})
+        end(tmp_path, find(study, tmp_path, "vision/attention/trial-1"), **{"validation/accuracy": 0.8})
+        digests.append(find(study, tmp_path, "vision/attention/seed-0").digest)
+    assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.0}
+    assert digests[0] != digests[1]
+
+
+def test_a_later_domain_waits_and_starts_from_the_cell_of_the_same_arm_and_seed(study: Study, tmp_path: Path) -> None:
+    cell, trial = (find(study, tmp_path, f"text/pooling/{name}") for name in ("seed-1", "trial-0"))
+    assert set(cell.waits_for) == {"vision/pooling/seed-1", "text/pooling/trial-0", "text/pooling/trial-1"}
+    assert trial.waits_for == ("vision/pooling/seed-0",)
+    assert find(study, tmp_path, "vision/pooling/trial-0").waits_for == ()
+    assert cell.config.get("model", {}) == {}, "what the arm sets is in the model it starts from"
+    _, config = configure(trial, from_dict, tmp_path / "own", tmp_path)
+    assert config.trouble == f"from {tmp_path / 'cells/vision/pooling/seed-0'}/model"
+
+
+def test_what_comes_after_is_another_run_when_what_it_starts_from_is(study: Study, tmp_path: Path) -> None:
+    before = find(study, tmp_path, "text/pooling/trial-0").digest
+    for number, score in enumerate((0.2, 0.1)):
+        end(tmp_path, find(study, tmp_path, f"vision/pooling/trial-{number}"), **{"validation/accuracy": score})
+    trial = find(study, tmp_path, "text/pooling/trial-0")
+    assert trial.digest != before
+    end(tmp_path, trial, loss=1.0)
+    end(tmp_path, find(study, tmp_path, "text/pooling/trial-1"), loss=0.5)
+    assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.0, ("text", "pooling"): 0.5}

@@ -1,0 +1,162 @@
+"""The printed plan and the estimate of time."""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.cell import cell_folder, write_outcome
+from metaformer_nlp.study.expected import Times, trial_share
+from metaformer_nlp.study.overview import describe
+from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.progress import Progress
+from metaformer_nlp.study.study_file import study_from_mapping
+from tasks.cli import from_dict
+
+PRICED = str(Path(__file__).with_name("priced_experiment.py"))
+
+
+@pytest.fixture
+def data() -> dict[str, Any]:
+    """A tuned domain and one after it; a wide arm costs four times the MACs of the baseline."""
+    first = {
+        "label": "small pictures",
+        "experiment": PRICED,
+        "config": [{"lr": 0.1, "schedule": {"steps": 100}}],
+        "metric": "accuracy",
+        "chance": 0.1,
+        "margin": 0.02,
+        "equal": {"steps": 0.0},
+        "tune": {"key": "lr", "values": [0.1, 0.2, 0.3], "metric": "held_out", "set": {"schedule.steps": 50}},
+        "expected_seconds": 100,
+    }
+    second = {**first, "label": "", "after": "first", "tune": None, "margin": None, "equal": {}, "chance": "constant"}
+    second["config"] = [{"model": {"checkpoint": "{after}/model"}}]
+    mixer = {"kind": "mixer"}
+    return {
+        "name": "planned",
+        "question": "What will it take, [bold]and why[/bold]?",
+        "baseline": "plain",
+        "references": ["wide"],
+        "claim": {"arm": "wide", "retains": 0.9},
+        "domains": {"first": first, "second": second},
+        "arms": {
+            "plain": {**mixer, "set": {"model.width": 10}},
+            "wide": {**mixer, "set": {"model.width": 20}},
+            "shallow": {"kind": "architecture", "of": "plain", "set": {"model.width": 10, "model.depth": 1}},
+        },
+        "seeds": [0, 1],
+        "parallel": 2,
+    }
+
+
+def study_of(data: dict[str, Any]) -> Study:
+    return study_from_mapping(copy.deepcopy(data), "file")
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", text)
+
+
+def line(text: str, start: str) -> list[str]:
+    """The words of the first line that begins with `start`."""
+    return next(row.split() for row in text.splitlines() if " ".join(row.split()).startswith(start))
+
+
+def end(folder: Path, cell: Cell, seconds: float, problem: str = "", **metrics: float) -> None:
+    cell_folder(folder, cell).mkdir(parents=True, exist_ok=True)
+    write_outcome(folder, cell, problem, result={"metrics": metrics}, seconds=seconds)
+
+
+def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], tmp_path: Path) -> None:
+    text = describe(study_of(data), tmp_path, from_dict)
+    assert max(map(len, text.splitlines())) <= 96
+    for part in (
+        "What will it take, [bold]and why[/bold]?",
+        "plain; all arms are compared with wide, too",
+        "wide retains at least 90 % of plain's score above chance",
+        "Domain first: small pictures",
+        "accuracy; chance is 0.1",
+        "accuracy; chance is that of constant",
+        "differences below 0.02 count as equal",
+        "steps: the same in all arms",
+        "one trial (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3",
+        "the same arm's and seed's cell of first",
+        "nothing that is checked",
+        "model.width=10, model.depth=1",
+        "12 cells (2 domains, 3 arms, 2 seeds), and 9 trials",
+    ):
+        assert part in words(text), part
+    assert line(text, "wide")[:7] == ["wide", "100", "800", "820", "+290", "%", "800"]
+    assert not list(tmp_path.iterdir()), "nothing is written"
+    # 6 cells and 6 later ones of 800 samples, 9 trials of 400, with 200, 800 and 100 MACs a sample
+    assert f"{(2 * 2 * 800 + 3 * 400) * (200 + 800 + 100):.2g} multiply-accumulates" in words(text)
+    assert "13,200 samples" in words(text)
+
+
+def test_a_broken_budget_and_missing_data_are_said_in_the_plan(data: dict[str, Any], tmp_path: Path) -> None:
+    data["domains"]["first"]["equal"] = {"macs": 0.1}
+    text = describe(study_of(data), tmp_path, from_dict)
+    assert "equal.macs: arm wide takes 800, 300 % more than the 200" in words(text)
+    data["domains"]["first"]["set"] = {"data": "elsewhere"}
+    text = words(describe(study_of(data), tmp_path, from_dict))
+    assert "Not known what runs take: data elsewhere: no such folder" in text
+    assert "equal.macs cannot be checked" in text
+    assert "Time left about" in text, "the file's expected_seconds are still there"
+
+
+def test_times_before_anything_has_run(data: dict[str, Any], tmp_path: Path) -> None:
+    """100 s for the mean arm of 1100/3 MACs: half of it for all, half by MACs; half of that for a trial."""
+    text = describe(study_of(data), tmp_path, from_dict)
+    by_arm = {arm: 50 + 50 * macs / (1100 / 3) for arm, macs in (("plain", 200), ("wide", 800), ("shallow", 100))}
+    for arm, seconds in by_arm.items():
+        times = " ".join(line(text, arm)).split("~")[1:]
+        expected = [f"{seconds / 2:.0f} s", f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"]
+        assert [time.strip() for time in times] == expected
+    # 9 trials of 50 s and 12 cells of 100 s on average
+    assert "about 28 min of one CPU core; 14 min on the clock with 2 at once" in words(text)
+    data["domains"]["second"].pop("expected_seconds")
+    assert "Time not known before a run of each domain has ended" in words(
+        describe(study_of(data), tmp_path, from_dict)
+    )
+
+
+def test_runs_that_have_ended_are_counted_and_measured(data: dict[str, Any], tmp_path: Path) -> None:
+    study = study_of(data)
+    trials = [cell for cell in study.trials() if cell.arm == "plain"]
+    for trial, seconds in zip(trials[:2], (30.0, 40.0), strict=True):
+        end(tmp_path, trial, seconds, held_out=0.5)
+    end(tmp_path, trials[2], 1.0, problem="it failed")
+    text = describe(study, tmp_path, from_dict)
+    assert " ".join(line(text, "plain")).endswith("35 s ~70 s"), "a cell is twice its trial"
+    assert line(text, "first trials")[:6] == ["first", "trials", "9", "2", "1", "6"]
+    assert line(text, "first cells")[:6] == ["first", "cells", "6", "0", "0", "6"]
+
+
+def test_a_trial_is_no_cell(data: dict[str, Any]) -> None:
+    study = study_of(data)
+    assert trial_share(study.domain("first")) == 0.5
+    times = Times(study)
+    assert (times.seconds("first", "plain", True), times.seconds("first", "plain", False)) == (50, 100)
+    cells = {cell.key: cell for cell in (*study.trials(), *study.cells())}
+    times.add(cells["first/wide/trial-0"], 10.0)
+    assert times.seconds("first", "wide", False) == 20, "twice the trial of the same arm"
+    assert times.seconds("first", "plain", True) == 10, "as the trial of another arm"
+    times.add(cells["first/plain/seed-0"], 80.0)
+    assert times.seconds("first", "plain", False) == 80
+    assert times.seconds("first", "plain", True) == 40, "half a cell of the same arm, before a trial of another"
+    assert times.seconds("second", "plain", False) == 100, "another domain says nothing"
+
+
+def test_the_time_left_counts_trials_and_arms(data: dict[str, Any], tmp_path: Path) -> None:
+    data["domains"].pop("second")
+    study = study_of(data)
+    cells = [*study.trials(), *study.cells()]
+    end(tmp_path, cells[0], 10.0, held_out=0.5)
+    progress = Progress(study, tmp_path, cells, parallel=1)
+    assert progress.time_left() == "about 3 min left"  # 8 trials of 10 s and 6 cells of 20 s: 200 s
+    assert Progress(study, tmp_path, cells[:1], parallel=1).time_left() == ""
