@@ -6,13 +6,20 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import submitit
+from submitit.core.submission import process_job
+from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
-from metaformer_nlp.study.executors import make_executor, read_options
+from metaformer_nlp.study.cell import cell_lock, lock_file, read_outcome
+from metaformer_nlp.study.executors import SubmissionRefused, make_executor, read_options
+from metaformer_nlp.study.executors.slurm import CellJob
+from metaformer_nlp.study.lock import is_held
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.run import run_study
 from tasks.cli import from_dict
@@ -89,54 +96,171 @@ def test_what_an_executor_cannot_do_is_said(small: dict[str, Any], make_study: M
 
 
 @pytest.mark.slow
-def test_jobs_outlive_the_runner_are_queued_again_and_fail_with_a_reason(
+def test_a_job_outlives_its_runner_and_its_preemption(
     study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One cell is slow the first time only, one for ever, one is killed."""
-    study_data["seeds"], study_data["domains"] = [0], {"text": study_data["domains"]["text"]}
-    study_data["arms"] = {name: study_data["arms"][name] for name in ("attention", "pooling", "identity")}
-    study_data["arms"]["attention"]["set"] |= {"seconds": 3600, "trouble": "slow once"}
-    study_data["arms"]["pooling"]["set"] |= {"seconds": 3600}
-    study_data["arms"]["identity"]["set"] |= {"seconds": 3600, "trouble": "slow once"}
-    study = make_study(study_data)
-    # With up to ten minutes, submitit takes any warning for the end of the time, of which it allows one.
-    options = {"cluster": "local", "timeout_min": 10, "max_num_timeout": 1}
+    study_data["arms"]["pooling"]["set"] |= {"seconds": 3600, "trouble": "slow once"}
+    study, key = make_study(study_data), "text/pooling/seed-0"
+    options = {"cluster": "local", "timeout_min": 60}
 
     def run() -> Any:
-        return run_study(study, tmp_path, from_dict, executor="slurm", options=options)
+        return run_study(study, tmp_path, from_dict, executor="slurm", options=options, only=[key])
 
     runner = os.fork()
     if runner == 0:
         run()
         os._exit(0)
-    keys = [f"text/{arm}/seed-0" for arm in ("attention", "pooling", "identity")]
     try:
-        wait_for(lambda: all(starts(tmp_path, key) == 1 for key in keys), "the jobs never started")
+        wait_for(lambda: starts(tmp_path, key) == 1, "the job never started", 1200)
     finally:
         os.kill(runner, signal.SIGKILL)
         os.waitpid(runner, 0)
-
-    def process(key: str) -> int:
-        return int((tmp_path / "cells" / key / "starts.txt").read_text().split()[-1])
-
-    def trouble() -> None:
-        os.kill(process(keys[2]), signal.SIGKILL)
-        for key in keys[:2]:
-            os.kill(process(key), signal.SIGUSR2)
-        wait_for(lambda: starts(tmp_path, keys[1]) == 2, "the job was not queued again")
-        os.kill(process(keys[1]), signal.SIGUSR2)
-
-    thread = threading.Thread(target=trouble)
-    thread.start()
+    preempted = threading.Timer(
+        3.0, os.kill, (int((tmp_path / "cells" / key / "starts.txt").read_text()), signal.SIGUSR2)
+    )
+    preempted.start()
     summary = run()
-    thread.join()
-    printed = capsys.readouterr().out
-    assert all(f"{key} is running since an earlier start" in printed for key in keys)
-    assert summary.finished == keys[:1]
-    assert sorted(summary.failed) == sorted(keys[1:])
-    assert [starts(tmp_path, key) for key in keys] == [2, 2, 1]
-    assert len(list((tmp_path / "jobs/submitit").glob("*_submitted.pkl"))) == 3, "nothing was submitted twice"
-    errors = [(tmp_path / "cells" / key / "error.txt").read_text() for key in keys[1:]]
-    assert "timed-out too many times" in errors[0]
-    assert "ended (FINISHED) and left no outcome" in errors[1]
-    assert "hello from identity" in errors[1]
+    assert summary.finished == [key]
+    assert f"{key} is running since an earlier start" in capsys.readouterr().out
+    assert starts(tmp_path, key) == 2, "once before it was preempted and once after"
+    assert len(list((tmp_path / "jobs/submitit").glob("*_submitted.pkl"))) == 1, "nothing was submitted twice"
+
+
+@pytest.mark.parametrize(
+    ("loop", "signals", "countdown", "expected"),
+    [
+        (False, [signal.SIGUSR2], 3, "queued again"),
+        (True, [signal.SIGUSR2], 3, "queued again"),
+        (True, [signal.SIGTERM, signal.SIGUSR2], 3, "queued again"),  # a second request to stop would end it at once
+        (True, [signal.SIGUSR2], 0, "failed"),
+        (True, [signal.SIGTERM], 3, "left to SLURM"),
+    ],
+)
+def test_a_job_that_is_told_to_end(
+    loop: bool,
+    signals: list[int],
+    countdown: int,
+    expected: str,
+    study_data: dict[str, Any],
+    make_study: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The job's part of submitit, in a process that is forked and has everything imported."""
+    study_data["domains"]["text"]["set"] = {"seconds": 3600, "trouble": "training loop" if loop else "none"}
+    cell = next(cell for cell in make_study(study_data).cells() if cell.domain == "text")
+    monkeypatch.setattr("metaformer_nlp.study.executors.slurm.LINGER", 0.0)
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "1")
+    (tmp_path / "jobs").mkdir()
+    job = submitit.helpers.DelayedSubmission(CellJob(tmp_path, cell, from_dict))
+    # With up to ten minutes, submitit takes any warning for the end of the time.
+    job.set_timeout(10 if countdown == 0 else 60, countdown)
+    job.dump(tmp_path / "jobs/1_submitted.pkl")
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            process_job(tmp_path / "jobs")
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            os._exit(status)
+    folder = tmp_path / "cells" / cell.key
+    wait_for(lambda: starts(tmp_path, cell.key) == 1 and (not loop or (folder / "training").exists()), "it never began")
+    for number in signals:
+        time.sleep(1.2)
+        os.kill(process, number)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert status == (LOCAL_REQUEUE_RETURN_CODE if expected == "queued again" else 0)
+    assert (folder / "saved").exists() == loop
+    outcome = read_outcome(tmp_path, cell)
+    if expected == "failed":
+        assert outcome is not None
+        assert "timed-out too many times" in outcome["problem"]
+    else:
+        assert outcome is None, "stopped is not failed"
+    assert not is_held(lock_file(tmp_path, cell))
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that plays SLURM: ``calls`` tells what was called, ``states`` is what sacct says, ``down`` refuses."""
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    for name, body in {
+        "sbatch": 'test -e down && { echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1; }\n'
+        'echo sbatch >> calls; cp "$1" script; echo "Submitted batch job 7$(grep -c sbatch calls)"',
+        "sacct": "cat states",
+        "scancel": 'echo "scancel $*" >> calls',
+        "srun": "",
+    }.items():
+        path = folder / name
+        path.write_text(f"#!/bin/sh\ncd {folder}\n{body}\n")
+        path.chmod(0o755)
+    (folder / "states").write_text("JobID|State|NodeList\n")
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr("metaformer_nlp.study.executors.slurm.FILES_LATE", 0.0)
+    return folder
+
+
+def test_jobs_are_submitted_once_and_followed_by_the_next_runner(
+    cluster: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    def executor() -> Any:
+        options = {"timeout_min": 240, "slurm_partition": "gpu", "gpus_per_node": 1}
+        return make_executor("slurm", study, tmp_path, from_dict, None, options)
+
+    def states(*lines: str) -> None:
+        (cluster / "states").write_text("\n".join(["JobID|State|NodeList", *lines]) + "\n")
+        submitit.SlurmJob.watcher.clear()
+
+    study = make_study(study_data)
+    cells = study.cells()[:3]
+    first = executor()
+    (cluster / "down").touch()
+    with pytest.raises(SubmissionRefused, match="QOSMaxSubmitJobPerUserLimit"):
+        first.start(cells)
+    (cluster / "down").unlink()
+    assert not first.adopt(cells)
+    first.start(cells[:2])
+    script = (cluster / "script").read_text()
+    for line in ("--array=0-1%2", "--partition=gpu", "--time=240", "--gpus-per-node=1", "--job-name=toy"):
+        assert line in script
+
+    # The first runner is gone; the second follows what is queued or running and submits the rest.
+    states("71_0|PENDING|", "71_1|RUNNING|node-1")
+    second = executor()
+    second.start(cells)
+    assert (cluster / "calls").read_text().split() == ["sbatch", "sbatch"], "one job array, and one job"
+    assert second.wait(0) == []
+    states("71_0|TIMEOUT|node-1", "71_1|REQUEUED|", "72|OUT_OF_MEMORY|node-2")
+    (cluster.parent / "jobs/submitit/72_0_log.err").write_text("slurmstepd: error: Detected 1 oom_kill event")
+    ended = {end.cell.key: end for end in second.wait(0)}
+    assert ended[cells[0].key].problem == "job 71_0 ended (TIMEOUT) and left no outcome"
+    assert ended[cells[2].key].problem == "job 72 ended (OUT_OF_MEMORY) and left no outcome"
+    assert "oom_kill" in ended[cells[2].key].trace
+    assert cells[1].key not in ended
+
+    # A job that ended because another process has the cell is no failure.
+    states("71_1|COMPLETED|node-1")
+    with cell_lock(tmp_path, cells[1]):
+        assert [end.taken for end in second.wait(0)] == [True]
+
+    # A queued job of other settings is not left to spoil the folder.
+    states("71_0|PENDING|", "71_1|COMPLETED|", "72|COMPLETED|")
+    study_data["domains"]["vision"]["set"] = {"seconds": 0.001}
+    study = make_study(study_data)
+    assert executor().adopt(study.cells()[:3]) == []
+    assert "scancel 71_0" in (cluster / "calls").read_text()
+
+
+def test_the_runner_leaves_its_jobs(
+    cluster: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(study_data)
+    place = make_executor("slurm", study, tmp_path, from_dict, None, {"timeout_min": 240})
+    place.start(study.cells()[:1])
+    assert "scancel 71" in place.stop(1)
+    assert [end.stopped for end in place.wait(0)] == ["goes on as job 71"]

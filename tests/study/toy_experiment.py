@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -41,6 +43,8 @@ def run(config: Config) -> dict[str, Any]:
         file.write(f"{os.getpid()}\n")
     print(f"hello from {config.model.token_mixer}", flush=True)
     first = len((folder / "starts.txt").read_text().split()) == 1
+    if config.trouble == "training loop":
+        train(folder)
     if config.trouble != "slow once" or first:
         time.sleep(config.seconds)
     if config.trouble and config.trouble_seed in (-1, config.run.seed):
@@ -61,6 +65,17 @@ def run(config: Config) -> dict[str, Any]:
     if config.trouble == "full disk" and first:  # from now on nothing can be written
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     return result
+
+
+def train(folder: Path) -> None:
+    """Until it is told to stop; then it takes its time to save, as the real loop does."""
+    with StopRequest() as stop:
+        (folder / "training").touch()
+        while not stop():
+            time.sleep(0.01)
+        time.sleep(1.5)
+        (folder / "saved").touch()
+        raise SystemExit(EXIT_CODE)
 
 
 def make(trouble: str, folder: Path, first: bool) -> None:
