@@ -52,7 +52,7 @@ def test_only_seeds_that_both_have_are_compared() -> None:
     assert (estimate.n, estimate.value) == (2, pytest.approx(0.1))
 
 
-@pytest.mark.parametrize(("n", "method"), [(3, "Fieller"), (5, "Fieller"), (MIN_BOOTSTRAP + 10, "bootstrap")])
+@pytest.mark.parametrize(("n", "method"), [(3, "Fieller"), (5, "Fieller"), (MIN_BOOTSTRAP, "bootstrap")])
 def test_the_interval_of_retention_covers_the_truth(n: int, method: str) -> None:
     rng = np.random.default_rng(3)
     hits = []
@@ -73,7 +73,7 @@ def test_a_bootstrap_of_three_seeds_would_cover_far_too_little() -> None:
     draws = np.stack(np.meshgrid(*[range(3)] * 3), axis=-1).reshape(27, 3)  # all resamples there are
     ratios = arm[:, draws].mean(axis=2) / base[:, draws].mean(axis=2)
     low, high = np.quantile(ratios, [0.025, 0.975], axis=1)
-    assert np.mean((low <= 0.75) & (high >= 0.75)) < 0.8
+    assert np.mean((low <= 0.75) & (high >= 0.75)) == pytest.approx(0.67, abs=0.04)
 
 
 def test_retention_is_the_same_each_time() -> None:

@@ -18,8 +18,9 @@ from scipy import special
 
 LEVEL = 0.95
 # Of fewer than this many values the percentile bootstrap's 95 % interval covers far less than 95 % (of three: 75 % at
-# most, since it cannot reach beyond the smallest and the largest value). A ratio then gets Fieller's interval.
-MIN_BOOTSTRAP = 10
+# most, since it cannot reach beyond the smallest and the largest value; of ten, simulated, 91 %; of twenty, 94 %). A
+# ratio then gets Fieller's interval.
+MIN_BOOTSTRAP = 20
 _NOTHING = "the baseline is not clearly above chance: there is nothing to retain"
 
 
