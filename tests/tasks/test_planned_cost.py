@@ -1,0 +1,85 @@
+"""What an experiment says it will take is what its runs then take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import PreTrainedTokenizerBase
+
+from tasks import glue_finetuning, image_classification, masked_lm
+from tasks.cli import from_dict
+
+TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "token_mixer": ["pooling", "random"]}
+IMAGES = {"name": "poolformer_xxs", "token_mixer": "random"}
+
+
+def run_of(folder: Path, **values: Any) -> dict[str, Any]:
+    return {"folder": str(folder), "batch_size": 16, "keep_checkpoints": 0, **values}
+
+
+def check(told: dict[str, Any], result: dict[str, Any]) -> None:
+    train = {key: value for key, value in result["train"].items() if key in ("steps", "samples", "tokens")}
+    assert {key: told[key] for key in train} == train
+    assert told["parameters"] == result["parameters"]
+    assert told["parameters"]["trainable"] < told["parameters"]["total"], "a frozen matrix is no trained parameter"
+    assert told["macs"] == result["macs"]
+
+
+@pytest.mark.slow
+def test_images(tmp_path: Path) -> None:
+    data = {"name": "digits", "image_size": 32, "max_train_samples": 40, "max_eval_samples": 10}
+    values = {"model": IMAGES, "data": data, "schedule": {"epochs": 2}, "run": run_of(tmp_path / "run")}
+    config = from_dict(image_classification.Config, values)
+    told = image_classification.cost(config)
+    assert told["steps"] == 5
+    assert told["training_macs"] == told["macs"] * told["samples"] == told["macs"] * 80
+    check(told, image_classification.run(config))
+    # From what that run has made, known before it is there: the same model under other settings of the data.
+    later = {**values, "model": {"checkpoint": str(tmp_path / "run" / "model")}, "run": run_of(tmp_path / "later")}
+    started = from_dict(image_classification.Config, later)
+    assert image_classification.cost(started) == image_classification.cost(started, config) == told
+
+
+@pytest.mark.slow
+def test_text_and_what_starts_from_it(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    data = {"max_length": 64, "tokenizer": str(tmp_path / "tokenizer"), "max_documents": 100}
+    before = from_dict(
+        masked_lm.Config,
+        {
+            "model": TEXT,
+            "data": data,
+            "schedule": {"tokens": 2000},
+            "run": run_of(tmp_path / "before", eval_batch_size=64),
+        },
+    )
+    told = masked_lm.cost(before)
+    assert told["steps"] == -(-2000 // (told["tokens"] / told["steps"])), "as many steps as hold so many tokens"
+    after = from_dict(
+        glue_finetuning.Config,
+        {
+            "model": {"checkpoint": str(tmp_path / "before" / "model")},
+            "data": {"tasks": ["topic", "order"], "max_length": 64, "max_train_rows": 40},
+            "schedule": {"epochs": 1},
+            "run": run_of(tmp_path / "after"),
+        },
+    )
+    expected = glue_finetuning.cost(after, before)  # whose checkpoint is not there yet
+    check(told, masked_lm.run(before))
+    assert glue_finetuning.cost(after) == expected
+    result = glue_finetuning.run(after)
+    check(expected, result)
+    assert expected["tokens"] == sum(task["train"]["tokens"] for task in result["tasks"].values())
+    assert expected["training_macs"] < expected["macs"] * expected["samples"], "several texts share a row"
+
+
+def test_time_and_data_that_are_not_known(tmp_path: Path) -> None:
+    values = {"model": IMAGES, "data": {"image_size": 32}, "schedule": {"minutes": 1.0}, "run": run_of(tmp_path)}
+    told = image_classification.cost(from_dict(image_classification.Config, values))
+    assert set(told) == {"parameters", "macs"}
+    values["data"] = {"name": "parquet", "root": str(tmp_path / "nothing")}
+    with pytest.raises(ValueError, match=r"nothing: no such folder"):
+        image_classification.cost(from_dict(image_classification.Config, values))
+    assert not list(tmp_path.iterdir())
