@@ -60,7 +60,11 @@ def test_arms_of_one_cost_stand_side_by_side(analysis: dict[str, Any]) -> None:
     domain["arms"][0]["macs"] = 8e7
     with mpl.rc_context(plots.STYLE):
         axes = draw_cost(domain, arm_looks(analysis)).axes[0]
-    places = [float(np.asarray(line.get_xdata())[0]) for line in axes.get_lines() if line.get_marker() not in ("None", "", None)]
+    places = [
+        float(np.asarray(line.get_xdata())[0])
+        for line in axes.get_lines()
+        if line.get_marker() not in ("None", "", None)
+    ]
     assert len(set(places)) == len(SKILLS)
     assert all(3.5e7 < place < 4.6e7 for place in places[1:])
 
