@@ -38,7 +38,7 @@ table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabu
 th, td { padding: .32rem .8rem .32rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0; background: #fff; }
-.text { text-align: left; white-space: normal; } td.text { min-width: 14rem; }
+.text { text-align: left; white-space: normal; } td.text:last-child { min-width: 14rem; }
 .plus { color: #0b4f8a; } .minus { color: #9a3214; } .same { color: #0c5a26; } .open { color: #555; }
 .plus, .minus { font-weight: 600; }
 figure { margin: 1rem 0 1.4rem; }
@@ -56,7 +56,7 @@ summary { cursor: pointer; }
   max-width: 12cm; max-height: 11.5cm; }
   p, ul, .answer, figcaption { max-width: none; }
   .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
-  table { font-size: 7.5pt; } th, td { white-space: normal; padding-right: .5rem; } td.text { min-width: 0; }
+  table { font-size: 7.5pt; } th, td { white-space: normal; padding-right: .5rem; } td.text:last-child { min-width: 0; }
   th:first-child, td:first-child { position: static; }
   details::details-content { content-visibility: visible; block-size: auto; } }
 """

@@ -109,7 +109,8 @@ def _is_series(value: Any) -> bool:
 
 
 def _cell_columns(row: Mapping[str, Any], command: str) -> dict[str, Any]:
-    flat = {key: value for key, value in row.items() if key not in ("tasks", "environment", "curve", "tuned")}
+    flat = {key: row[key] for key in ("domain", "arm", "seed")}
+    flat |= {key: value for key, value in row.items() if key not in ("tasks", "environment", "curve", "tuned")}
     flat |= {f"task:{name}": task["score"] for name, task in row["tasks"].items()}
     flat |= {f"tuned:{key}": value for key, value in row["tuned"].items()}
     return flat | {"command": command}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from metaformer_nlp.study.plots.style import GREY, WIDTH, Looks, limits_of, title_of, with_results
+from metaformer_nlp.study.plots.style import WIDTH, Looks, limits_of, title_of, with_results
 from metaformer_nlp.study.wording import count
 
 _COSTS = {
@@ -37,8 +37,7 @@ def draw_cost(domain: Mapping[str, Any], looks: Looks) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.35 * len(costs) + 1.5), layout="constrained")
     panels = figure.subplots(len(costs), 1, squeeze=False)[:, 0]
     ends = [end for arm in arms for end in (arm["score"]["low"], arm["score"]["high"])]
-    chance = [] if domain["chance"] is None else [domain["chance"]]
-    limits = limits_of([arm["score"]["value"] for arm in arms], ends, chance)
+    limits = limits_of([arm["score"]["value"] for arm in arms], ends, [])
     for axes, cost in zip(panels, costs, strict=True):
         for arm, place in zip(arms, _places([arm[cost] for arm in arms]), strict=True):
             look, score = looks[arm["arm"]], arm["score"]
@@ -46,8 +45,6 @@ def draw_cost(domain: Mapping[str, Any], looks: Looks) -> Figure:
                 reach = np.clip([100 * score["low"], 100 * score["high"]], *limits)
                 axes.plot([place, place], reach, color=look["color"], linewidth=1.6, alpha=0.8, zorder=2)
             axes.plot([place], [100 * score["value"]], linestyle="none", zorder=3, label=arm["label"], **look)
-        for level in chance:
-            axes.axhline(100 * level, color=GREY, linewidth=1, linestyle=":", zorder=1)
         _log_axis(axes)
         axes.set_ylim(*limits)
         axes.set_ylabel("score")
