@@ -57,6 +57,8 @@ def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
         shutil.rmtree(new / "plots", ignore_errors=True)  # a picture of numbers that are gone must not stay
         answers = {"verdict": verdict(analysis), "findings": findings(analysis)}
         (new / FILE).write_text(to_json({**answers, **analysis}), encoding="utf-8")
+        if analysis.get("text"):
+            (new / "study.yaml").write_text(analysis["text"], encoding="utf-8")
         commands = [command_of(analysis, row) for row in analysis["cells"]]
         cells = [_cell_columns(row, command) for row, command in zip(analysis["cells"], commands, strict=True)]
         _write_csv(new / "cells.csv", cells)
