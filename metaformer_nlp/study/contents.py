@@ -83,7 +83,9 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
                 str(rank["n"]),
                 ratio(rank),
                 p_value(rank["p"]),
-                " / ".join(str(rank["pairs"][order]) for order in ("same", "opposite", "unknown")),
+                " / ".join(str(rank["pairs"][order]) for order in ("same", "opposite", "unknown"))
+                if rank["pairs"]
+                else "–",
             ]
             for rank in across["ranks"]
         ]
