@@ -21,10 +21,10 @@ IN_MEMORY_BYTES = 1 << 30
 """Parquet files up to this size together are held in memory; larger ones are mapped from an uncompressed copy that the
 ``datasets`` library keeps in its cache."""
 
-KEPT_PIXELS = 48 * 48
-KEPT_PICTURES = 60_000
-"""Pictures up to this size, and so many, stay decoded in each process (32 x 32: 5 KB each): decoding them anew in every
-epoch takes a fifth of the time of a small model's training."""
+KEPT_BYTES = 256 << 20
+"""Small pictures (up to 48 x 48) stay decoded, as far as they fit in so much memory of each process that reads: decoding
+them anew in every epoch takes a fifth of the time of a small model's training. 60,000 of 32 x 32 fit."""
+_SMALL = 48 * 48
 
 Origins = list[tuple[str, int]]
 
@@ -52,7 +52,8 @@ class TableImages:
         self._origin_starts = np.cumsum([0, *(rows for _, rows in origins)])
         self._chunks = images.chunks
         self._starts = np.cumsum([0, *(len(chunk) for chunk in images.chunks)])
-        self._decoded: dict[int, Image.Image] = {}  # small pictures, which take longer to decode than to train on
+        self._decoded: dict[int, Image.Image] = {}
+        self._kept = 0  # bytes
         check_labels(labels, len(classes.ids), self.name)
 
     def __len__(self) -> int:
@@ -66,8 +67,9 @@ class TableImages:
         picture = self._decoded.get(index)
         if picture is None:
             picture = self._decode(index)
-            if picture.width * picture.height <= KEPT_PIXELS and len(self._decoded) < KEPT_PICTURES:
-                self._decoded[index] = picture
+            size = 4 * picture.width * picture.height  # Pillow pads RGB to four bytes
+            if size <= 4 * _SMALL and self._kept + size <= KEPT_BYTES:
+                self._decoded[index], self._kept = picture, self._kept + size
         return picture.copy()  # a transform may change its picture
 
     def _decode(self, index: int) -> Image.Image:
