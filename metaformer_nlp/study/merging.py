@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from metaformer_nlp.study.plan import Arm, Domain, Study
 from metaformer_nlp.study.rows import Row
+from metaformer_nlp.study.wording import listed
 
 Part = tuple[Study, Sequence[Row]]
 
@@ -15,8 +16,9 @@ def merge_studies(parts: Sequence[Part]) -> Part:
     """One study with the domains of all, and the rows of all.
 
     A domain whose name several studies use gets its study's name in front. Arms of one name are one arm, which runs in
-    the domains of all studies that have it; where its settings differ they become settings of the domains. ValueError
-    if the studies cannot be laid side by side: other baselines, one study twice, an arm of another kind.
+    the domains of all studies that have it; where its settings differ they become settings of the domains. A claim is
+    kept if all studies test it, and a reference if it runs in all domains. ValueError if the studies cannot be laid
+    side by side: other baselines, one study twice, an arm of another kind.
     """
     if len(parts) == 1:
         return parts[0]
@@ -32,19 +34,30 @@ def merge_studies(parts: Sequence[Part]) -> Part:
             "name the same one in each study file, start the study again (what is finished stays) and report it again."
         )
     studies, rows = zip(*(_rename_domains(part, parts) for part in parts), strict=True)
-    claims = dict.fromkeys(study.claim for study in studies if study.claim)
+    domains = tuple(domain for study in studies for domain in study.domains)
+    arms = _arms(studies)
+    claims = {study.claim for study in studies}  # no claim is a decision, too: another study's is not tested by it
     limits = dict.fromkeys(limit for study in studies for limit in study.limits)
     if len(claims) > 1:
-        limits["The studies were made to test different claims, so that none is judged here."] = None
+        limits["Not all of these studies were made to test the same claim, so that none is judged here."] = None
+    references, partial = list[str](), list[str]()
+    for name in dict.fromkeys(name for study in studies for name in study.references):
+        everywhere = all(not arm.domains or len(arm.domains) == len(domains) for arm in arms if arm.name == name)
+        (references if everywhere else partial).append(name)
+    if partial:
+        limits[
+            f"Arms are not compared with {listed(partial)} here, as not all domains have runs of it; the reports of "
+            "the single studies have these comparisons."
+        ] = None
     merged = Study(
         name="-".join(names),
         question=" ".join(dict.fromkeys(study.question for study in studies)),
         baseline=studies[0].baseline,
-        domains=tuple(domain for study in studies for domain in study.domains),
-        arms=_arms(studies),
+        domains=domains,
+        arms=arms,
         seeds=tuple(dict.fromkeys(seed for study in studies for seed in study.seeds)),
-        references=tuple(dict.fromkeys(name for study in studies for name in study.references)),
-        claim=next(iter(claims)) if len(claims) == 1 else None,
+        references=tuple(references),
+        claim=studies[0].claim if len(claims) == 1 else None,
         parallel=max(study.parallel for study in studies),
         limits=tuple(limits),
     )
