@@ -22,8 +22,8 @@ IN_MEMORY_BYTES = 1 << 30
 ``datasets`` library keeps in its cache."""
 
 KEPT_BYTES = 256 << 20
-"""Small pictures (up to 48 x 48) stay decoded, as far as they fit in so much memory of each reading process: decoding them
-anew in every epoch takes a fifth of the time of a small model's training. 60,000 of 32 x 32 fit."""
+"""Small pictures (up to 48 x 48) stay decoded, as far as they fit in so much memory of each reading process: to decode
+them anew in every epoch takes a fifth of the time of a small model's training. 60,000 of 32 x 32 fit."""
 _SMALL = 48 * 48
 
 Origins = list[tuple[str, int]]
