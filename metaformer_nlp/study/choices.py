@@ -2,19 +2,19 @@
 
 A choice is made from the outcomes of all of an arm's trials, written down beside them (``cells/<domain>/<arm>/
 choice.json``) by the first runner that sees them ended, and stands from then on: a trial that failed and were tried
-again could else change the settings of an arm half of whose cells have run. It is void when the trials are no longer
-the same, because the study file has changed; to make it anew, remove the file.
+again could else change the settings of an arm half of whose cells have run. It is void when the trials or the metric
+that decides are no longer the same, because the study file has changed; to make it anew, remove the file.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from metaformer_nlp.study.cell import read_json, read_outcome, write_json
+from metaformer_nlp.study.cell import is_result, read_json, read_outcome, write_json
+from metaformer_nlp.study.lock import Taken, held
 from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, make_cell
 
 Chosen = dict[tuple[str, str], Any]
@@ -27,12 +27,18 @@ def all_cells(study: Study, folder: Path) -> list[Cell]:
 
 
 def chosen_values(
-    study: Study, folder: Path, known: Mapping[tuple[str, str], Any] = MappingProxyType({}), record: bool = False
+    study: Study,
+    folder: Path,
+    known: Mapping[tuple[str, str], Any] = MappingProxyType({}),
+    given_up: Container[str] | None = None,
+    record: bool = False,
 ) -> Chosen:
     """(domain, arm) -> the value of the best trial, where all trials have ended; `known` ones are not read again.
 
     A trial that failed (its loss was no number, say) is no candidate; where all have failed nothing is chosen. A runner
-    asks to `record` what is chosen, so that it stands from now on; OSError if it cannot be written.
+    names the failed trials that it has `given_up`, since it tries the others again before anything is chosen without
+    them; None: all. It also asks to `record` what is chosen, so that it stands from now on; OSError if that cannot be
+    written. What another process is about to record is not chosen yet.
     """
     chosen = dict(known)
     # A trial may itself start from tuned cells, whose digest depends on what they chose: domains in the file's order.
@@ -45,7 +51,7 @@ def chosen_values(
             trials = arm_trials(study, domain, arm, chosen)
             number = _standing(folder, domain, arm, trials)
             if number is None:
-                number = _best(folder, domain, trials)
+                number = _best(folder, domain, trials, given_up)
                 if number is not None and record:
                     number = _record(folder, domain, arm, trials, number)
             if number is not None:
@@ -83,38 +89,44 @@ def _anything_to_read(folder: Path, domain: Domain, arm: Arm) -> bool:
     return (place / "choice.json").exists() or all(path.exists() for path in outcomes)
 
 
-def _best(folder: Path, domain: Domain, trials: list[Cell]) -> int | None:
-    """The number of the best trial; None if not all have ended, or all have failed."""
+def _best(folder: Path, domain: Domain, trials: list[Cell], given_up: Container[str] | None) -> int | None:
+    """The number of the best trial; None if not all have ended for good, or all have failed."""
     assert domain.tune is not None
-    outcomes = [outcome for trial in trials if (outcome := read_outcome(folder, trial))]
-    return best_trial(domain.tune.metric, list(outcomes)) if len(outcomes) == len(trials) else None
+    outcomes: list[Mapping[str, Any]] = []
+    for trial in trials:
+        outcome = read_outcome(folder, trial)
+        failed = not is_result(outcome, trial)
+        if outcome is None or (failed and given_up is not None and trial.key not in given_up):
+            return None
+        outcomes.append({} if failed else outcome)
+    return best_trial(domain.tune.metric, outcomes)
 
 
 def _standing(folder: Path, domain: Domain, arm: Arm, trials: list[Cell]) -> int | None:
-    """The number of the trial that was chosen and written down; None if none was, or if the trials were others."""
+    """The number of the trial that was chosen and written down; None if none was, or by other trials or metrics."""
+    assert domain.tune is not None
     choice = read_json(choice_file(folder, domain.name, arm.name))
     if choice is None or choice.get("trials") != [trial.digest for trial in trials]:
+        return None
+    if choice.get("metric") != domain.tune.metric:
         return None
     number = choice.get("trial")
     return number if isinstance(number, int) and 0 <= number < len(trials) else None
 
 
-def _record(folder: Path, domain: Domain, arm: Arm, trials: list[Cell], number: int) -> int:
-    """Writes a choice down and returns the one that stands: of two runners that do so at once the first stays."""
+def _record(folder: Path, domain: Domain, arm: Arm, trials: list[Cell], number: int) -> int | None:
+    """Writes a choice down and returns the one that stands: of two runners that do so at once the first one's.
+
+    None if another runner is at it now.
+    """
     assert domain.tune is not None
-    path = choice_file(folder, domain.name, arm.name)
-    draft = path.with_name(f"choice.{os.urandom(8).hex()}.json")
     choice = {"key": domain.tune.key, "value": domain.tune.values[number], "trial": number}
-    write_json(draft, {**choice, "trials": [trial.digest for trial in trials]})
+    choice |= {"metric": domain.tune.metric, "trials": [trial.digest for trial in trials]}
     try:
-        if path.exists():
-            path.unlink()  # it does not stand: the study file has changed since, or it is damaged
-        os.link(draft, path)  # fails if there is one now, which a rename would replace
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-    standing = _standing(folder, domain, arm, trials)
-    return number if standing is None else standing
+        with held(folder / "locks" / f"{domain.name}--{arm.name}--choice"):
+            standing = _standing(folder, domain, arm, trials)  # another runner may have written it since we looked
+            if standing is None:
+                write_json(choice_file(folder, domain.name, arm.name), choice)
+            return number if standing is None else standing
+    except Taken:
+        return None

@@ -24,13 +24,14 @@ _Signature = tuple[int, int, int] | None  # of an outcome's file
 class Schedule:
     """The cells of a study, as keys: finished, failed, running (somewhere this runner watches), and waiting.
 
-    A cell that failed before this runner came is waiting: it is tried once more. One that fails from now on, here or at
-    another runner, is not. `passed_over` are failed trials of arms whose choice stands without them.
+    A cell that failed before this runner came is waiting: it is tried once more, and nothing is chosen without a trial
+    that is. One that fails from now on, here or at another runner, is not. `passed_over` are failed trials of arms
+    whose choice stands without them.
     """
 
     def __init__(self, study: Study, folder: Path, only: Sequence[str] = ()) -> None:
         self._study, self._folder = study, folder
-        self._chosen: Chosen = chosen_values(study, folder)
+        self._chosen: Chosen = chosen_values(study, folder, given_up=())
         cells = [*study.trials(self._chosen), *study.cells(self._chosen)]
         self.cells = {cell.key: cell for cell in cells}
         self.wanted = select(self.cells, only)
@@ -54,7 +55,7 @@ class Schedule:
         self._before = {key: self._seen[key][0] for key in self.waiting}
 
     def settle(self) -> None:
-        """Chooses where all trials of an arm have ended, and writes it down, so that the choice stands."""
+        """Chooses where all trials of an arm are finished, and writes it down, so that the choice stands."""
         self._choose({})
 
     def look(self) -> list[str]:
@@ -65,7 +66,7 @@ class Schedule:
             if status == "finished" or (status == "failed" and self._seen[key][0] != self._before[key]):
                 self.end(key)
                 found.append(key)
-        if self.unwritten:
+        if self.unwritten or self._may_be_chosen():
             self._choose(self._chosen)
         return found
 
@@ -149,7 +150,7 @@ class Schedule:
 
     def _choose(self, known: Chosen) -> None:
         try:
-            chosen = chosen_values(self._study, self._folder, known, record=True)
+            chosen = chosen_values(self._study, self._folder, known, given_up=self.failed, record=True)
         except OSError as error:  # the disk is full: these cells wait until there is room
             self.unwritten = str(error)
             return
@@ -183,6 +184,16 @@ class Schedule:
     def _lacks_choice(self, cell: Cell) -> bool:
         tuned = cell.trial is None and self._study.domain(cell.domain).tune is not None
         return tuned and (cell.domain, cell.arm) not in self._chosen
+
+    def _may_be_chosen(self) -> bool:
+        """Whether cells lack only a choice: another runner was writing it, or has a trial that has failed here."""
+        open_trials = {
+            (cell.domain, cell.arm)
+            for cell in map(self.cells.__getitem__, (*self.waiting, *self.running))
+            if cell.trial is not None
+        }
+        cells = map(self.cells.__getitem__, self.waiting)
+        return any(self._lacks_choice(cell) and (cell.domain, cell.arm) not in open_trials for cell in cells)
 
     def _culprit(self, key: str, known: dict[str, str | None]) -> str | None:
         """The failed cell because of which `key` cannot run, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,21 @@ def test_a_failed_trial_is_no_candidate_and_all_failed_give_no_choice(study: Stu
     for number in range(2):
         end(tmp_path, find(study, tmp_path, f"vision/pooling/trial-{number}"))
     assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.5}
+
+
+def test_a_choice_by_another_metric_is_void(study: Study, tmp_path: Path) -> None:
+    for number, (accuracy, loss) in enumerate(((0.9, 1.0), (0.8, 0.5))):
+        trial = find(study, tmp_path, f"vision/attention/trial-{number}")
+        end(tmp_path, trial, **{"validation/accuracy": accuracy, "validation/loss": loss})
+        trial = find(study, tmp_path, f"vision/pooling/trial-{number}")
+        end(tmp_path, trial, **{"validation/accuracy": accuracy})
+    assert chosen_values(study, tmp_path, record=True) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
+    domain = study.domain("vision")
+    assert domain.tune
+    tune = replace(domain.tune, metric="validation/loss")
+    other = replace(study, domains=(replace(domain, tune=tune), *study.domains[1:]))
+    assert chosen_values(other, tmp_path) == {("vision", "attention"): 0.5}, "of pooling the loss is not known"
+    assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
 
 
 def test_an_outcome_that_changes_changes_what_is_chosen_and_the_digest(study: Study, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from metaformer_nlp.study import schedule as schedule_module
 from metaformer_nlp.study.cell import write_outcome
-from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.choices import choice_file, chosen_values
+from metaformer_nlp.study.lock import held
+from metaformer_nlp.study.plan import TUNED, Study
 from metaformer_nlp.study.schedule import Schedule
 
 Make = Callable[[dict[str, Any]], Study]
@@ -77,7 +78,7 @@ def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
     finish(tmp_path, schedule, "vision/pooling/trial-0", 0.5)
     finish(tmp_path, schedule, "vision/pooling/trial-1", 0.7)
     fail(tmp_path, schedule, "vision/pooling/trial-2")
-    Schedule(study, tmp_path).settle()  # a runner came by
+    run(schedule, "vision/pooling/trial-2")
     again = Schedule(study, tmp_path)
     assert again.passed_over == ["vision/pooling/trial-2"]
     assert "vision/pooling/trial-2" not in again.waiting
@@ -88,6 +89,22 @@ def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
     assert Schedule(study, tmp_path).cells["vision/pooling/seed-0"].digest == digest
     (tmp_path / "cells/vision/pooling/trial-1/outcome.json").unlink()
     assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.2}, "a trial that runs again changes nothing"
+
+    # Without the file the choice is made anew, and not before the failed trial has been tried again.
+    for number, score in ((1, 0.7), (2, None)):
+        fail(tmp_path, schedule, f"vision/pooling/trial-{number}")
+        if score:
+            finish(tmp_path, schedule, f"vision/pooling/trial-{number}", score)
+    (tmp_path / "cells/vision/pooling/choice.json").unlink()
+    anew = Schedule(study, tmp_path)
+    anew.settle()
+    assert not anew.passed_over
+    assert "vision/pooling/trial-2" in keys(anew.next(100))
+    assert not choice_file(tmp_path, "vision", "pooling").exists()
+    assert anew.cells["vision/pooling/seed-0"].config["seconds"] == TUNED
+    finish(tmp_path, schedule, "vision/pooling/trial-2", 0.9)
+    run(anew, "vision/pooling/trial-2")
+    assert anew.cells["vision/pooling/seed-0"].config["seconds"] == 0.3
 
     # Another value to try is another experiment: the choice is void until its trial has ended.
     tuned["domains"]["vision"]["tune"]["values"].append(0.4)
@@ -104,6 +121,43 @@ def test_the_first_of_two_runners_chooses_for_both(tuned: dict[str, Any], make_s
     two.settle()
     for schedule in (one, two):
         assert schedule.cells["vision/pooling/seed-0"].config["seconds"] == 0.1
+
+
+def test_a_choice_that_another_runner_writes_is_not_written_over(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/*"])
+    for number in range(3):
+        finish(tmp_path, schedule, f"vision/pooling/trial-{number}")
+    lock = tmp_path / "locks/vision--pooling--choice"
+    with held(lock):
+        schedule.look()
+        assert not schedule.next(100)
+        assert not schedule.is_over()
+    schedule.look()
+    assert keys(schedule.next(100)) == ["vision/pooling/seed-0", "vision/pooling/seed-1"]
+
+
+def test_a_failed_trial_that_another_runner_tries_again_keeps_nobody_waiting(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(tuned)
+    one = Schedule(study, tmp_path, ["vision/pooling/*"])
+    fail(tmp_path, one, "vision/pooling/trial-0")
+    run(one, "vision/pooling/trial-0")
+    two = Schedule(study, tmp_path, ["vision/pooling/*"])
+    two.start("vision/pooling/trial-0")
+    (tmp_path / "cells/vision/pooling/trial-0/outcome.json").unlink()
+    for number in (1, 2):
+        finish(tmp_path, one, f"vision/pooling/trial-{number}")
+        run(one, f"vision/pooling/trial-{number}")
+    assert not one.next(100)
+    finish(tmp_path, two, "vision/pooling/trial-0", 0.9)
+    two.look()
+    two.end("vision/pooling/trial-0")
+    one.look()
+    assert keys(one.next(1)) == keys(two.next(1)) == ["vision/pooling/seed-0"]
+    assert one.next(1)[0].config["seconds"] == two.next(1)[0].config["seconds"] == 0.1
 
 
 def test_a_choice_that_cannot_be_written_lets_nothing_start(
