@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.document import Document
+from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.progress import duration
 from metaformer_nlp.study.study_file import read_yaml
-from metaformer_nlp.study.wording import capital, listed, points
+from metaformer_nlp.study.wording import capital, deviation, listed, points, setting
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -22,14 +23,16 @@ def key_of(row: Mapping[str, Any]) -> str:
 
 def command_of(analysis: Mapping[str, Any], row: Mapping[str, Any]) -> str:
     """The command that runs this cell alone."""
-    file, domain = _source(analysis, row["domain"])
-    return f"python scripts/run_study.py run {file} --only {domain}/{row['arm']}/seed-{row['seed']}"
+    file, folder, domain = _source(analysis, row["domain"])
+    into = ["--folder", folder] if folder else []
+    only = f"{domain}/{row['arm']}/seed-{row['seed']}"
+    return shlex.join(["python", "scripts/run_study.py", "run", file, *into, "--only", only])
 
 
-def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str]:
-    """The study file that a domain comes from, as it was named when the study ran, and the domain's name in it."""
-    commands = (json.loads(line)["command"] or "" for line in analysis["sessions"])
-    files = [match[1] for command in commands if (match := re.search(r"run_study\.py run (\S+)", command))]
+def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str | None, str]:
+    """The study file that a domain comes from and the folder, as named when it ran, and the domain's name in it."""
+    commands = (session["command"] or "" for session in sessions_of(analysis["sessions"]))
+    runs = [run for command in commands if (run := file_and_folder(command))]
     name = analysis["study"]["name"]
     for text in filter(None, (analysis["text"] or "").split("\n---\n")):  # of merged studies, one after the other
         data = read_yaml(text, "the study file in the report")
@@ -37,7 +40,8 @@ def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str]:
         if inner:
             name, domain = data["name"], inner
             break
-    return next((file for file in reversed(files) if Path(file).stem == name), f"{name}.yaml"), domain
+    file, folder = next((run for run in reversed(runs) if Path(run[0]).stem == name), (f"{name}.yaml", None))
+    return file, folder, domain
 
 
 def add_missing(document: Document, analysis: Mapping[str, Any]) -> None:
@@ -66,13 +70,14 @@ def add_protocol(document: Document, analysis: Mapping[str, Any]) -> None:
             f"{len(cells)} cells: {', '.join(study['domains'])}; {len(study['arms'])} arms; seeds "
             f"{', '.join(map(str, study['seeds']))}. The baseline is {study['baseline']}.",
             *_decided(analysis),
+            *_changed(analysis),
             *_times(analysis),
             *_surroundings(cells),
         ]
     )
     _budgets(document, analysis)
     for domain in analysis["domains"].values():
-        _tuning(document, domain, study)
+        _tuning(document, domain, study, analysis.get("trials", ()))
     document.heading("Settings of the arms", 3)
     document.table(
         ("arm", "kind", "compared with", "sets"),
@@ -133,10 +138,7 @@ def _budgets(document: Document, analysis: Mapping[str, Any]) -> None:
         names = {arm["arm"]: arm["label"] for arm in domain["arms"]}
         its = [row for row in analysis["cells"] if row["domain"] == domain["name"]]
         for entry in kept_budgets(study["domains"][domain["name"]]["equal"], study["baseline"], its):
-            unlike = [
-                f"{names[item['arm']]} {100 * item['difference']:+.3g} %".replace("-", "\N{MINUS SIGN}")
-                for item in entry["broken"]
-            ]
+            unlike = [f"{names[item['arm']]} {deviation(item['difference'])}" for item in entry["broken"]]
             unlike += [f"not known of {names[arm]}" for arm in entry["unknown"]]
             kept = {True: "yes", False: "no", None: "not known"}[entry["kept"]]
             allowed = f"{100 * entry['allowed']:g} %"
@@ -148,34 +150,78 @@ def _budgets(document: Document, analysis: Mapping[str, Any]) -> None:
         document.paragraph("Allowed: the largest difference from the baseline's mean over its finished cells.")
 
 
-def _tuning(document: Document, domain: Mapping[str, Any], study: Mapping[str, Any]) -> None:
-    """Which values were tried, and which each arm chose."""
+def _tuning(
+    document: Document, domain: Mapping[str, Any], study: Mapping[str, Any], trials: Sequence[Mapping[str, Any]]
+) -> None:
+    """Which values were tried, how each did in each arm, and which the arm chose."""
     tune = study["domains"][domain["name"]]["tune"]
     if not tune:
         return
     document.heading(f"Tuned in {domain['label']}", 3)
-    tried = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in tune["values"])
+    choice = ", ".join(map(setting, tune["values"]))
     own = f", with {json.dumps(tune['set'], ensure_ascii=False)}" if tune["set"] else ""
     document.paragraph(
-        f"Before its cells ran, each arm chose {tune['key']} among {tried}: one trial a value, the best "
+        f"Before its cells ran, each arm chose {tune['key']} among {choice}: one trial a value, the best "
         f"{tune['metric']} wins{own}. The number of trials is the same for all arms."
     )
-    rows = []
+    its = [trial for trial in trials if trial["domain"] == domain["name"]]  # older reports hold none
+    tried = tune["values"] if its else []
+    rows, outermost = [], []
     for arm in domain["arms"]:
-        chosen = dict.fromkeys(f"{its[tune['key']]:g}" for its in arm["tuned"].values() if tune["key"] in its)
-        rows.append((arm["label"], " or ".join(chosen) or "–"))
-    document.table(("arm", tune["key"]), rows)
+        chosen = [values[tune["key"]] for values in arm["tuned"].values() if tune["key"] in values]
+        if any(value in _ends(tune["values"]) for value in chosen):
+            outermost.append(arm["label"])
+        scores = [_trial(trial, tune["metric"]) for trial in its if trial["arm"] == arm["arm"]]
+        rows.append((arm["label"], *scores, " or ".join(dict.fromkeys(map(setting, chosen))) or "–"))
+    header = ("arm", *(f"{tune['key']} {setting(value)}" for value in tried), "chosen")
+    document.table(header, rows, tones={"failed": "minus"})
+    if outermost:
+        document.paragraph(
+            f"At an end of what was tried, so that a value beyond it might have done better: {listed(outermost)}."
+        )
+
+
+def _trial(trial: Mapping[str, Any], metric: str) -> str:
+    """A trial's score, or its status if it has none: a loss as it is, other metrics in points."""
+    if trial["score"] is None:
+        return "–" if trial["status"] == "missing" else str(trial["status"])
+    return f"{trial['score']:.4g}" if metric.endswith("loss") else points(trial["score"])
+
+
+def _ends(values: Sequence[Any]) -> tuple[Any, ...]:
+    """The smallest and the largest of values that are numbers; others have no order."""
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
+        return ()
+    return min(values), max(values)
+
+
+def _changed(analysis: Mapping[str, Any]) -> list[str]:
+    """What was changed in the analysis after results were there, so that it was not decided beforehand."""
+    said = []
+    for change in changes_of(analysis["sessions"]):
+        fields = [
+            f"{field} (was {setting(before)}, is {setting(now)})" for field, (before, now) in change["changed"].items()
+        ]
+        runs = "1 run" if change["finished"] == 1 else f"{change['finished']} runs"
+        said.append(f"Not decided beforehand: changed when {runs} had finished ({change['time']}): {listed(fields)}.")
+    return said
 
 
 def _times(analysis: Mapping[str, Any]) -> list[str]:
     """Wall-clock time and commands of the sessions in which the study ran."""
     said = []
-    for line in analysis["sessions"]:
-        session = json.loads(line)
+    for session in sessions_of(analysis["sessions"]):
+        if session["seconds"] is None:
+            ran = f"Started at {session['started']}, with no end recorded (it was killed, or was still running),"
+        else:
+            ran = f"Ran for {duration(session['seconds'])} from {session['started']}"
+        host = f" of {session['host']}" if session.get("host") else ""
+        executor = session.get("executor", "processes")
+        place = "" if executor == "processes" else f"{executor}, "
         end = ", interrupted" if session["interrupted"] else ""
         said.append(
-            f"Ran for {duration(session['seconds'])} from {session['started']} on {session['cpu_count']} CPU cores, "
-            f"{session['parallel']} cells at once{end}: {session['command'] or 'run_study()'}"
+            f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{session['parallel']} cells at once{end}: "
+            f"{session['command'] or 'run_study()'}"
         )
     seconds = [row["cell_seconds"] for row in analysis["cells"] if row["cell_seconds"]]
     if seconds:

@@ -20,9 +20,10 @@ from metaformer_nlp.study.protocol import command_of
 from metaformer_nlp.study.replace import replacing, restore
 from metaformer_nlp.study.rows import fold_environments
 from metaformer_nlp.study.verdict import verdict
+from metaformer_nlp.study.wording import setting
 
 FILE = "report.json"
-_INPUTS = ("study", "cells", "text", "sessions")
+_INPUTS = ("study", "cells", "trials", "text", "sessions")
 _DIGITS = 10  # of computed numbers: fewer than a float has, so that another processor's last bit changes no byte
 
 
@@ -50,13 +51,13 @@ def report_folder(folder: Path) -> Path:
 
 def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
     """Writes the report of an analysis: the same numbers give the same files. Files of others in `folder` stay."""
-    from metaformer_nlp.study.plots import draw_all  # matplotlib: the runner and its cells do without
+    from metaformer_nlp.study.plots import DRAWN_WITH, draw_all  # matplotlib: the runner and its cells do without
 
     folder = folder.resolve()
     with replacing(folder) as new:
         shutil.rmtree(new / "plots", ignore_errors=True)  # a picture of numbers that are gone must not stay
         answers = {"verdict": verdict(analysis), "findings": findings(analysis)}
-        (new / FILE).write_text(to_json({**answers, **analysis}), encoding="utf-8")
+        (new / FILE).write_text(to_json({**answers, **analysis, "drawn_with": DRAWN_WITH}), encoding="utf-8")
         if analysis.get("text"):
             (new / "study.yaml").write_text(analysis["text"], encoding="utf-8")
         commands = [command_of(analysis, row) for row in analysis["cells"]]
@@ -114,7 +115,7 @@ def _cell_columns(row: Mapping[str, Any], command: str) -> dict[str, Any]:
     flat = {key: row[key] for key in ("domain", "arm", "seed")}
     flat |= {key: value for key, value in row.items() if key not in ("tasks", "environment", "curve", "tuned")}
     flat |= {f"task:{name}": task["score"] for name, task in row["tasks"].items()}
-    flat |= {f"tuned:{key}": value for key, value in row["tuned"].items()}
+    flat |= {f"tuned:{key}": setting(value) for key, value in row["tuned"].items()}
     return flat | {"command": command}
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.cell import cell_folder, read_outcome, result_problem
+from metaformer_nlp.study.cell import cell_folder, is_result, read_outcome, result_problem
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 
 Row = dict[str, Any]
@@ -40,7 +40,7 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
     """One cell as a flat row; without a result its numbers are None and `problem` says why, if it failed."""
     domain = study.domain(cell.domain)
     row: Row = {"domain": cell.domain, "arm": cell.arm, "seed": cell.seed, **empty_row()}
-    if domain.tune and (value := flatten(dict(cell.config)).get(domain.tune.key)) != TUNED:
+    if domain.tune and (value := _setting(cell.config, domain.tune.key)) != TUNED:
         row["tuned"] = {domain.tune.key: value}
     outcome = read_outcome(folder, cell)
     if outcome is None:
@@ -71,15 +71,33 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
     }
 
 
+def read_trial(study: Study, folder: Path, cell: Cell) -> Row:
+    """One trial of a tuned setting: its value, and the score by which it is chosen, None if it has none."""
+    tune = study.domain(cell.domain).tune
+    assert tune is not None
+    assert cell.trial is not None
+    outcome = read_outcome(folder, cell)
+    row = {"domain": cell.domain, "arm": cell.arm, "value": tune.values[cell.trial]}
+    if outcome is not None and is_result(outcome, cell):
+        return row | {"status": "finished", "score": float(outcome["result"]["metrics"][tune.metric])}
+    return row | {"status": "failed" if outcome else "missing", "score": None}
+
+
 def read_curve(path: Path, metric: str) -> list[list[float]]:
     """[step, value] of the evaluations in a run's ``metrics.jsonl`` that have `metric`; [] if there is none.
+
+    A value that is no finite number (of a run that diverged and was continued) is left out: there is nothing to draw.
 
     Of more than `CURVE`, the first, the last and evenly spaced ones between.
     """
     if not path.is_file():
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    points = [[line["step"], float(line[metric])] for line in lines if metric in line]
+    points = [
+        [line["step"], float(line[metric])]
+        for line in lines
+        if isinstance(line.get(metric), int | float) and math.isfinite(line[metric])
+    ]
     if len(points) <= CURVE:
         return points
     return [points[round(place * (len(points) - 1) / (CURVE - 1))] for place in range(CURVE)]
@@ -104,6 +122,14 @@ def unfold_environments(rows: Sequence[Row], environments: Sequence[Any]) -> lis
         {**row, "environment": environments[place] if isinstance(place, int) else place}
         for row, place in zip(rows, places, strict=True)
     ]
+
+
+def _setting(config: Mapping[str, Any], key: str) -> Any:
+    """The value at a dotted key, a mapping, too."""
+    value: Any = config
+    for part in key.split("."):
+        value = value[part]
+    return value
 
 
 def _level(chance: float | str | None, metrics: Mapping[str, Any]) -> float | None:

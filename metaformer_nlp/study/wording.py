@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,18 @@ def points(value: float | None, signed: bool = False) -> str:
         return "–"
     text = f"{100 * value:{'+' if signed else ''}.1f}"
     return ("0.0" if text in ("-0.0", "+0.0") else text).replace("-", _MINUS)
+
+
+def deviation(share: float) -> str:
+    """By how much something differs, in per cent: -0.5 -> "−50 %"."""
+    return f"{100 * share:+.3g} %".replace("-", _MINUS)
+
+
+def setting(value: Any) -> str:
+    """The value of a setting, of whatever kind, as short as it can be: 0.001, layer_norm, {"name": "pooling"}."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:

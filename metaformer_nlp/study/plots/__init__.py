@@ -19,12 +19,15 @@ from metaformer_nlp.study.plots.tasks import draw_retained, draw_tasks
 
 # Beyond this many domains, a picture of every pair would bury the rest; the heat map of all domains says the same.
 _MOST_PAIRED = 3
+DRAWN_WITH = f"matplotlib {mpl.__version__}"  # another version draws the same numbers in other bytes
 
 
 def draw_all(analysis: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Draws every picture that the analysis has numbers for; the paths of the PNG files by name."""
     folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context():
+        mpl.rcdefaults()  # not what a matplotlibrc says: the same numbers give the same pictures everywhere
+        mpl.rcParams.update(STYLE)
         return {name: save(figure, folder / f"{name}.png") for name, figure in _figures(analysis)}
 
 
