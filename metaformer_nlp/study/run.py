@@ -10,16 +10,13 @@ stays until all cells have ended, to take over those of a runner that was killed
 from __future__ import annotations
 
 import functools
-import json
-import os
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -38,9 +35,10 @@ from metaformer_nlp.study.cell import (
 from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.executors import Ended, Executor, SubmissionRefused, make_executor
 from metaformer_nlp.study.lock import Taken
-from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.progress import Progress
 from metaformer_nlp.study.schedule import POLL, Schedule
+from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
 
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
@@ -89,14 +87,11 @@ def run_study(
     schedule = Schedule(study, folder, only)
     _refuse_changes(folder, list(schedule.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "study.json", {"study": study_to_mapping(study), "text": study.text})
-    (folder / "study.yaml").write_text(study.text, encoding="utf-8")
     schedule.settle()
     if not schedule.waiting:
+        _write_study(folder, study)
         print(f"All {len(schedule.wanted)} cells are finished.")
         return _summary(schedule, interrupted=False)
-    started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     wanted = [schedule.cells[key] for key in schedule.wanted]
     with ExitStack() as stack:
         stop = stack.enter_context(_Signals())
@@ -116,19 +111,13 @@ def run_study(
         find = functools.partial(_find_problems, study, folder, set(schedule.waiting), build)
         if problems := place.check(find, lambda: stop.requests > 0):
             raise ValueError("The study's settings do not fit its experiments:\n  " + "\n  ".join(problems))
-        _Runner(folder, schedule, place, stop, progress).run()
+        _write_study(folder, study)
+        session = Session(folder, command, executor, place.parallel)
+        try:
+            _Runner(folder, schedule, place, stop, progress).run()
+        finally:
+            session.end(interrupted=stop.requests > 0)
     summary = _summary(schedule, stop.requests > 0)
-    session = {
-        "started": started,
-        "seconds": time.perf_counter() - clock,
-        "command": command,
-        "executor": executor,
-        "parallel": place.parallel,
-        "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "interrupted": summary.interrupted,
-    }
-    with (folder / "sessions.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(session) + "\n")
     print(f"\n{summary.text}")
     if summary.interrupted and command:
         print(f"Interrupted. Go on with:\n  {command}")
@@ -143,9 +132,26 @@ def _summary(schedule: Schedule, interrupted: bool) -> Summary:
     return Summary(schedule.finished, schedule.failed, blocked, schedule.passed_over, left, interrupted)
 
 
+def _write_study(folder: Path, study: Study) -> None:
+    """The study as it is run from now on; what changes how finished cells are judged is said, and written down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if changed := record_changes(folder, study):
+        print(
+            f"Changed although results are there: {', '.join(changed)}. It is noted in {folder / 'sessions.jsonl'}, "
+            "and the report will say so."
+        )
+    write_json(folder / "study.json", {"study": study_to_mapping(study), "text": study.text})
+    (folder / "study.yaml").write_text(study.text, encoding="utf-8")
+
+
 def _refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
-    """Cells of two different experiments in one table would be worse than no table."""
-    changes = {cell.key: keys for cell in cells if (keys := changed_keys(folder, cell))}
+    """Cells of two different experiments in one table would be worse than no table.
+
+    A tuned value that is not chosen yet is no difference: the choice may become what it was.
+    """
+    found = {cell.key: changed_keys(folder, cell) for cell in cells}
+    open_end = f' -> "{TUNED}"'
+    changes = {key: its for key, keys in found.items() if (its := [k for k in keys if not k.endswith(open_end)])}
     if changes:
         differences = Counter(key for keys in changes.values() for key in keys)
         shown = "\n".join(f"  {key}  ({count} cells)" for key, count in differences.most_common(10))
@@ -248,8 +254,11 @@ class _Runner:
                 self._progress.line(f"{cell.key} {ended.stopped or 'stopped'}")
                 return
             try:
-                with suppress(Taken), cell_lock(self._folder, cell):
+                with cell_lock(self._folder, cell):
                     write_outcome(self._folder, cell, ended.problem, ended.trace)
+            except Taken:  # another runner has taken it over already
+                schedule.postpone(cell.key, POLL)
+                return
             except OSError as error:  # the disk is full: the next start finds no outcome, and tries it again
                 self._progress.line(f"{cell.key}: {ended.problem} (not recorded: {error})")
         schedule.end(cell.key)

@@ -1,0 +1,89 @@
+"""``sessions.jsonl``: when a study ran and where, and what of its protocol changed after results were there.
+
+One object a line, appended and never rewritten. A runner writes a line when it starts (``started``, ``command``,
+``executor``, ``host``, ``parallel``, ``cpu_count``) and one when it ends (the same ``started``, ``seconds``,
+``interrupted``); without the second it is still at work, or was killed.
+
+How results are judged is not part of what makes a cell the same cell, so that the study file can be corrected. A study
+that is judged otherwise than it was when its first results came in is no longer decided beforehand, though, and the
+report says so: a line then has ``changed`` (field -> [before, now]), ``finished`` (runs at that time) and ``time``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from metaformer_nlp.study.cell import read_json
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.study_file import study_to_mapping
+
+_OF_STUDY = ("baseline", "references", "claim")
+_OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")
+
+
+class Session:
+    """One start of a study, whose first line is written at once and whose second by `end`."""
+
+    def __init__(self, folder: Path, command: str, executor: str, parallel: int) -> None:
+        self._folder, self._clock, self._started = folder, time.perf_counter(), _now()
+        _append(
+            folder,
+            {
+                "started": self._started,
+                "command": command,
+                "executor": executor,
+                "host": platform.node(),
+                "parallel": parallel,
+                "cpu_count": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            },
+        )
+
+    def end(self, interrupted: bool) -> None:
+        seconds = time.perf_counter() - self._clock
+        _append(self._folder, {"started": self._started, "seconds": seconds, "interrupted": interrupted})
+
+
+def record_changes(folder: Path, study: Study) -> dict[str, list[Any]]:
+    """Writes a line if results are there and the study judges them otherwise than ``study.json`` says; field -> both.
+
+    Fields are those of the study file, such as ``claim`` or ``domains.text.margin``; ``domains``, ``arms`` and
+    ``seeds`` if some were taken out.
+    """
+    stored = read_json(folder / "study.json")
+    changed = _changes(stored["study"], study_to_mapping(study)) if stored else {}
+    outcomes = (read_json(path) or {} for path in folder.glob("cells/*/*/*/outcome.json")) if changed else ()
+    finished = sum(outcome.get("status") == "finished" for outcome in outcomes)
+    if not finished:
+        return {}
+    _append(folder, {"changed": changed, "finished": finished, "time": _now()})
+    return changed
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    pairs = {field: (before.get(field) or None, now[field] or None) for field in _OF_STUDY}
+    for name, domain in now["domains"].items():
+        if name in before["domains"]:
+            then, place = before["domains"][name], f"domains.{name}"
+            pairs |= {f"{place}.{field}": (then.get(field), domain[field]) for field in _OF_DOMAIN}
+            tunes = then.get("tune") or {}, domain["tune"] or {}
+            pairs[f"{place}.tune.metric"] = tunes[0].get("metric"), tunes[1].get("metric")
+    for field in ("domains", "arms", "seeds"):
+        if not set(before[field]) <= set(now[field]):
+            pairs[field] = list(before[field]), list(now[field])
+    return {field: list(pair) for field, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _append(folder: Path, line: Mapping[str, Any]) -> None:
+    with (folder / "sessions.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
