@@ -25,7 +25,7 @@ def _difference(domains: Domains, arm: str, reference: str) -> dict[str, Any]:
     """`arm` minus `reference` in every domain that has both, as its corrected test has it."""
     its = {name: one for name, domain in domains.items() for one in domain["arms"] if one["arm"] == arm}
     told = {
-        name: {**{key: test[key] for key in ("value", "low", "high", "n", "label", "sign")}}
+        name: {key: test[key] for key in ("value", "low", "high", "n", "label", "sign")}
         for name, one in its.items()
         if (test := one["against"].get(reference)) and test["value"] is not None
     }
@@ -34,12 +34,12 @@ def _difference(domains: Domains, arm: str, reference: str) -> dict[str, Any]:
 
 
 def _contrast(domains: Domains) -> dict[str, Any]:
-    """What a part of the architecture costs more than a mixer, as its 95 % interval has it."""
+    """What a part of the architecture costs more than a mixer, as the verdict's rule has it."""
     told = {}
     for name, domain in domains.items():
         estimate = domain["effects"]["contrast"]
         if estimate["value"] is not None:
-            sign = 0 if estimate["low"] is None else int(estimate["low"] > 0) - int(estimate["high"] < 0)
+            sign = domain["effects"]["side"]
             label = "different" if sign else "cannot tell"
             told[name] = {key: estimate[key] for key in ("value", "low", "high", "n")} | {"label": label, "sign": sign}
     label = "a part of the architecture costs more than a mixer"
@@ -47,13 +47,15 @@ def _contrast(domains: Domains) -> dict[str, Any]:
 
 
 def _finding(domains: Domains, told: Mapping[str, dict[str, Any]], **what: Any) -> dict[str, Any]:
-    """Domains whose baseline is not above chance are listed, and count for nothing.
+    """Domains of which nothing can be said (``counts`` is false) are listed, and count for nothing: no arm is above
+    chance or, of what parts cost, the baseline is not.
 
     ``holds``: "all" where every domain that counts shows the same sign, "some" where some do and none the opposite,
     "contradicts" where both signs are shown, "none" where none is.
     """
-    told = {name: {**item, "learned": domains[name]["learned"]} for name, item in told.items()}
-    counted = {name: item for name, item in told.items() if item["learned"]}
+    needed = "telling" if what["kind"] == "arm" else "learned"
+    told = {name: {**item, "counts": domains[name][needed]} for name, item in told.items()}
+    counted = {name: item for name, item in told.items() if item["counts"]}
     shown = {name: item["sign"] for name, item in counted.items() if item["sign"]}
     signs = set(shown.values())
     sign = signs.pop() if len(signs) == 1 else 0
@@ -67,7 +69,6 @@ def _finding(domains: Domains, told: Mapping[str, dict[str, Any]], **what: Any) 
         "in": [name for name, its in shown.items() if its == first],
         "against": [name for name, its in shown.items() if its != first],
         "equivalent": [name for name, item in counted.items() if item["label"] == "equivalent"],
-        "unclear": [name for name, item in counted.items() if item["label"] == "cannot tell"],
     }
 
 

@@ -1,7 +1,8 @@
 """From run folders to numbers: one row a cell, one row an arm and domain, and the effects the question is about.
 
 The result is plain data (it becomes ``report.json``), and all that the report knows: what it says and draws can be made
-again from this file alone. ``study``, ``cells``, ``text`` and ``sessions`` are its inputs; every other number follows.
+again from this file alone. ``study``, ``cells``, ``trials``, ``text`` and ``sessions`` are its inputs; every other
+number follows.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.effects import effects, variance
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Arm, Domain, Study
-from metaformer_nlp.study.rows import Row, empty_row, read_row, unfold_environments
+from metaformer_nlp.study.rows import Row, empty_row, read_row, read_trial, unfold_environments
 from metaformer_nlp.study.statistics import (
+    LEVEL,
     Estimate,
     compare_family,
     mean_interval,
     over_tasks,
-    paired_difference,
     paired_values,
     retention,
 )
@@ -35,11 +36,6 @@ _COST = ("total", "trainable", "macs", "steps", "tokens", "train_seconds")
 Scores = dict[int, float]  # seed -> score
 
 
-def analyse_folder(folder: Path | str) -> dict[str, Any]:
-    """Everything the report of a study's folder needs, finished or not; see `analyse_folders`."""
-    return analyse_folders([folder])
-
-
 def analyse_folders(folders: Sequence[Path | str]) -> dict[str, Any]:
     """The analysis of the studies in these folders, laid side by side if there are several.
 
@@ -47,23 +43,27 @@ def analyse_folders(folders: Sequence[Path | str]) -> dict[str, Any]:
     from its cells. ValueError for any other folder, and for studies that cannot be laid side by side.
     """
     read = [_read_folder(Path(folder)) for folder in folders]
-    study, rows = merge_studies([(study, rows) for study, rows, _, _ in read])
-    text = "\n---\n".join(text for _, _, text, _ in read)  # as several documents of one YAML file
-    sessions = [line for _, _, _, lines in read for line in lines]
-    return {**analyse(study, rows), "text": text, "sessions": sessions}
+    study, rows = merge_studies([(study, rows) for study, rows, *_ in read])
+    _, trials = merge_studies([(study, trials) for study, _, trials, *_ in read])
+    text = "\n---\n".join(text for *_, text, _ in read)  # as several documents of one YAML file
+    sessions = [line for *_, lines in read for line in lines]
+    return {**analyse(study, rows), "trials": trials, "text": text, "sessions": sessions}
 
 
-def _read_folder(folder: Path) -> tuple[Study, list[Row], str, list[str]]:
-    """The study, its rows, its file's text and the lines of its sessions."""
+def _read_folder(folder: Path) -> tuple[Study, list[Row], list[Row], str, list[str]]:
+    """The study, its cells' rows, its trials' rows, its file's text and the lines of its sessions."""
     if stored := read_json(folder / "study.json"):
         study = study_from_mapping(stored["study"], str(folder / "study.json"))
-        rows = [read_row(study, folder, cell) for cell in study.cells(chosen_values(study, folder))]
+        chosen = chosen_values(study, folder)
+        rows = [read_row(study, folder, cell) for cell in study.cells(chosen)]
+        trials = [read_trial(study, folder, cell) for cell in study.trials(chosen)]
         sessions = folder / "sessions.jsonl"
-        return study, rows, stored["text"], sessions.read_text().splitlines() if sessions.is_file() else []
+        lines = sessions.read_text().splitlines() if sessions.is_file() else []
+        return study, rows, trials, stored["text"], lines
     if stored := read_json(folder / "report.json"):
         study = study_from_mapping(stored["study"], str(folder / "report.json"))
         rows = unfold_environments(stored["cells"], stored.get("environments", []))
-        return study, rows, stored["text"], stored["sessions"]
+        return study, rows, stored.get("trials", []), stored["text"], stored["sessions"]
     raise ValueError(
         f"{folder} is no folder of a study: it has neither a readable study.json, which run_study.py run makes, nor a "
         "report.json."
@@ -111,12 +111,14 @@ def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]
         for arm in arms
     ]
     base = mean_interval(list(scores[study.baseline].values()))
+    level = 1 - (1 - LEVEL) / len(arms)  # where all are at chance, few studies find one that is not
     return {
         "name": domain.name,
         "label": domain.title,
         "metric": domain.metric,
         "chance": chance,
-        "learned": base.low is not None and chance is not None and base.low > chance,
+        "learned": _above(chance, base),
+        "telling": any(_above(chance, mean_interval(list(its.values()), level)) for its in scores.values()),
         "margin": domain.margin,
         "axis": domain.axis,
         "task_chance": {
@@ -124,7 +126,7 @@ def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]
         },
         "arms": described,
         "claim": _claim(study, described),
-        "effects": effects(study, arms, scores, domain.margin),
+        "effects": effects(study, arms, scores, against, domain.margin),
         "variance": variance(arms, scores),
     }
 
@@ -139,7 +141,6 @@ def _arm(study: Study, arm: Arm, scores: Mapping[str, Scores], chance: float | N
         "label": arm.title,
         "score": asdict(mean_interval(list(its.values()))),
         "seeds": {str(seed): score for seed, score in its.items()},
-        "difference": asdict(paired_difference(its, baseline)),
         "retention": asdict(kept or retention(its, baseline, chance or 0.0)),
     }
 
@@ -169,11 +170,6 @@ def _tasks(
     }
     return {
         "tasks": {task: asdict(mean_interval(list(its[task].values()))) for task in tasks},
-        "task_seeds": {task: {str(seed): score for seed, score in its[task].items()} for task in tasks},
-        "task_differences": {
-            name: {task: asdict(mean_interval(list(values.values()))) for task, values in of_task.items()}
-            for name, of_task in differences.items()
-        },
         "over_tasks": {
             name: {**asdict(over_tasks(of_task)), "tasks": len(tasks)}
             for name, of_task in differences.items()
@@ -195,16 +191,17 @@ def _curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[list[float | Non
 
 
 def _claim(study: Study, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Whether the arm that the study's claim names retains what the claim says, by the interval of its retention."""
+    """What the study's claim says and what its arm retains; None where there is no claim or the arm does not run."""
     if study.claim is None:
         return None
     for arm in arms:
         if arm["arm"] == study.claim.arm:
-            kept = arm["retention"]
-            side = 0 if kept["low"] is None else int(kept["low"] >= study.claim.retains)
-            side = -1 if kept["high"] is not None and kept["high"] < study.claim.retains else side
-            return {"arm": study.claim.arm, "retains": study.claim.retains, "retention": kept, "side": side}
+            return {"arm": study.claim.arm, "retains": study.claim.retains, "retention": arm["retention"]}
     return None
+
+
+def _above(chance: float | None, score: Estimate) -> bool:
+    return chance is not None and score.low is not None and score.low > chance
 
 
 def _mean(values: Any) -> float | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.findings import RULES, findings
+from metaformer_nlp.study.judged import arm_of
 from metaformer_nlp.study.protocol import add_missing, add_protocol
-from metaformer_nlp.study.verdict import SEVERAL_DOMAINS, arm_of, verdict
+from metaformer_nlp.study.verdict import SEVERAL_DOMAINS, verdict
 from metaformer_nlp.study.wording import capital, count, interval, listed, p_value, percent, points, ratio, share_of
 
 Pictures = Mapping[str, Path]
@@ -73,13 +74,18 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
     document.paragraph(
         "Points above or below the arm that is named in the first column's head; for the architecture's parts, points "
         "that they cost more or less than swapping the mixer does. A word is only said where it is shown. “–”: not "
-        "part of the domain; “no say”: the domain's baseline is not above chance."
+        "part of the domain; “no say”: no arm is above chance there or, of what parts cost, the baseline is not."
     )
     if across["ranks"]:
         document.heading("Do the domains rank the mixers alike?", 3)
         ranks = [
             [
-                listed([domains[name]["label"] for name in rank["domains"]]),
+                listed(
+                    [
+                        domains[name]["label"] + ("" if domains[name]["telling"] else " (no say)")
+                        for name in rank["domains"]
+                    ]
+                ),
                 str(rank["n"]),
                 ratio(rank),
                 p_value(rank["p"]),
@@ -120,7 +126,7 @@ def _standing(item: Mapping[str, Any], name: str) -> str:
     its = item["domains"].get(name)
     if its is None or its["value"] is None:
         return "–"
-    if not its["learned"]:
+    if not its["counts"]:
         return "no say"
     up, down = ("above", "below") if item["kind"] == "arm" else ("more", "less")
     word = its["label"]

@@ -13,36 +13,52 @@ from metaformer_nlp.study.statistics import (
     mean_interval,
     mean_of_paired,
     paired_values,
+    side,
     variance_shares,
 )
 
 Scores = Mapping[str, Mapping[int, float]]  # arm -> seed -> score
+Families = Mapping[str, Mapping[str, Mapping[str, Any]]]  # reference -> arm -> comparison of arm minus reference
 
 
-def effects(study: Study, arms: Sequence[Arm], scores: Scores, margin: float | None) -> dict[str, Any]:
+def effects(
+    study: Study, arms: Sequence[Arm], scores: Scores, families: Families, margin: float | None
+) -> dict[str, Any]:
     """What each arm costs: a mixer against the baseline mixer, an architecture part against the arm it was taken from.
 
-    `contrast` is the mean cost of the architecture arms minus that of the mixer arms, both in the same seeds. The costs
-    are one family of comparisons; `shown` is the label of a cost's test.
+    - ``costs``: each arm's cost with its test, which is that of the same difference in `families` (reference -> arm ->
+      its comparison); parts of an arm that nobody else is compared with are a family of their own. ``shown`` is the
+      test's label, ``sign`` +1 where a cost is shown.
+    - ``contrast``: the mean cost of the architecture arms minus that of the mixer arms, both in the same seeds;
+      ``without``, if there are several parts, the same less the part that costs most, whose name is in ``arm``.
+    - ``side``: +1 if both lie above zero, so that no single part makes the difference; -1 if the contrast lies below
+      zero; else 0, and 0 if an arm had to be left out.
+    - ``left_out``: the arms that have no run to compare.
     """
     costs: dict[str, dict[str, dict[int, float]]] = {"mixer": {}, "architecture": {}}
+    left_out = []
     for arm in arms:
         cost = paired_values(scores[arm.of or study.baseline], scores[arm.name])
         if cost and arm.name != study.baseline:
             costs[arm.kind][arm.name] = cost
-    groups = {kind: list(group.values()) for kind, group in costs.items()}
-    every = [set(cost) for cost in groups["mixer"] + groups["architecture"]]
-    common = sorted(set[int].intersection(*every)) if all(costs.values()) else []
-    contrast = [_average(groups["architecture"], seed) - _average(groups["mixer"], seed) for seed in common]
-    mixer_means = [fsum(scores[arm.name].values()) / len(scores[arm.name]) for arm in _mixers(arms, scores)]
-    both = {**costs["mixer"], **costs["architecture"]}
-    tests = compare_family({arm.name: list(both[arm.name].values()) for arm in arms if arm.name in both}, margin)
+        elif not cost:
+            left_out.append(arm.name)
+    mixers, parts = costs["mixer"], costs["architecture"]
+    tests = _tests(study, arms, {**mixers, **parts}, families, margin)
+    contrast, without = asdict(mean_interval(_contrast(mixers, parts))), None
+    if len(parts) > 1:
+        costliest = max(parts, key=lambda name: tests[name]["value"])
+        rest = {name: cost for name, cost in parts.items() if name != costliest}
+        without = {"arm": costliest, **asdict(mean_interval(_contrast(mixers, rest)))}
+    clear = side(contrast) > 0 and (without is None or side(without) > 0)
     return {
-        "costs": [_cost(study, arm, tests[arm.name], both[arm.name]) for arm in arms if arm.name in both],
-        "mixer": asdict(mean_of_paired(groups["mixer"])),
-        "architecture": asdict(mean_of_paired(groups["architecture"])),
-        "contrast": asdict(mean_interval(contrast)),
-        "mixer_range": max(mixer_means) - min(mixer_means) if len(mixer_means) > 1 else None,
+        "costs": [tests[arm.name] for arm in arms if arm.name in tests],
+        "mixer": asdict(mean_of_paired(list(mixers.values()))),
+        "architecture": asdict(mean_of_paired(list(parts.values()))),
+        "contrast": contrast,
+        "without": without,
+        "side": 0 if left_out else 1 if clear else min(side(contrast), 0),
+        "left_out": left_out,
     }
 
 
@@ -55,15 +71,52 @@ def variance(arms: Sequence[Arm], scores: Scores) -> dict[str, Any] | None:
     return variance_shares(mixers, parts)
 
 
-def _cost(study: Study, arm: Arm, test: Mapping[str, Any], seeds: Mapping[int, float]) -> dict[str, Any]:
-    named = {"arm": arm.name, "kind": arm.kind, "label": arm.title, "reference": arm.of or study.baseline}
-    kept = {key: value for key, value in test.items() if key != "label"}
-    return {**named, **kept, "shown": test["label"], "seeds": {str(seed): cost for seed, cost in seeds.items()}}
+def _tests(
+    study: Study, arms: Sequence[Arm], costs: Scores, families: Families, margin: float | None
+) -> dict[str, dict[str, Any]]:
+    """Each arm's cost with what its comparison shows, in the order of `arms`."""
+    families = dict(families)
+    for arm in arms:
+        if arm.of and arm.of not in families:
+            its = {part.name: costs[part.name] for part in arms if part.of == arm.of and part.name in costs}
+            families[arm.of] = compare_family(
+                {name: [-value for value in cost.values()] for name, cost in its.items()}, margin
+            )
+    return {
+        arm.name: _cost(arm, reference, families[reference][arm.name], costs[arm.name])
+        for arm in arms
+        if arm.name in costs and (reference := arm.of or study.baseline)
+    }
+
+
+def _cost(arm: Arm, reference: str, test: Mapping[str, Any], seeds: Mapping[int, float]) -> dict[str, Any]:
+    """The comparison of `arm` minus `reference`, turned about: what the reference has more."""
+    turned = {
+        key: None if test[end] is None else 0.0 - test[end]
+        for key, end in (("value", "value"), ("low", "high"), ("high", "low"))
+    }
+    return {
+        **{"arm": arm.name, "kind": arm.kind, "label": arm.title, "reference": reference},
+        **turned,
+        **{key: test[key] for key in ("n", "sd", "method", "note", "p", "p_holm", "comparisons")},
+        "sign": -test["sign"],
+        "shown": test["label"],
+        "seeds": {str(seed): cost for seed, cost in seeds.items()},
+    }
 
 
 def _mixers(arms: Sequence[Arm], scores: Scores) -> list[Arm]:
     return [arm for arm in arms if arm.kind == "mixer" and scores[arm.name]]
 
 
-def _average(costs: Sequence[Mapping[int, float]], seed: int) -> float:
-    return fsum(cost[seed] for cost in costs) / len(costs)
+def _contrast(mixers: Scores, parts: Scores) -> list[float]:
+    """What the parts cost more than the mixers, in every seed that all of them have."""
+    if not mixers or not parts:
+        return []
+    every = [*mixers.values(), *parts.values()]
+    common = sorted(set[int].intersection(*(set(cost) for cost in every)))
+    return [_average(parts, seed) - _average(mixers, seed) for seed in common]
+
+
+def _average(costs: Scores, seed: int) -> float:
+    return fsum(cost[seed] for cost in costs.values()) / len(costs)

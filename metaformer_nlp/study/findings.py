@@ -8,19 +8,23 @@ from typing import Any
 
 from scipy import stats
 
-from metaformer_nlp.study.verdict import arm_of, mixers_of
-from metaformer_nlp.study.wording import PERCENT, interval, listed, percent, points, share_of
+from metaformer_nlp.study.budgets import kept_budgets
+from metaformer_nlp.study.judged import arm_of, at_chance, mixers_of
+from metaformer_nlp.study.statistics import side
+from metaformer_nlp.study.wording import PERCENT, deviation, interval, listed, percent, points, share_of
 
 RULES = (
     "Two arms are compared seed by seed. “Different” (below, above, costs, gains): the paired t-test is significant at "
-    "5 % after Holm's correction for all arms compared with the same one. “Equivalent”: two one-sided tests show, "
-    "after correction, that the difference is smaller than the margin which the study file states. A difference can "
-    "be both, real and too small to matter. “Cannot tell”: neither is shown, which does not mean equal.",
+    "5 % after Holm's correction for all arms compared with the same one in a domain: the 5 % are for each such family "
+    "of comparisons, not for the report. “Equivalent”: two one-sided tests show, after correction, that the difference "
+    "is smaller than the margin which the study file states. A difference can be both, real and too small to matter. "
+    "“Cannot tell”: neither is shown, which does not mean equal.",
     "An architecture part is compared with the arm it was taken out of.",
     "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may lie "
     "beside zero where the words say that nobody can tell.",
-    "Of a domain whose baseline is not clearly above chance (its interval reaches down to it), nothing is concluded; a "
-    "task in which the baseline is not above chance is named.",
+    "Of a domain in which no arm is clearly above chance (its interval reaches down to it, at 95 % for all arms "
+    "together), nothing is concluded; where only the baseline is not, nothing is said of what it costs to change it or "
+    "what is retained of it. A task in which the baseline is not above chance is named.",
 )
 
 
@@ -38,10 +42,14 @@ def _sentences(domain: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]
         return [f"The baseline, {base['label']}, has no finished run yet: nothing can be compared."]
     chance = f"chance is {points(domain['chance'])}" if domain["chance"] is not None else "chance is not known"
     said = [f"The baseline, {base['label']}, scores {interval(base['score'])}; {chance}."]
-    if base["score"]["low"] is None:
+    if base["score"]["n"] == 1:
         return [*said, "One run has no interval: the numbers below are single runs, and no difference can be judged."]
+    if not domain["telling"]:
+        return [*said, "No arm is clearly above chance, so this domain cannot tell the arms apart."]
     if not domain["learned"]:
-        return [*said, "That is not clearly above chance, so this domain cannot tell the arms apart."]
+        said.append(
+            "That is not clearly above chance: what others retain of it cannot be said, only how they differ from it."
+        )
     present = {arm["arm"] for arm in domain["arms"]}
     references = [name for name in dict.fromkeys((study["baseline"], *study["references"])) if name in present]
     return [
@@ -93,7 +101,7 @@ def _standing(pair: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> 
 
 def _weakest(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
     judged = [arm for arm in mixers_of(domain, base["arm"]) if arm["retention"]["value"] is not None]
-    if not judged:
+    if not judged or not domain["learned"]:
         return []
     weakest = min(judged, key=lambda arm: arm["retention"]["value"])
     return [
@@ -111,7 +119,7 @@ def _over_tasks(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]
     ]
     if not known:
         return []
-    beyond = [f"{arm['label']} ({interval(its, True)})" for arm, its in known if its["low"] > 0 or its["high"] < 0]
+    beyond = [f"{arm['label']} ({interval(its, True)})" for arm, its in known if side(its)]
     which = listed(beyond) if beyond else "none"
     return [
         f"Differences from {base['label']} whose interval over tasks and seeds leaves out zero, so that they need not "
@@ -138,10 +146,15 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         else:
             clause = f"{against}: nobody can tell (cost {interval(cost)} points)"
         said.append(f"“{cost['label']}” {clause}.")
-    if effects["contrast"]["value"] is not None:
+    if floored := at_chance(domain):
+        said.append(f"Not clearly above chance: {listed(floored)}. How much more such a part might cost is not known.")
+    if effects["contrast"]["value"] is not None and domain["learned"]:
+        without = ""
+        if effects["without"]:
+            without = f" ({interval(effects['without'], True)} without “{labels[effects['without']['arm']]}”)"
         said.append(
             f"Mean cost of the architecture arms: {interval(effects['architecture'])}; of swapping the mixer: "
-            f"{interval(effects['mixer'])}; the difference: {interval(effects['contrast'], True)} points."
+            f"{interval(effects['mixer'])}; the difference: {interval(effects['contrast'], True)} points{without}."
         )
     return said
 
@@ -162,7 +175,8 @@ def _variance_sentence(domain: Mapping[str, Any]) -> list[str]:
 def _limits(analysis: Mapping[str, Any]) -> list[str]:
     study, cells = analysis["study"], analysis["cells"]
     finished = sum(row["status"] == "finished" for row in cells)
-    n = len(study["seeds"])
+    counts = {arm["planned"] for domain in analysis["domains"].values() for arm in domain["arms"]}
+    n, most = min((count for count in counts if count > 1), default=1), max(counts)
     said = []
     if finished < len(cells):
         failed = sum(row["status"] == "failed" for row in cells)
@@ -174,17 +188,36 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
         said.append("One seed has no spread: no interval and no judgement is possible.")
     else:
         factor = stats.t.ppf(0.975, n - 1)
+        seeds = f"{n}" if n == most else f"{n} to {most}"
         said.append(
-            f"{n} seeds an arm. Student's factor for so many is {factor:.1f} (with very many it would be 2.0), so "
+            f"{seeds} seeds an arm. Student's factor for {n} is {factor:.1f} (with very many it would be 2.0), so "
             "intervals are wide, and they trust that scores are spread normally over seeds, which so few cannot show."
         )
     for domain in analysis["domains"].values():
+        said += _broken_budgets(domain, analysis)
         said += _detectable(domain, study["baseline"])
     said.append(
         "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
         "sizes of the model, longer training or other settings, and the mean over arms depends on which arms there are."
     )
     return [*said, *study["limits"]]
+
+
+def _broken_budgets(domain: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[str]:
+    """Which arms differ from the baseline in what the study file asks to be equal: their scores may come of that."""
+    study, labels = analysis["study"], {arm["arm"]: arm["label"] for arm in domain["arms"]}
+    rows = [row for row in analysis["cells"] if row["domain"] == domain["name"]]
+    unlike = []
+    for entry in kept_budgets(study["domains"][domain["name"]]["equal"], study["baseline"], rows):
+        if entry["broken"]:
+            arms = [f"{labels[item['arm']]} {deviation(item['difference'])}" for item in entry["broken"]]
+            unlike.append(f"{entry['budget']} ({listed(arms)})")
+    if not unlike:
+        return []
+    return [
+        f"In {domain['label']}, the study file asks arms to be equal to the baseline in what some of them are not: "
+        f"{'; '.join(unlike)}. What these arms score may come of that."
+    ]
 
 
 def _detectable(domain: Mapping[str, Any], baseline: str) -> list[str]:

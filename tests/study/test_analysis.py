@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metaformer_nlp.study.analysis import analyse, analyse_folder, analyse_folders
+from metaformer_nlp.study.analysis import analyse, analyse_folders
 from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Study
@@ -105,17 +105,35 @@ def test_every_arm_is_compared_with_every_reference(study_data: dict[str, Any], 
     assert arm_of(text, "identity")["against"]["pooling"]["value"] == pytest.approx(-0.15, abs=0.02)
     assert arm_of(text, "identity")["against"]["pooling"]["comparisons"] == 3
     assert arm_of(vision, "pooling")["against"]["attention"]["comparisons"] == 2
-    assert (
-        arm_of(vision, "pooling")["difference"]["value"] == arm_of(vision, "pooling")["against"]["attention"]["value"]
-    )
-    assert (vision["claim"]["side"], vision["claim"]["retention"]["value"]) == (1, pytest.approx(0.94, abs=0.02))
-    lower = analyse(study, rows(study, {**TRUTH, "pooling": 0.6}))["domains"]["vision"]["claim"]
-    unclear = analyse(study, rows(study, {**TRUTH, "pooling": 0.82}, 0.05))["domains"]["vision"]["claim"]
-    assert (lower["side"], unclear["side"]) == (-1, 0)
+    assert vision["claim"]["retention"]["value"] == pytest.approx(0.94, abs=0.02)
     shares = vision["variance"]
     assert shares["architecture"]["share"] == pytest.approx(0.55**2 / (0.55**2 + 0.05**2), abs=0.02)
     assert json.loads(json.dumps(analysis)) == analysis, "plain data"
     assert analyse(study, rows(study, TRUTH)) == analysis, "the same each time"
+
+
+def test_a_difference_is_judged_once(study_data: dict[str, Any], make_study: Make) -> None:
+    """The cost of a part is the comparison with the arm it was taken out of, and not another one with another word."""
+    for references in (["pooling"], []):
+        study = make_study({**many_arms(study_data, 3), "references": references})
+        truth = {**{arm.name: 0.8 for arm in study.arms}, "no_norm": 0.783}
+        domain = analyse(study, rows(study, truth, 0.004))["domains"]["vision"]
+        for cost in domain["effects"]["costs"]:
+            assert cost["comparisons"] == (9 if cost["kind"] == "mixer" or references else 2)
+            if pair := arm_of(domain, cost["arm"])["against"].get(cost["reference"]):
+                assert (cost["p_holm"], cost["shown"], cost["sign"]) == (pair["p_holm"], pair["label"], -pair["sign"])
+                assert (cost["low"], cost["value"]) == (-pair["high"], -pair["value"])
+
+
+def test_arms_without_runs_are_named_and_judge_nothing(study_data: dict[str, Any], make_study: Make) -> None:
+    study = make_study(many_arms(study_data, 3))
+    made = rows(study, {**{arm.name: 0.8 for arm in study.arms}, "no_norm": 0.4, "no_residual": 0.5})
+    effects = analyse(study, made)["domains"]["vision"]["effects"]
+    assert (effects["side"], effects["left_out"], effects["without"]["arm"]) == (1, [], "no_norm")
+    assert effects["without"]["value"] == pytest.approx(0.3, abs=0.02)
+    made = [row | {"status": "failed", "score": None} if row["arm"] == "c" else row for row in made]
+    effects = analyse(study, made)["domains"]["vision"]["effects"]
+    assert (effects["side"], effects["left_out"]) == (0, ["c"])
 
 
 def test_task_by_task_and_over_the_tasks(study_data: dict[str, Any], make_study: Make) -> None:
@@ -127,12 +145,9 @@ def test_task_by_task_and_over_the_tasks(study_data: dict[str, Any], make_study:
         for place, task in enumerate(row["tasks"].values()):
             task["score"] += 0.1 * place * (row["arm"] == "pooling")  # from 5 points below to 25 above
     arm = arm_of(analyse(study, made)["domains"]["text"], "pooling")
-    assert arm["task_differences"]["attention"]["a"]["value"] == pytest.approx(-0.05, abs=0.02)
-    assert arm["task_differences"]["attention"]["d"]["value"] == pytest.approx(0.25, abs=0.02)
     over = arm["over_tasks"]["attention"]
     assert (over["tasks"], over["n"], over["value"]) == (4, 3, pytest.approx(0.1, abs=0.02))
     assert over["low"] < 0 < over["high"], "other tasks might have it the other way round"
-    assert arm["task_seeds"]["a"].keys() == {"0", "1", "2"}
     assert arm_of(analyse(study, made)["domains"]["vision"], "pooling")["over_tasks"] == {}
 
 
@@ -152,13 +167,17 @@ def test_what_holds_in_all_domains_in_some_and_in_none(study_data: dict[str, Any
     )
     mixed = {**TRUTH, "identity": {"vision": 0.7, "text": 0.9, "late": 0.7}}
     some = finding("identity", mixed)
-    assert (some["holds"], some["in"], some["unclear"]) == ("some", ["vision", "late"], ["text"])
+    assert (some["holds"], some["in"]) == ("some", ["vision", "late"])
     turned = finding("identity", {**TRUTH, "identity": {"vision": 0.7, "text": 0.98, "late": 0.9}})
     assert (turned["holds"], turned["sign"]) == ("contradicts", 0)
     assert (turned["in"], turned["against"]) == (["vision"], ["text"])
     base = {"vision": 0.9, "text": 0.1, "late": 0.9}
-    unlearned = finding("identity", {**mixed, "attention": base})
-    assert (unlearned["holds"], unlearned["domains"]["text"]["learned"]) == ("all", False), "text counts for nothing"
+    baseline_lost = {**mixed, "attention": base}
+    assert finding("identity", baseline_lost)["holds"] == "contradicts", "identity is above chance in text"
+    assert not finding(None, baseline_lost)["domains"]["text"]["counts"], "of a baseline at chance nothing can be lost"
+    all_lost = {name: {"vision": value, "text": 0.1, "late": value} for name, value in TRUTH.items()}
+    unlearned = finding("identity", all_lost)
+    assert (unlearned["holds"], unlearned["domains"]["text"]["counts"]) == ("all", False), "text counts for nothing"
     ranks = analyse(study, rows(study, TRUTH))["across"]["ranks"]
     assert [rank["domains"] for rank in ranks] == [["vision", "text"], ["vision", "late"], ["text", "late"]]
     assert (ranks[0]["arms"], ranks[0]["value"]) == (["attention", "pooling", "identity"], pytest.approx(1.0))
@@ -181,7 +200,7 @@ def test_curves_and_tuned_values_are_read_from_the_cells(
         lines += [{"step": 15, "validation/accuracy": 0.3}] if cell.seed else []
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (cell_folder(tmp_path, cell) / "metrics.jsonl").write_text(text)
-    analysis = analyse_folder(tmp_path)
+    analysis = analyse_folders([tmp_path])
     assert (analysis["cells"][0]["tuned"], analysis["cells"][-1]["tuned"]) == ({"seconds": 0.5}, {})
     assert arm_of(analysis["domains"]["vision"], "attention")["tuned"] == {"0": {"seconds": 0.5}, "1": {"seconds": 0.5}}
     assert analysis["cells"][0]["curve"] == [[10, 0.1], [20, 0.2]]
@@ -195,11 +214,11 @@ def test_curves_and_tuned_values_are_read_from_the_cells(
 
 def test_a_report_is_made_again_from_its_inputs(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study = make_study(study_data)
-    analysis = {**analyse(study, rows(study, TRUTH)), "text": study.text, "sessions": ['{"seconds": 1}']}
+    analysis = {**analyse(study, rows(study, TRUTH)), "text": study.text, "sessions": ['{"seconds": 1}'], "trials": []}
     write_json(tmp_path / "report.json", {**analysis, "domains": {}, "across": "nonsense"})
-    assert analyse_folder(tmp_path) == analysis
+    assert analyse_folders([tmp_path]) == analysis
     with pytest.raises(ValueError, match="nor a report"):
-        analyse_folder(tmp_path / "nothing")
+        analyse_folders([tmp_path / "nothing"])
 
 
 def side_by_side(study_data: dict[str, Any], make_study: Make) -> tuple[Study, Study]:
@@ -238,7 +257,7 @@ def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_
     alone = analyse(*parts[0])["domains"]["vision"]
     together = analysis["domains"]["toy-vision"]
     assert [arm["arm"] for arm in together["arms"]] == [arm["arm"] for arm in alone["arms"]]
-    for key in ("score", "difference", "retention", "planned"):
+    for key in ("score", "against", "retention", "planned"):
         assert arm_of(together, "pooling")[key] == arm_of(alone, "pooling")[key]
     assert arm_of(analysis["domains"]["other-vision"], "pooling")["planned"] == 3
     assert [rank["domains"] for rank in analysis["across"]["ranks"]] == [["toy-vision", "text"]]
@@ -287,4 +306,4 @@ def test_run_folders_and_reports_are_laid_side_by_side(
     assert analysis["domains"]["large"]["learned"]
     assert not analysis["domains"]["text"]["learned"]
     write_json(tmp_path / "again" / "report.json", analysis)
-    assert analyse_folder(tmp_path / "again") == analysis
+    assert analyse_folders([tmp_path / "again"]) == analysis

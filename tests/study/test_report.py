@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metaformer_nlp.study.analysis import analyse, analyse_folder
+from metaformer_nlp.study.analysis import analyse, analyse_folders
 from metaformer_nlp.study.cell import write_json, write_outcome
 from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.document import Document
@@ -24,7 +24,7 @@ from metaformer_nlp.study.rows import empty_row
 from metaformer_nlp.study.study_file import study_to_mapping
 from metaformer_nlp.study.verdict import verdict
 from metaformer_nlp.study.wording import count, interval, listed, p_value, percent, points, ratio
-from tests.study.simulated import large_study_data, simulated_rows
+from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
 TRUTH = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
@@ -68,7 +68,6 @@ def test_effects_are_those_that_were_planted(study_data: dict[str, Any], make_st
     assert effects["architecture"]["value"] == pytest.approx(0.85 - 0.3, abs=0.01), "against pooling, not the baseline"
     assert effects["contrast"]["value"] == pytest.approx(0.55 - 0.125, abs=0.015)
     assert effects["contrast"]["low"] > 0
-    assert effects["mixer_range"] == pytest.approx(0.2, abs=0.01)
     kept = {arm["arm"]: arm["retention"]["value"] for arm in domain["arms"]}
     assert kept["attention"] == 1.0
     assert kept["identity"] == pytest.approx(0.6 / 0.8, abs=0.01)
@@ -141,7 +140,7 @@ def test_missing_cells_are_compared_by_the_seeds_there_are(study_data: dict[str,
             row |= {"status": "failed", "score": None, "problem": "out of memory", "tasks": {}}
     analysis = analyse(study, made)
     pooling = analysis["domains"]["vision"]["arms"][1]
-    assert (pooling["score"]["n"], pooling["planned"], pooling["difference"]["n"]) == (1, 3, 1)
+    assert (pooling["score"]["n"], pooling["planned"], pooling["against"]["attention"]["n"]) == (1, 3, 1)
     assert analysis["domains"]["vision"]["effects"]["contrast"]["n"] == 1, "only the seed that all arms have"
     assert "has no finished run yet" in findings(analysis)["domains"]["text"][0]
     assert "19 of 24 cells are finished and 3 have failed" in findings(analysis)["limits"][0]
@@ -251,6 +250,38 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
     assert "each arm chose optim.lr among 0.001, 0.003, 0.01" in text
     assert "| pooling | 0.003 |" in text
+    limits = findings(analysis)["limits"]
+    assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
+
+
+def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_study: Make) -> None:
+    study = make_study(large_study_data(2))
+    trials = [
+        {"domain": "images", "arm": arm, "value": value, "status": "finished", "score": 0.5 + 10 * value}
+        for arm in SKILLS
+        for value in (0.001, 0.003, 0.01)
+    ]
+    trials[0] |= {"status": "failed", "score": None}
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": [], "trials": trials}
+    text = build_document(analysis, {}).markdown()
+    assert "| arm | optim.lr 0.001 | optim.lr 0.003 | optim.lr 0.01 | chosen |" in text
+    assert "| attention | failed | 53.0 | 60.0 | 0.001 |" in text
+    ends = next(line for line in text.splitlines() if line.startswith("At an end of what was tried"))
+    assert "attention" in ends
+    assert "pooling" not in ends, "it chose the value in the middle"
+
+
+def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(make_study: Make) -> None:
+    study = make_study(large_study_data(2))
+    start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}
+    change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-02"}
+    command = "python scripts/run_study.py run simulated.yaml --folder 'my runs'"
+    sessions = [{**start, "cpu_count": 2, "command": command}, change]
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text}
+    text = build_document({**analysis, "sessions": [json.dumps(line) for line in sessions]}, {}).html()
+    assert "Started at 2026-01-01T00:00:00.000+00:00, with no end recorded" in text
+    assert "changed when 3 runs had finished (2026-01-02): claim (was null, is {" in text
+    assert "run simulated.yaml --folder &#x27;my runs&#x27; --only images/pooling/seed-1" in text
 
 
 def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
@@ -260,7 +291,7 @@ def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_st
     scores = {"validation/accuracy": 0.5, "validation/topic": 0.5, "validation/order": 0.5}
     write_outcome(tmp_path, study.cells()[0], None, result={"metrics": scores})
     assert "1 of 16 cells are finished" in build_report(tmp_path).read_text()
-    arm = analyse_folder(tmp_path)["domains"]["vision"]["arms"][0]
+    arm = analyse_folders([tmp_path])["domains"]["vision"]["arms"][0]
     assert (arm["score"]["value"], arm["total"]) == (0.5, None), "what the result does not tell is not made up"
 
 

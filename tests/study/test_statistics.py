@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 
@@ -10,8 +12,9 @@ from metaformer_nlp.study.statistics import (
     Estimate,
     mean_interval,
     mean_of_paired,
-    paired_difference,
+    paired_values,
     retention,
+    side,
 )
 
 
@@ -41,15 +44,15 @@ def test_pairing_by_seed_takes_out_what_seeds_have_in_common() -> None:
     common = rng.normal(0, 0.2, 5)
     first = by_seed(0.80 + common + rng.normal(0, 0.001, 5))
     second = by_seed(0.75 + common + rng.normal(0, 0.001, 5))
-    estimate = paired_difference(first, second)
+    estimate = mean_interval(list(paired_values(first, second).values()))
     assert estimate.value == pytest.approx(0.05, abs=0.005)
-    assert estimate.sign == 1
+    assert side(asdict(estimate)) == 1
     assert mean_interval(list(first.values())).sd > 10 * estimate.sd  # type: ignore[operator]
 
 
 def test_only_seeds_that_both_have_are_compared() -> None:
-    estimate = paired_difference({0: 0.9, 1: 0.8, 5: 0.1}, {0: 0.8, 1: 0.7, 2: 0.0})
-    assert (estimate.n, estimate.value) == (2, pytest.approx(0.1))
+    differences = paired_values({0: 0.9, 1: 0.8, 5: 0.1}, {0: 0.8, 1: 0.7, 2: 0.0})
+    assert differences == {0: pytest.approx(0.1), 1: pytest.approx(0.1)}
 
 
 @pytest.mark.parametrize(("n", "method"), [(3, "Fieller"), (5, "Fieller"), (MIN_BOOTSTRAP, "bootstrap")])
@@ -85,11 +88,14 @@ def test_retention_is_the_same_each_time() -> None:
 def test_without_spread_or_runs_no_interval_is_made_up() -> None:
     assert mean_interval([]).value is None
     single = mean_interval([0.5])
-    assert (single.value, single.low, single.sign) == (0.5, None, 0)
+    assert (single.value, single.low, side(asdict(single))) == (0.5, None, 0)
     assert "single run" in single.note
     same = mean_interval([0.5, 0.5, 0.5])
     assert (same.low, same.high) == (0.5, 0.5)
     assert "no width" in same.note
+    both = mean_interval([0.5, 0.5])
+    assert (both.value, both.low) == (0.5, None), "two equal scores may be chance"
+    assert retention({0: 0.5, 1: 0.5}, {0: 0.9, 1: 0.9}, 0.1).low is None
     assert mean_of_paired([]).value is None
 
 

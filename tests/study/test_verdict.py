@@ -13,8 +13,9 @@ import pytest
 from metaformer_nlp.study.analysis import analyse
 from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.findings import findings
+from metaformer_nlp.study.judged import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED
 from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.verdict import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED, verdict
+from metaformer_nlp.study.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
@@ -112,12 +113,68 @@ def test_nothing_is_said_of_a_domain_that_was_not_learned(answers: Any) -> None:
     first, second, third = answers(lost, ("images", "probe"))
     assert first["domains"].keys() == second["domains"].keys() == {"images"}
     assert first["sentence"].endswith("nothing is said of matching probe.")
+    gone = {**SAME, "attention": (0.6, 0.6, -1.0), "no_residual": (0.2,) * 3, "no_channel_mlp": (0.3,) * 3}
+    first, second, _ = answers({**gone, "pooling": (0.59, 0.59, 0.6)})
+    assert set(first["domains"].values()) == set(second["domains"].values()) == {SUPPORTED}
+    assert first["verdict"] == second["verdict"] == CANNOT_TELL, "a domain of which nothing is said leaves it open"
+    assert first["sentence"].startswith("Cannot tell as a whole: supported in CIFAR-10 images (+")
     assert third["sentence"].startswith("Cannot tell: only of CIFAR-10 images can anything be said")
-    none = answers({**SAME, "attention": (-1.0, -1.0, -1.0)})
+    nobody = dict.fromkeys(SKILLS, (-1.0, -1.0, -1.0))
+    none = answers(nobody)
     assert [answer["verdict"] for answer in none] == [CANNOT_TELL] * 3
     assert "of no domain can anything be said" in none[2]["sentence"]
-    alone = answers({**SAME, "attention": (-1.0, -1.0, -1.0)}, ("images",))[2]
-    assert "nothing is said of this domain" in alone["sentence"]
+    assert "nothing is said of this domain" in answers(nobody, ("images",), seeds=12)[2]["sentence"]
+
+
+def test_a_baseline_at_chance_is_beaten_by_others(answers: Any) -> None:
+    first, second, third = answers({**SAME, "attention": (-0.1,) * 3}, ("images",))
+    assert (first["verdict"], second["verdict"]) == (CANNOT_TELL, CANNOT_TELL), "nothing to lose or to retain"
+    assert third["verdict"] == NOT_SUPPORTED
+    assert "differ from attention" in third["sentence"]
+
+
+def test_a_single_part_that_collapses_does_not_speak_for_all(answers: Any) -> None:
+    first = answers({**SAME, "no_residual": (0.0,) * 3}, ("images",))[0]
+    assert first["verdict"] == CANNOT_TELL
+    assert re.search(
+        r"\(\+2\d.*; [−+]?\d.* without “no residual”, which costs most; at chance: no residual\)", first["sentence"]
+    )
+
+
+@pytest.fixture
+def with_failures(make_study: Make) -> Callable[..., list[dict[str, Any]]]:
+    """The verdict of a study whose verdict would be "supported", with failed runs of one arm from this seed on."""
+
+    def make(skills: Skills, arm: str, first_failed: int, domains: tuple[str, ...] = ("images",)) -> Any:
+        data = copy.deepcopy(large_study_data(12))
+        data["domains"] = {name: domain for name, domain in data["domains"].items() if name in domains}
+        study = make_study(data)
+        made = simulated_rows(study, skills)
+        failed = {"status": "failed", "score": None, "problem": "diverged", "tasks": {}, "curve": []}
+        hit = [row["arm"] == arm and row["domain"] == domains[-1] and row["seed"] >= first_failed for row in made]
+        return verdict(analyse(study, [row | failed if out else row for row, out in zip(made, hit, strict=True)]))
+
+    return make
+
+
+def test_arms_that_failed_hold_the_verdict_back(with_failures: Any) -> None:
+    skills = {**SAME, "no_residual": (0.2,) * 3, "no_channel_mlp": (0.3,) * 3}
+    whole = with_failures(skills, "identity", 12)
+    assert [answer["verdict"] for answer in whole] == [SUPPORTED] * 3
+    first, _, third = with_failures(skills, "identity", 0)
+    assert (first["verdict"], third["verdict"]) == (CANNOT_TELL, CANNOT_TELL)
+    assert "left out, with no run to compare: identity" in first["sentence"]
+    assert "runs are missing: identity (0 of 12 runs)" in third["sentence"]
+    first, _, third = with_failures(skills, "identity", 8)
+    assert (first["verdict"], third["verdict"]) == (SUPPORTED, CANNOT_TELL)
+    assert "only seeds that all arms have: identity (8 of 12 runs)" in first["sentence"]
+    assert with_failures(skills, "no_residual", 0)[0]["verdict"] == CANNOT_TELL
+    second = with_failures(skills, "pooling", 0)[1]
+    assert second["verdict"] == CANNOT_TELL
+    assert "no finished run" in second["sentence"]
+    first, second, third = with_failures(skills, "pooling", 0, ("images", "text"))
+    assert [answer["verdict"] for answer in (first, second, third)] == [CANNOT_TELL] * 3
+    assert second["sentence"].startswith("Cannot tell as a whole: supported in CIFAR-10 images (")
 
 
 def test_studies_without_parts_or_with_one_seed_cannot_tell(answers: Any) -> None:

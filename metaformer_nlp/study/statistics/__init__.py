@@ -12,9 +12,9 @@ from metaformer_nlp.study.statistics.estimates import (
     Estimate,
     mean_interval,
     mean_of_paired,
-    paired_difference,
     paired_values,
     retention,
+    side,
 )
 from metaformer_nlp.study.statistics.ranks import rank_agreement
 from metaformer_nlp.study.statistics.tasks import over_tasks
@@ -30,9 +30,9 @@ __all__ = [
     "mean_interval",
     "mean_of_paired",
     "over_tasks",
-    "paired_difference",
     "paired_values",
     "rank_agreement",
     "retention",
+    "side",
     "variance_shares",
 ]

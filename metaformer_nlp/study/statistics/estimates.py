@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -36,12 +37,12 @@ class Estimate:
     method: str = ""
     note: str = ""
 
-    @property
-    def sign(self) -> int:
-        """+1 or -1 if the interval lies wholly on that side of zero, else 0: not distinguishable from zero."""
-        if self.low is None or self.high is None:
-            return 0
-        return int(self.low > 0) - int(self.high < 0)
+
+def side(estimate: Mapping[str, Any]) -> int:
+    """+1 or -1 if an estimate's interval (``low``, ``high``) lies wholly on that side of zero, else 0."""
+    if estimate["low"] is None:
+        return 0
+    return int(estimate["low"] > 0) - int(estimate["high"] < 0)
 
 
 def student(level: float, df: int) -> float:
@@ -59,6 +60,9 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
         return Estimate(mean, 1, note="a single run: no interval")
     sd = float(np.std(values, ddof=1))
     if sd <= 1e-12 * max(1.0, abs(mean)):
+        if n == 2:
+            # Scores on a small test set are few different numbers, of which two runs get the same by chance.
+            return Estimate(mean, n, 0.0, note="the same in both runs: no interval")
         # Often a score that no seed moves (always the majority class); the width of zero is no sign of precision.
         return Estimate(mean, n, 0.0, mean, mean, "t", "the same in all runs: the interval has no width")
     half = student(level, n - 1) * sd / math.sqrt(n)
@@ -68,11 +72,6 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Estimate:
 def paired_values(scores: Mapping[int, float], other: Mapping[int, float]) -> dict[int, float]:
     """`scores` minus `other`, seed by seed over the seeds both have, in the seeds' order."""
     return {seed: scores[seed] - other[seed] for seed in sorted(scores.keys() & other.keys())}
-
-
-def paired_difference(scores: Mapping[int, float], other: Mapping[int, float], level: float = LEVEL) -> Estimate:
-    """Mean of `scores` minus `other`, seed by seed over the seeds both have, with Student's t interval."""
-    return mean_interval(list(paired_values(scores, other).values()), level)
 
 
 def retention(
@@ -95,6 +94,8 @@ def retention(
     value = float(x.mean() / y.mean())
     if n == 1:
         return Estimate(value, 1, note="a single run: no interval")
+    if n == 2 and np.ptp(x) == np.ptp(y) == 0:
+        return Estimate(value, 2, note="the same in both runs: no interval")
     if n < MIN_BOOTSTRAP:
         return _fieller(x, y, value, level)
     draws = np.random.default_rng(0).integers(0, n, size=(10_000, n))

@@ -45,7 +45,6 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     orders = [_known_orders([scores[arm] for arm in arms]) for scores in (first, second)]
     found: dict[str, Any] = {
         "arms": arms,
-        "means": {arm: [means[0][place], means[1][place]] for place, arm in enumerate(arms)},
         "n": len(arms),
         "value": float(result.statistic) if known else None,
         "p": float(result.pvalue) if known else None,
