@@ -26,9 +26,9 @@ from typing import Any
 
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.study.lock import Claim, Taken, held
+from metaformer_nlp.study.checks import nearest
+from metaformer_nlp.study.lock import Hold, Taken, held
 from metaformer_nlp.study.plan import AFTER, Cell
-from metaformer_nlp.study.study_file import nearest
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
 Build = Callable[[type, Mapping[str, Any]], Any]
@@ -114,7 +114,7 @@ def result_problem(result: Any, cell: Cell) -> str | None:
 
 
 @contextmanager
-def cell_lock(study_folder: Path, cell: Cell) -> Iterator[Claim]:
+def cell_lock(study_folder: Path, cell: Cell) -> Iterator[Hold]:
     """Holds the cell for this process; Taken if another process does."""
     with held(lock_file(study_folder, cell)) as claim:
         yield claim

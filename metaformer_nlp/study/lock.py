@@ -41,11 +41,11 @@ class Taken(Exception):  # noqa: N818 - it is no error, another process does the
 
 
 @contextmanager
-def held(path: Path) -> Iterator[Claim]:
+def held(path: Path) -> Iterator[Hold]:
     """Holds the lock `path` (a file) for this process; Taken if another process does."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        claim = Claim(path, _next_number(path, flocked=_flock(file)))
+        claim = Hold(path, _next_number(path, flocked=_flock(file)))
         try:
             yield claim
         finally:
@@ -64,7 +64,7 @@ def is_held(path: Path) -> bool:
     return False
 
 
-class Claim:
+class Hold:
     """A numbered claim that is this process's, kept alive by a thread until it is released."""
 
     def __init__(self, path: Path, number: int) -> None:

@@ -20,6 +20,7 @@ from metaformer_nlp.study.choices import all_cells, chosen_values
 from metaformer_nlp.study.expected import RULE, Times
 from metaformer_nlp.study.plan import Cell, Domain, Study
 from metaformer_nlp.study.progress import duration
+from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.wording import count, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
@@ -31,6 +32,8 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
     What runs will take is computed by the experiments, which read their data for it; where they cannot, the plan says
     why and goes without.
     """
+    if parallel is not None and parallel < 1:
+        raise ValueError(f"--parallel must be a whole number from 1 on, not {parallel}.")
     plan = _Plan(study, folder, build, parallel or study.parallel)
     for part in plan.parts():
         if isinstance(part, str):
@@ -89,8 +92,9 @@ class _Plan:
             yield (
                 "Claim",
                 f"{study.claim.arm} retains at least {100 * study.claim.retains:g} % of {study.baseline}'s score above "
-                "chance. Supported if the whole 95 % interval of that share (bootstrap over seeds) lies there, not "
-                "supported if all of it lies below, else nobody can tell",
+                "chance. Supported if the whole 95 % interval of that share (paired by seed; Fieller's, from "
+                f"{MIN_BOOTSTRAP} seeds on a bootstrap) lies there, not supported if all of it lies below, else nobody "
+                "can tell",
             )
         yield (
             "Differences",

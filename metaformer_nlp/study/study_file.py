@@ -23,7 +23,8 @@ The whole format; what stands in [brackets] may be left out::
         margin: 0.02                    # [differences in score below this count as equal, and must be shown to be]
         equal: {steps: 0.0, parameters: 0.05}  # [budgets, and by what share arms may differ from the baseline in them:
                                         #  steps, samples, tokens, parameters, macs, seconds (by schedule.minutes)]
-        tune:                           # [each arm chooses this setting by a trial of each value]
+        tune:                           # [each arm chooses this setting by a trial of each value: the one
+                                        #  with the highest metric, or the lowest if that ends in "loss"]
           {key: optim.lr, values: [1e-3, 3e-3], metric: held_out/accuracy, set: {data.held_out: 0.1}}
         expected_seconds: 130           # [of a cell; for the estimate before any has run]
       post_norm: {<<: *base, set: {model.norm: group_norm}}  # YAML's way to say: as that one, but for this
@@ -52,9 +53,10 @@ import yaml
 from metaformer_nlp.study.checks import check_study, nearest
 from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study, TaskScore, Tune, merge, set_dotted
 
-__all__ = ["load_study", "nearest", "read_yaml", "study_from_mapping", "study_to_mapping"]
+__all__ = ["load_study", "read_yaml", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
+_SMALL_IS_GOOD = re.compile(r"(perplexity|error|error_rate)$")  # metrics that a trial must not be chosen by
 
 
 def load_study(path: Path | str) -> Study:
@@ -67,8 +69,11 @@ def load_study(path: Path | str) -> Study:
     return dataclasses.replace(study, text=text)
 
 
-def study_from_mapping(data: Any, where: str, folder: Path = Path()) -> Study:
-    """A `Study` from the content of a study file; recipes are searched in `folder`, then in the working folder."""
+def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Study:
+    """A `Study` from the content of a study file; its other files are searched in `folder`, then in the working folder.
+
+    Without a folder the experiments' files are not searched: what is only reported need not be there.
+    """
     content = dict(_section(data, Study, where, but={"text"}))
     domains = _named(content.get("domains"), f"{where}: domains")
     arms = _named(content.get("arms"), f"{where}: arms")
@@ -91,25 +96,30 @@ def study_from_mapping(data: Any, where: str, folder: Path = Path()) -> Study:
 
 
 def study_to_mapping(study: Study) -> dict[str, Any]:
-    """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file."""
+    """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file.
+
+    Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere.
+    """
     data = dataclasses.asdict(study)
     for section in ("domains", "arms"):
         data[section] = {item.pop("name"): item for item in data[section]}
     for domain in data["domains"].values():
         domain["config"] = [domain["config"]]
+        if domain["experiment"].endswith(".py"):
+            domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
     del data["text"]
     return json.loads(json.dumps(data))
 
 
-def _domain(name: str, data: Any, where: str, folder: Path) -> Domain:
+def _domain(name: str, data: Any, where: str, folder: Path | None) -> Domain:
     content = dict(_section(data, Domain, where, but={"name"}))
     recipes = content["config"] if isinstance(content["config"], list) else [content["config"]]
     config: dict[str, Any] = {}
     for recipe in recipes:
-        config = merge(config, recipe if isinstance(recipe, Mapping) else _recipe(str(recipe), where, folder))
+        config = merge(config, recipe if isinstance(recipe, Mapping) else _recipe(str(recipe), where, folder or Path()))
     content["config"] = config
-    if str(content["experiment"]).endswith(".py"):
+    if folder is not None and str(content["experiment"]).endswith(".py"):
         content["experiment"] = str(_find(content["experiment"], f"{where}.experiment", folder).resolve())
     content["set"] = _overrides(content.get("set"), f"{where}.set")
     content["chance"] = _chance(content["chance"], f"{where}.chance")
@@ -164,6 +174,11 @@ def _tune(data: Any, where: str) -> Tune:
         raise ValueError(f"{where}.values {values} has a value twice; a repeated trial gives no new choice.")
     if not isinstance(content["metric"], str):
         raise ValueError(f"{where}.metric must be a key of the trials' metrics, such as held_out/accuracy.")
+    if _SMALL_IS_GOOD.search(content["metric"]):
+        raise ValueError(
+            f"{where}.metric is {content['metric']!r}, of which the highest value would win; take one of which more is "
+            "better, or one that ends in 'loss', of which the lowest wins."
+        )
     content["values"] = tuple(values)
     return Tune(**content)
 

@@ -80,6 +80,8 @@ def test_a_cell_in_this_process_can_be_interrupted(
 def test_what_an_executor_cannot_do_is_said(small: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study = make_study(small)
     for executor, parallel, options, message in (
+        ("processes", -1, {}, "--parallel must be a whole number from 1 on, not -1"),
+        ("slurm", 0, {"timeout_min": 5}, "--parallel must be a whole number from 1 on, not 0"),
         ("inline", 2, {}, "inline runs one cell at a time, not 2"),
         ("processes", 2, {"timeout_min": 5}, r"Options of the cluster \(timeout_min\) are for --executor slurm"),
         ("slurm", None, {"cluster": "local"}, "A job needs a time limit, in minutes: --slurm timeout_min=240"),

@@ -69,6 +69,7 @@ def test_a_study_survives_being_written_out(study_data: dict[str, Any], make_stu
     again = study_from_mapping(study_to_mapping(study), "again")
     assert [cell.digest for cell in again.cells()] == [cell.digest for cell in study.cells()]
     assert again.domain("text").tasks == study.domain("text").tasks
+    assert again.domain("text").experiment == "toy_experiment.py", "no path of the machine where it ran"
 
 
 def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
@@ -174,6 +175,10 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: tune(s, set={"seconds": 3}), "tune.set sets 'seconds', which is what is tuned"),
         (lambda s: tune(s, set={"run.seed": 3}), "'run.seed' belongs to the runner"),
         (lambda s: tune(s, metric=None), "'metric' is missing"),
+        (
+            lambda s: tune(s, metric="held_out/masked_perplexity"),
+            "take one of which more is better, or one that ends in",
+        ),
         (lambda s: tune(s, trials=3), "tune: unknown key 'trials'"),
     ],
 )

@@ -92,6 +92,8 @@ def make_executor(
 
     ValueError for an unknown name, options that do not fit, or a cluster that is not there.
     """
+    if parallel is not None and parallel < 1:
+        raise ValueError(f"--parallel must be a whole number from 1 on, not {parallel}.")
     if options and name != "slurm":
         raise ValueError(f"Options of the cluster ({', '.join(options)}) are for --executor slurm, not {name}.")
     if name == "processes":

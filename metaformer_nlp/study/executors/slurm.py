@@ -99,7 +99,8 @@ class Slurm:
 
     def start(self, cells: Sequence[Cell]) -> None:
         with self._submitting():  # another runner may have submitted some of them meanwhile
-            new = [cell for cell in cells if cell not in self.adopt(cells)]
+            adopted = {cell.key for cell in self.adopt(cells)}
+            new = [cell for cell in cells if cell.key not in adopted]
             if not new:
                 return
             functions = [CellJob(self._folder, cell, self._build) for cell in new]
