@@ -1,0 +1,143 @@
+"""What a runner writes down of its starts, and of a protocol that changes after results are there."""
+
+from __future__ import annotations
+
+import copy
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.cell import cell_lock, write_json, write_outcome
+from metaformer_nlp.study.executors import Ended
+from metaformer_nlp.study.executors.inline import Inline
+from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.progress import Progress
+from metaformer_nlp.study.report import build_report
+from metaformer_nlp.study.run import _Runner, _Signals, run_study
+from metaformer_nlp.study.schedule import Schedule
+from metaformer_nlp.study.sessions import Session, record_changes
+from metaformer_nlp.study.study_file import study_to_mapping
+from tasks.cli import from_dict
+
+Make = Callable[[dict[str, Any]], Study]
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "sessions.jsonl").read_text().splitlines()]
+
+
+def test_a_session_is_known_from_its_start(tmp_path: Path) -> None:
+    session = Session(tmp_path, "python run", "inline", 1)
+    (start,) = lines(tmp_path)
+    assert start["host"] == platform.node()
+    assert (start["command"], start["executor"], start["parallel"]) == ("python run", "inline", 1)
+    assert start["cpu_count"] >= 1
+    session.end(interrupted=True)
+    end = lines(tmp_path)[1]
+    assert set(end) == {"started", "seconds", "interrupted"}
+    assert end["started"] == start["started"]
+    assert end["interrupted"]
+
+
+def test_judging_otherwise_after_results_is_written_down(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    """The first result makes it a change; before that a study file may be written at leisure."""
+
+    def changes(study: Study) -> dict[str, list[Any]]:
+        changed = record_changes(tmp_path, study)
+        write_json(tmp_path / "study.json", {"study": study_to_mapping(study)})
+        return changed
+
+    study_data["domains"]["vision"]["tune"] = {"key": "seconds", "values": [0, 1], "metric": "validation/accuracy"}
+    original = copy.deepcopy(study_data)
+    study_data["claim"] = {"arm": "pooling", "retains": 0.9}
+    assert changes(make_study(original)) == {}
+    assert changes(make_study(study_data)) == {}, "nothing has run"
+    cells = make_study(study_data).cells()
+    write_outcome(tmp_path, cells[0], "it failed")
+    assert changes(make_study(original)) == {}, "nothing has been seen"
+    write_outcome(tmp_path, cells[1], None, result={"metrics": {}})
+    study_data["claim"]["retains"] = 0.8
+    study_data["references"] = ["identity"]
+    study_data["seeds"] = [0, 1, 2]
+    vision = study_data["domains"]["vision"]
+    vision |= {"margin": 0.05, "equal": {"steps": 0.0}, "chance": 0.2, "metric": "validation/other"}
+    vision["tune"]["metric"] = "validation/loss"
+    expected = {
+        "references": [None, ["identity"]],
+        "claim": [None, {"arm": "pooling", "retains": 0.8}],
+        "domains.vision.metric": ["validation/accuracy", "validation/other"],
+        "domains.vision.chance": [0.1, 0.2],
+        "domains.vision.margin": [None, 0.05],
+        "domains.vision.equal": [{}, {"steps": 0.0}],
+        "domains.vision.tune.metric": ["validation/accuracy", "validation/loss"],
+    }
+    assert changes(make_study(study_data)) == expected, "and more seeds are no change"
+    assert changes(make_study(study_data)) == {}, "said once"
+    study_data["seeds"] = [0]
+    assert changes(make_study(study_data)) == {"seeds": [[0, 1, 2], [0]]}
+    assert [(line["changed"], line["finished"]) for line in lines(tmp_path)] == [
+        (expected, 1),
+        ({"seeds": [[0, 1, 2], [0]]}, 1),
+    ]
+
+
+def test_the_runner_notes_changes_and_keeps_a_refused_study_out(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_data["seeds"], study_data["domains"] = [0], {"text": study_data["domains"]["text"]}
+    run_study(make_study(study_data), tmp_path, from_dict, executor="inline")
+    before = (tmp_path / "study.json").read_bytes()
+    study_data["domains"]["text"]["margin"] = 0.02
+    study_data["arms"]["new"] = {"kind": "mixer", "set": {"model.token_mxer": "pooling"}}
+    with pytest.raises(ValueError, match="text/new"):
+        run_study(make_study(study_data), tmp_path, from_dict, executor="inline")
+    assert (tmp_path / "study.json").read_bytes() == before
+    assert len(lines(tmp_path)) == 2, "what was refused has not started"
+    del study_data["arms"]["new"]
+    run_study(make_study(study_data), tmp_path, from_dict, executor="inline")
+    assert "Changed although results are there: domains.text.margin." in capsys.readouterr().out
+    assert lines(tmp_path)[2]["changed"] == {"domains.text.margin": [None, 0.02]}
+    assert lines(tmp_path)[2]["finished"] == 4
+
+
+def test_a_cell_that_another_runner_holds_has_not_failed(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    """Its process died here, and another runner took it over before this one could write that down."""
+    study, key = make_study(study_data), "text/attention/seed-0"
+    schedule = Schedule(study, tmp_path, [key])
+    cell = schedule.cells[key]
+    progress = Progress(study, tmp_path, [cell], parallel=1)
+    runner = _Runner(tmp_path, schedule, Inline(tmp_path, from_dict), _Signals(), progress)
+    schedule.start(key)
+    with cell_lock(tmp_path, cell):
+        runner._record(Ended(cell, "the process was killed"))
+    assert (list(schedule.waiting), schedule.failed) == ([key], [])
+    schedule.start(key)
+    runner._record(Ended(cell, "the process was killed"))
+    assert (list(schedule.waiting), schedule.failed) == ([], [key])
+
+
+def test_arms_that_are_the_same_run_show_no_difference(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    """From the runner to the page: identical configurations give identical scores, and nothing may come of them."""
+    arm = {"kind": "mixer", "set": {"model.token_mixer": "pooling"}}
+    study_data["arms"] = {name: copy.deepcopy(arm) for name in ("attention", "second", "third")}
+    study_data["domains"] = {"text": study_data["domains"]["text"] | {"margin": 0.02}}
+    study_data["seeds"] = [0, 1, 2]
+    assert len(run_study(make_study(study_data), tmp_path, from_dict, executor="inline").finished) == 9
+    page = build_report(tmp_path)
+    report = json.loads(page.with_name("report.json").read_text())
+    for other in report["domains"]["text"]["arms"][1:]:
+        difference = other["against"]["attention"]
+        assert (difference["value"], difference["sd"], difference["label"]) == (0.0, 0.0, "equivalent")
+        assert difference["p"] == difference["p_holm"] == 1.0
+    text = page.with_name("report.md").read_text()
+    assert "no difference from attention is shown; equivalent to it within 2.0 points: second and third" in text
