@@ -251,7 +251,7 @@ def split_rows(rows: list[Example], share: float, rows_per_sample: int) -> tuple
     held = np.repeat(np.random.default_rng(0).random(groups) < share, rows_per_sample)
     parts = tuple([row for row, out in zip(rows, held, strict=True) if out == wanted] for wanted in (False, True))
     if not all(parts):
-        raise ValueError(f"a held-out share of {share} of {len(rows)} training rows leaves nothing on one side; take another")
+        raise ValueError(f"holding out {share} of {len(rows)} training rows leaves nothing on one side; take another")
     return parts[0], parts[1]
 
 

@@ -144,9 +144,12 @@ class _Plan:
         costs = {arm.name: self.costs[domain.name, arm.name, None] for arm in self.study.arms_of(domain.name)}
         base = costs[self.study.baseline]
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("arm", overflow="fold")
+        table.add_column("arm", no_wrap=True)
+        # On a narrow terminal the names are worth more than how far each number is from the baseline's.
+        away = self.console.width >= _WIDTHS[1] - 6
         unit = "tokens" if any(cost.tokens is not None for cost in costs.values()) else "samples"
-        columns = ["steps", unit, "parameters", "", "MACs", "", *(["a trial"] if domain.tune else []), "a cell"]
+        gap = [""] if away else []
+        columns = ["steps", unit, "parameters", *gap, "MACs", *gap, *(["a trial"] if domain.tune else []), "a cell"]
         for column in columns:
             table.add_column(column, justify="right", no_wrap=True)
         for name, cost in costs.items():
@@ -154,7 +157,7 @@ class _Plan:
             table.add_row(
                 name,
                 *(_whole(cost.of(budget)) for budget in ("steps", unit)),
-                *(text for value, its in pairs for text in (count(value), _away(value, its))),
+                *(text for value, its in pairs for text in (count(value), *([_away(value, its)] if away else []))),
                 *([self._time(domain.name, name, True)] if domain.tune else []),
                 self._time(domain.name, name, False),
             )

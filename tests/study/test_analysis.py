@@ -243,7 +243,8 @@ def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_
     assert [domain.name for domain in study.domains] == ["toy-vision", "text", "other-vision", "large"]
     assert [domain.title for domain in study.domains][0:3:2] == ["images (toy)", "images (other)"]
     assert (study.name, study.references, study.seeds) == ("toy-other", ("pooling",), (0, 1, 7))
-    assert study_from_mapping(study_to_mapping(study), "merged") == study, "its report can be read again"
+    stored = study_to_mapping(study)
+    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored, "its report can be read again"
 
     names = {"toy": {"vision": "toy-vision"}, "other": {"vision": "other-vision"}}
     asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
@@ -275,7 +276,8 @@ def test_domains_that_start_from_others_keep_their_cells_side_by_side(
     for cell in first.cells():
         if cell.domain == "tuned":
             assert asked["tuned", cell.arm, cell.seed] == cell.config, "what an arm sets is not repeated there"
-    assert study_from_mapping(study_to_mapping(study), "merged") == study
+    stored = study_to_mapping(study)
+    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored
 
 
 def test_studies_that_cannot_be_laid_side_by_side_say_why(study_data: dict[str, Any], make_study: Make) -> None:

@@ -20,6 +20,11 @@ from tasks.cli import from_dict
 PRICED = str(Path(__file__).with_name("priced_experiment.py"))
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+
+
 @pytest.fixture
 def data() -> dict[str, Any]:
     """A tuned domain and one after it; a wide arm costs four times the MACs of the baseline."""
@@ -160,3 +165,13 @@ def test_the_time_left_counts_trials_and_arms(data: dict[str, Any], tmp_path: Pa
     progress = Progress(study, tmp_path, cells, parallel=1)
     assert progress.time_left() == "about 3 min left"  # 8 trials of 10 s and 6 cells of 20 s: 200 s
     assert Progress(study, tmp_path, cells[:1], parallel=1).time_left() == ""
+
+
+def test_a_narrow_terminal_breaks_no_name(
+    data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data["arms"]["pooling_without_its_channel_mlp"] = data["arms"].pop("shallow")
+    monkeypatch.setenv("COLUMNS", "80")
+    text = describe(study_of(data), tmp_path, from_dict)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "~" in " ".join(line(text, "pooling_without_its_channel_mlp"))

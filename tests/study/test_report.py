@@ -200,7 +200,7 @@ def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make,
     study = make_study(large_study_data(3))
     session = {"started": "2026-01-01", "seconds": 60, "cpu_count": 2, "parallel": 2, "interrupted": False}
     sessions = [json.dumps({**session, "command": "python scripts/run_study.py run somewhere/simulated.yaml"})]
-    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": sessions}
+    analysis = {**analyse(study, simulated_rows(study)), "trials": [], "text": study.text, "sessions": sessions}
     page = write_report(analysis, tmp_path / "report")
     before = content(page.parent)
     assert {f"plots/{name}-images.png" for name in ("scores", "cost", "curves", "effects")} <= before.keys()
@@ -211,9 +211,9 @@ def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make,
 
     (page.parent / "report.md").write_text("of an older version")
     (page.parent / "plots" / "gone.png").write_text("of numbers that are gone")
-    (page.parent / "study.yaml").write_text("of somebody else")
+    (page.parent / "notes.txt").write_text("of somebody else")
     build_report(page.parent)
-    assert content(page.parent) == before | {"study.yaml": b"of somebody else"}
+    assert content(page.parent) == before | {"notes.txt": b"of somebody else"}
 
 
 def test_reports_are_laid_side_by_side(make_study: Make, tmp_path: Path) -> None:

@@ -312,8 +312,9 @@ def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None
 
 
 def test_a_share_of_the_training_rows_can_be_measured_on(tmp_path: Path, root: str, words: str) -> None:
-    """For choosing settings: the dev set plays no role, and the average is called by what it was measured on. Which rows
-    are held out depends on their numbers alone, so that a quarter is so only about.
+    """For choosing settings: the dev set plays no role, and the average is called by what it was measured on.
+
+    Which rows are held out depends on their numbers alone, so that a quarter is about a quarter.
     """
     result = run(options(tmp_path, root, words, **{"data.held_out": 0.25}))
     assert result["tasks"]["RTE"]["data"]["train"]["rows"] == 32
