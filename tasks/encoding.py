@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.text.packing import pack
@@ -149,9 +150,14 @@ def _lay_out(
 
 
 def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
-    """16 hexadecimal digits that name what a tokenizer does."""
+    """16 hexadecimal digits that name what a tokenizer does; not how it was last asked to cut and pad."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    return short_hash(backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()))
+    if backend is None:
+        return short_hash(sorted(tokenizer.get_vocab().items()))
+    plain = Tokenizer.from_str(backend.to_str())
+    plain.no_truncation()
+    plain.no_padding()
+    return short_hash(plain.to_str())
 
 
 def trained_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:

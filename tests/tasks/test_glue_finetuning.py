@@ -28,6 +28,7 @@ from transformers import (
 
 from metaformer_nlp.engine import NonFiniteLossError
 from tasks.cli import from_dict
+from tasks.encoding import tokenizer_key
 from tasks.glue_evaluation import Config as EvaluationConfig
 from tasks.glue_evaluation import run as evaluate
 from tasks.glue_files import Example
@@ -35,6 +36,7 @@ from tasks.glue_finetuning import Config, run
 from tasks.glue_submission import predict, write_submission
 from tasks.glue_sweep import SweepConfig, choose
 from tasks.glue_task import split_rows
+from tasks.text_model import load_tokenizer
 
 WORDS = ["file", "line", "name", "list", "value", "string", "read", "write"]
 
@@ -323,3 +325,11 @@ def test_a_share_of_the_training_rows_can_be_measured_on(tmp_path: Path, root: s
     assert metrics["held_out/average"] == metrics["held_out/RTE/accuracy"]
     assert not any(key.startswith("validation") for key in metrics)
     assert 0 < metrics["constant/average"] < 1
+
+
+def test_a_tokenizer_is_the_same_however_it_was_last_called(words: str) -> None:
+    """Whether texts were tokenised or read from the cache must not look like another tokenizer to a run."""
+    tokenizer = load_tokenizer(words, "words")
+    fresh = tokenizer_key(tokenizer)
+    tokenizer("read a file", truncation=True, max_length=4, padding="max_length")
+    assert tokenizer_key(tokenizer) == fresh
