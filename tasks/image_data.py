@@ -91,13 +91,27 @@ class ImageSource(Protocol):
         """The picture, RGB in 8 bits."""
 
 
+def limited(source: ImageSource, count: int | None, setting: str) -> ImageSource:
+    """A fixed random subset of ``count`` images, which ``setting`` asks for; ``None``: all.
+
+    Raises:
+        ValueError: ``count`` outside 1..len(source).
+    """
+    if count is None:
+        return source
+    if not 1 <= count <= len(source):
+        raise ValueError(f"{setting} {count}: must lie in 1..{len(source)}, the number of images")
+    return Subset(source, count)
+
+
 def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, ImageSource]:
     """The training part of the data that ``config`` names, and the part to measure on.
 
     Raises:
         ValueError: missing folder, part or column, empty class, classes that differ between the parts, wrong label.
     """
-    sources: tuple[ImageSource, ...]
+    training: ImageSource
+    measured: ImageSource
     columns = Columns(config.image_column, config.label_column)
     class_list = None if config.class_file is None else read_class_file(config.class_file)
     if config.revision is not None and config.name in LOCAL:
@@ -105,7 +119,8 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
     if config.name == "digits":
         if class_list is not None:
             raise ValueError("data.class_file: digits has its own ten classes; set it to null")
-        sources = tuple(DigitsOnCanvas(part, image_size, config.canvas) for part in ("train", "validation"))
+        training = DigitsOnCanvas("train", image_size, config.canvas)
+        measured = DigitsOnCanvas("validation", image_size, config.canvas)
     elif config.name in LOCAL:
         if config.root is None:
             raise ValueError(f"data.name {config.name} needs --data.root, the folder that holds the images")
@@ -113,11 +128,11 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         if not root.is_dir():
             raise ValueError(f"data.root {root}: no such folder (looked in {Path.cwd()})")
         if config.name == "folder":
-            sources = read_folder(root, config.validation_fraction, config.apply_exif, class_list)
+            training, measured = read_folder(root, config.validation_fraction, config.apply_exif, class_list)
         elif config.name == "webdataset":
-            sources = read_shards(root, config.apply_exif, class_list)
+            training, measured = read_shards(root, config.apply_exif, class_list)
         else:
-            sources = read_parquet(root, columns, config.apply_exif, class_list)
+            training, measured = read_parquet(root, columns, config.apply_exif, class_list)
     else:
         hint = "" if "/" in config.name else nearest(config.name, LOCAL)
         if hint or config.root is not None:  # a slip, not a data set of the hub, which is asked for long
@@ -125,17 +140,13 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
                 f"data.name {config.name!r} is none of {', '.join(LOCAL)}.{hint} A data set of the Hugging Face hub "
                 "has no data.root"
             )
-        sources = read_hub(config.name, config.revision, columns, config.apply_exif, class_list)
+        training, measured = read_hub(config.name, config.revision, columns, config.apply_exif, class_list)
     if config.held_out is not None:
-        sources = hold_out(sources[0], config.held_out)
-    limits = config.max_train_samples, config.max_eval_samples
-    for source, limit, part in zip(sources, limits, ("train", "eval"), strict=True):
-        if limit is not None and not 1 <= limit <= len(source):
-            raise ValueError(f"data.max_{part}_samples {limit}: must lie in 1..{len(source)}, the number of images")
-    first, second = (
-        source if limit is None else Subset(source, limit) for source, limit in zip(sources, limits, strict=True)
+        training, measured = hold_out(training, config.held_out)
+    return (
+        limited(training, config.max_train_samples, "data.max_train_samples"),
+        limited(measured, config.max_eval_samples, "data.max_eval_samples"),
     )
-    return first, second
 
 
 def fingerprint(source: ImageSource) -> dict[str, Any]:

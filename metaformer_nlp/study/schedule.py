@@ -80,6 +80,8 @@ class Schedule:
             if is_held(lock_file(self._folder, self.cells[key])):
                 self.postpone(key, POLL)
                 continue
+            if self.has_new_outcome(key):  # it has ended elsewhere since the last look, which is the next to file it
+                continue
             found.append(self.cells[key])
             if len(found) == limit:
                 break

@@ -242,3 +242,15 @@ def test_deciding_reads_nothing_twice(
         schedule.is_over()
     assert not read
     assert not made
+
+
+def test_what_has_just_ended_elsewhere_is_not_started_between_two_looks(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    schedule = Schedule(make_study(tuned), tmp_path)
+    first, second, *_ = keys(schedule.next(100))
+    fail(tmp_path, schedule, first)
+    finish(tmp_path, schedule, second)
+    assert not {first, second} & set(keys(schedule.next(100)))
+    assert set(schedule.look()) == {first, second}
+    assert (schedule.failed, schedule.finished) == ([first], [second])
