@@ -32,6 +32,7 @@ from metaformer_nlp.study.plan import AFTER, Cell
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
 Build = Callable[[type, Mapping[str, Any]], Any]
+Signature = tuple[int, int, int] | None  # of an outcome's file; None if there is none
 
 
 def cell_folder(study_folder: Path, cell: Cell) -> Path:
@@ -75,6 +76,15 @@ def read_outcome(study_folder: Path, cell: Cell) -> dict[str, Any] | None:
     """What came of the cell as it is asked for now; None if it has not ended, or was another cell when it did."""
     outcome = read_json(cell_folder(study_folder, cell) / "outcome.json")
     return outcome if outcome and outcome.get("digest") == cell.digest else None
+
+
+def outcome_signature(study_folder: Path, cell: Cell) -> Signature:
+    """What is another if the outcome has been written again."""
+    try:
+        stat = (cell_folder(study_folder, cell) / "outcome.json").stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
 
 def is_finished(study_folder: Path, cell: Cell) -> bool:
@@ -164,15 +174,25 @@ def fill_in(value: Any, mark: str, text: str) -> Any:
     return value.replace(mark, text) if isinstance(value, str) else value
 
 
-def run_cell(study_folder: Path, cell: Cell, build: Build, stopping: Callable[[], bool] = lambda: False) -> bool:
+def run_cell(
+    study_folder: Path,
+    cell: Cell,
+    build: Build,
+    before: Signature = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> bool:
     """Runs a cell in this process and writes its outcome. True if it is finished.
+
+    One that has ended meanwhile at another runner, well or not, is not run: `before` is the outcome that was there when
+    this process's runner came, such as a failure that this is another try after.
 
     What ends because it was told to stop has not failed and leaves no outcome: `stopping` says so, or the experiment by
     SystemExit(EXIT_CODE). Raises Taken if another process runs the cell; OSError if the outcome cannot be written.
     """
     with cell_lock(study_folder, cell) as claim:
-        if is_finished(study_folder, cell):  # another runner was faster
-            return True
+        outcome = read_outcome(study_folder, cell)
+        if is_result(outcome, cell) or (outcome and outcome_signature(study_folder, cell) != before):
+            return is_result(outcome, cell)  # another runner was faster
         folder = cell_folder(study_folder, cell)
         _make_room(study_folder, folder, cell)
         write_json(folder / "cell.json", {"digest": cell.digest, "spec": cell.spec})

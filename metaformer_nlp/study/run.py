@@ -228,7 +228,7 @@ class _Runner:
             for cell in cells:
                 schedule.start(cell.key)
             try:
-                self._executor.start(cells)
+                self._executor.start(cells, schedule.before)
                 self._refused = 0
             except SubmissionRefused as error:
                 self._refused += 1
@@ -255,7 +255,8 @@ class _Runner:
                 return
             try:
                 with cell_lock(self._folder, cell):
-                    write_outcome(self._folder, cell, ended.problem, ended.trace)
+                    if not schedule.has_new_outcome(cell.key):  # another runner may have gone on with it
+                        write_outcome(self._folder, cell, ended.problem, ended.trace)
             except Taken:  # another runner has taken it over already
                 schedule.postpone(cell.key, POLL)
                 return

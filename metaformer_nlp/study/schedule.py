@@ -12,21 +12,20 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from metaformer_nlp.study.cell import cell_folder, is_result, lock_file, read_outcome
+from metaformer_nlp.study.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
 from metaformer_nlp.study.choices import Chosen, chosen_values
 from metaformer_nlp.study.lock import is_held
 from metaformer_nlp.study.plan import Cell, Study, make_cell
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
-_Signature = tuple[int, int, int] | None  # of an outcome's file
 
 
 class Schedule:
     """The cells of a study, as keys: finished, failed, running (somewhere this runner watches), and waiting.
 
     A cell that failed before this runner came is waiting: it is tried once more, and nothing is chosen without a trial
-    that is. One that fails from now on, here or at another runner, is not. `passed_over` are failed trials of arms
-    whose choice stands without them.
+    that is. One that fails from now on, here or at another runner, is not: `before` has the outcomes of waiting cells
+    when this runner came. `passed_over` are failed trials of arms whose choice stands without them.
     """
 
     def __init__(self, study: Study, folder: Path, only: Sequence[str] = ()) -> None:
@@ -42,7 +41,7 @@ class Schedule:
         self.waiting: dict[str, None] = {}
         self.unwritten = ""  # why a choice could not be written down
         self._done: set[str] = set()  # finished, wanted or not
-        self._seen: dict[str, tuple[_Signature, Cell, str | None]] = {}
+        self._seen: dict[str, tuple[Signature, Cell, str | None]] = {}
         self._again: dict[str, float] = {}
         for key in self.wanted:
             cell, status = self.cells[key], self._status(key)
@@ -52,7 +51,7 @@ class Schedule:
                 self.passed_over.append(key)
             else:
                 self.waiting[key] = None
-        self._before = {key: self._seen[key][0] for key in self.waiting}
+        self.before = {key: self._seen[key][0] for key in self.waiting}
 
     def settle(self) -> None:
         """Chooses where all trials of an arm are finished, and writes it down, so that the choice stands."""
@@ -63,7 +62,7 @@ class Schedule:
         found = []
         for key in list(self.waiting):
             status = self._status(key)
-            if status == "finished" or (status == "failed" and self._seen[key][0] != self._before[key]):
+            if status == "finished" or (status == "failed" and self._seen[key][0] != self.before[key]):
                 self.end(key)
                 found.append(key)
         if self.unwritten or self._may_be_chosen():
@@ -127,19 +126,14 @@ class Schedule:
         """Whether the cell has left an outcome since this runner came."""
         self._seen.pop(key, None)
         status = self._status(key)
-        return status == "finished" or (status == "failed" and self._seen[key][0] != self._before[key])
+        return status == "finished" or (status == "failed" and self._seen[key][0] != self.before[key])
 
     def _status(self, key: str) -> str | None:
         """ "finished", "failed", or None: not ended, or another cell when it did."""
         cell = self.cells[key]
         if key in self._done:
             return "finished"
-        signature: _Signature = None
-        try:
-            stat = (cell_folder(self._folder, cell) / "outcome.json").stat()
-            signature = stat.st_mtime_ns, stat.st_ino, stat.st_size
-        except OSError:
-            pass
+        signature = outcome_signature(self._folder, cell)
         seen = self._seen.get(key)
         if seen and seen[0] == signature and seen[1] is cell:
             return seen[2]

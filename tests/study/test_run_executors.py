@@ -155,7 +155,7 @@ def test_a_job_that_is_told_to_end(
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "1")
     (tmp_path / "jobs").mkdir()
-    job = submitit.helpers.DelayedSubmission(CellJob(tmp_path, cell, from_dict))
+    job = submitit.helpers.DelayedSubmission(CellJob(tmp_path, cell, from_dict, None))
     # With up to ten minutes, submitit takes any warning for the end of the time.
     job.set_timeout(10 if countdown == 0 else 60, countdown)
     job.dump(tmp_path / "jobs/1_submitted.pkl")
@@ -220,13 +220,14 @@ def test_jobs_are_submitted_once_and_followed_by_the_next_runner(
 
     study = make_study(study_data)
     cells = study.cells()[:3]
+    before = dict.fromkeys([cell.key for cell in cells])
     first = executor()
     (cluster / "down").touch()
     with pytest.raises(SubmissionRefused, match="QOSMaxSubmitJobPerUserLimit"):
-        first.start(cells)
+        first.start(cells, before)
     (cluster / "down").unlink()
     assert not first.adopt(cells)
-    first.start(cells[:2])
+    first.start(cells[:2], before)
     script = (cluster / "script").read_text()
     for line in ("--array=0-1%2", "--partition=gpu", "--time=240", "--gpus-per-node=1", "--job-name=toy"):
         assert line in script
@@ -234,7 +235,7 @@ def test_jobs_are_submitted_once_and_followed_by_the_next_runner(
     # The first runner is gone; the second follows what is queued or running and submits the rest.
     states("71_0|PENDING|", "71_1|RUNNING|node-1")
     second = executor()
-    second.start(cells)
+    second.start(cells, before)
     assert (cluster / "calls").read_text().split() == ["sbatch", "sbatch"], "one job array, and one job"
     assert second.wait(0) == []
     states("71_0|TIMEOUT|node-1", "71_1|REQUEUED|", "72|OUT_OF_MEMORY|node-2")
@@ -263,6 +264,6 @@ def test_the_runner_leaves_its_jobs(
 ) -> None:
     study = make_study(study_data)
     place = make_executor("slurm", study, tmp_path, from_dict, None, {"timeout_min": 240})
-    place.start(study.cells()[:1])
+    place.start(study.cells()[:1], {study.cells()[0].key: None})
     assert "scancel 71" in place.stop(1)
     assert [end.stopped for end in place.wait(0)] == ["goes on as job 71"]

@@ -16,8 +16,10 @@ import pytest
 
 from metaformer_nlp.study import cell as cell_module
 from metaformer_nlp.study import lock
-from metaformer_nlp.study.cell import run_cell
+from metaformer_nlp.study import run as run_module
+from metaformer_nlp.study.cell import cell_lock, run_cell, write_outcome
 from metaformer_nlp.study.lock import STALE, Taken, held, is_held
+from metaformer_nlp.study.schedule import Schedule
 from tasks.cli import from_dict
 
 
@@ -132,3 +134,35 @@ def test_who_has_lost_the_cell_writes_no_outcome(
     with pytest.raises(Taken):
         run_cell(tmp_path, cell, from_dict)
     assert not (tmp_path / "cells" / cell.key / "outcome.json").exists()
+
+
+def test_under_the_lock_a_process_looks_whether_its_cell_has_failed_elsewhere(
+    study_data: dict[str, Any], make_study: Any, tmp_path: Path
+) -> None:
+    study = make_study(study_data)
+    cell = study.cells()[0]
+    for tries in (0, 1):
+        before = Schedule(study, tmp_path).before[cell.key]
+        write_outcome(tmp_path, cell, "it failed at another runner")
+        assert not run_cell(tmp_path, cell, from_dict, before)
+        assert not (tmp_path / "cells" / cell.key / "starts.txt").exists(), f"after {tries} failures before"
+    assert run_cell(tmp_path, cell, from_dict, Schedule(study, tmp_path).before[cell.key]), "the next start tries it"
+
+
+@pytest.mark.slow
+def test_a_cell_that_was_killed_and_is_finished_by_another_runner_has_not_failed(
+    study_data: dict[str, Any], make_study: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other runner finishes it after this one has looked and before it has the lock to write the failure."""
+    study_data["domains"]["vision"]["set"] = {"trouble": "kill"}
+    study = make_study(study_data)
+    cell = study.cells()[0]
+
+    def late(folder: Path, its: Any) -> Any:
+        scores = dict.fromkeys(its.needs, 0.5)
+        write_outcome(folder, its, None, result={"metrics": scores})
+        return cell_lock(folder, its)
+
+    monkeypatch.setattr(run_module, "cell_lock", late)
+    summary = run_module.run_study(study, tmp_path, from_dict, only=[cell.key])
+    assert (summary.finished, summary.failed) == ([cell.key], [])

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from metaformer_nlp.study.cell import Build
+from metaformer_nlp.study.cell import Build, Signature
 from metaformer_nlp.study.plan import Cell, Study
 
 EXECUTORS = ("processes", "inline", "slurm")
@@ -58,8 +58,8 @@ class Executor(Protocol):
         """Those of `cells` that were started before this runner and go on: they will be reported as ended, too."""
         ...
 
-    def start(self, cells: Sequence[Cell]) -> None:
-        """SubmissionRefused if none of them could be started."""
+    def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
+        """`before` goes to `run_cell`, for each cell's key. SubmissionRefused if none of them could be started."""
         ...
 
     def wait(self, seconds: float) -> list[Ended]:

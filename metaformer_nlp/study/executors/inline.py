@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaformer_nlp.study.cell import Build, read_outcome, run_cell
+from metaformer_nlp.study.cell import Build, Signature, read_outcome, run_cell
 from metaformer_nlp.study.executors import Ended
 from metaformer_nlp.study.lock import Taken
 from metaformer_nlp.study.plan import Cell
@@ -36,7 +36,7 @@ class Inline:
     def adopt(self, cells: Sequence[Cell]) -> list[Cell]:
         return []
 
-    def start(self, cells: Sequence[Cell]) -> None:
+    def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
         import torch
 
         (cell,) = cells
@@ -45,7 +45,7 @@ class Inline:
         print(f"--- {cell.key}", flush=True)
         try:
             with _interruptible():
-                finished = run_cell(self._folder, cell, self._build)
+                finished = run_cell(self._folder, cell, self._build, before[cell.key])
             stopped = not finished and read_outcome(self._folder, cell) is None
             self._ended.append(Ended(cell, stopped="stopped" if stopped else ""))
         except KeyboardInterrupt:  # before or after the experiment itself

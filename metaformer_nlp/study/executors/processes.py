@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -26,7 +26,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.study.cell import Build, log_file, read_outcome, run_cell
+from metaformer_nlp.study.cell import Build, Signature, log_file, read_outcome, run_cell
 from metaformer_nlp.study.executors import Ended
 from metaformer_nlp.study.lock import Taken
 from metaformer_nlp.study.plan import Cell, Study
@@ -86,12 +86,14 @@ class Processes:
     def adopt(self, cells: Sequence[Cell]) -> list[Cell]:
         return []  # cells do not outlive their runner
 
-    def start(self, cells: Sequence[Cell]) -> None:
+    def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
         for cell in cells:
             reader, writer = self._context.Pipe(duplex=False)
             # Not a daemon: a daemon may not have data loading workers.
             process = self._context.Process(
-                target=_cell_process, args=(self._folder, cell, self._build, reader), name=cell.key
+                target=_cell_process,
+                args=(self._folder, cell, self._build, before[cell.key], reader),
+                name=cell.key,
             )
             process.start()
             reader.close()
@@ -171,7 +173,7 @@ def _send(find: Callable[[], list[str]], writer: Connection) -> None:
     writer.send(find())
 
 
-def _cell_process(folder: Path, cell: Cell, build: Build, lifeline: Connection) -> None:
+def _cell_process(folder: Path, cell: Cell, build: Build, before: Signature, lifeline: Connection) -> None:
     """A cell's process, from its first to its last line."""
     os.setsid()  # Ctrl-C in the terminal goes to the runner alone, which then stops the cells in order
     redirect(log_file(folder, cell))
@@ -181,7 +183,7 @@ def _cell_process(folder: Path, cell: Cell, build: Build, lifeline: Connection) 
     torch.set_num_threads(1)
     torch.set_num_interop_threads(1)
     try:
-        finished = run_cell(folder, cell, build, stopping.is_set)
+        finished = run_cell(folder, cell, build, before, stopping.is_set)
     except Taken:
         sys.exit(_TAKEN)
     except OSError:

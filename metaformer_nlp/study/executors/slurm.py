@@ -28,11 +28,13 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError, Uncomplet
 from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
 from metaformer_nlp.study.cell import (
     Build,
+    Signature,
     cell_folder,
     cell_lock,
     lock_file,
     log_file,
     read_json,
+    read_outcome,
     run_cell,
     write_json,
     write_outcome,
@@ -97,13 +99,13 @@ class Slurm:
                 adopted.append(cell)
         return adopted
 
-    def start(self, cells: Sequence[Cell]) -> None:
+    def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
         with self._submitting():  # another runner may have submitted some of them meanwhile
             adopted = {cell.key for cell in self.adopt(cells)}
             new = [cell for cell in cells if cell.key not in adopted]
             if not new:
                 return
-            functions = [CellJob(self._folder, cell, self._build) for cell in new]
+            functions = [CellJob(self._folder, cell, self._build, before[cell.key]) for cell in new]
             try:
                 if len(new) == 1:
                     jobs = [self._executor.submit(functions[0])]
@@ -188,8 +190,8 @@ def _is_over(job: submitit.Job[Any]) -> bool:
 class CellJob:
     """What a job does: runs a cell, and makes room for others in order when it is told to."""
 
-    def __init__(self, folder: Path, cell: Cell, build: Build) -> None:
-        self._folder, self._cell, self._build = folder, cell, build
+    def __init__(self, folder: Path, cell: Cell, build: Build, before: Signature) -> None:
+        self._folder, self._cell, self._build, self._before = folder, cell, build, before
 
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit queues again: the cell goes on from its experiment's last saved state."""
@@ -214,7 +216,7 @@ class CellJob:
         patience = time.monotonic() + 1.5 * STALE
         while True:
             try:
-                return run_cell(self._folder, self._cell, self._build, lambda: bool(told)) or not told
+                return run_cell(self._folder, self._cell, self._build, self._before, lambda: bool(told)) or not told
             except SystemExit:  # told to stop before or after the experiment itself
                 return False
             except Taken:
@@ -230,7 +232,8 @@ class CellJob:
             time.sleep(1)  # Python calls the handler at a moment of its choice
         except UncompletedJobError as error:
             with suppress(Taken), cell_lock(self._folder, self._cell):
-                write_outcome(self._folder, self._cell, f"{error} It can go on from where it was saved.")
+                if read_outcome(self._folder, self._cell) is None:  # another process may have gone on with it
+                    write_outcome(self._folder, self._cell, f"{error} It can go on from where it was saved.")
 
 
 class _Told:
