@@ -19,9 +19,8 @@ from metaformer_nlp.study.cell import Build, read_outcome
 from metaformer_nlp.study.choices import all_cells, chosen_values
 from metaformer_nlp.study.expected import RULE, Times
 from metaformer_nlp.study.plan import Cell, Domain, Study
-from metaformer_nlp.study.progress import duration
 from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
-from metaformer_nlp.study.wording import count, listed
+from metaformer_nlp.study.wording import count, duration, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
 

@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 from metaformer_nlp.study.cell import read_outcome
 from metaformer_nlp.study.expected import Times
 from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.wording import duration
 
 
 class Progress:
@@ -81,10 +82,3 @@ class Progress:
         if outcome and outcome.get("status") == "finished":
             self._left.pop(cell.key, None)
             self._times.add(cell, outcome.get("seconds"))
-
-
-def duration(seconds: float) -> str:
-    """A time for people: "45 s", "12 min", "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

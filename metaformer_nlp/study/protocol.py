@@ -11,9 +11,8 @@ from typing import Any
 from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
-from metaformer_nlp.study.progress import duration
 from metaformer_nlp.study.study_file import read_yaml
-from metaformer_nlp.study.wording import capital, deviation, listed, points, setting
+from metaformer_nlp.study.wording import capital, deviation, duration, listed, points, setting
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -218,9 +217,10 @@ def _times(analysis: Mapping[str, Any]) -> list[str]:
         host = f" of {session['host']}" if session.get("host") else ""
         executor = session.get("executor", "processes")
         place = "" if executor == "processes" else f"{executor}, "
+        cells = "one cell" if session["parallel"] == 1 else f"{session['parallel']} cells"
         end = ", interrupted" if session["interrupted"] else ""
         said.append(
-            f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{session['parallel']} cells at once{end}: "
+            f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{cells} at once{end}: "
             f"{session['command'] or 'run_study()'}"
         )
     seconds = [row["cell_seconds"] for row in analysis["cells"] if row["cell_seconds"]]

@@ -67,6 +67,13 @@ def p_value(p: float | None) -> str:
     return f"{p:.3f}" if p >= 0.001 else f"<{_SPACE}0.001"
 
 
+def duration(seconds: float) -> str:
+    """A time for people: "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 def listed(items: Sequence[str]) -> str:
     """Words of a list: "a", "a and b", "a, b and c"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
