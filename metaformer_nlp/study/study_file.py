@@ -1,42 +1,6 @@
 """Reading a study file: YAML in, a checked `Study` out. Errors say what, where, what is allowed and how to mend it.
 
-The whole format; what stands in [brackets] may be left out::
-
-    name: example                       # names the folder runs/example
-    question: Is it the architecture or the token mixer?
-    baseline: attention                 # mixer arm that all are compared with; runs in every domain
-    references: [pooling]               # [further arms that all are compared with]
-    claim: {arm: pooling, retains: 0.9} # [what is tested: it retains this share of the baseline's score above chance]
-    seeds: [0, 1, 2]                    # each arm runs with each of them
-    parallel: 2                         # [cells at once, one thread each; 1]
-    limits: [...]                       # [what the study cannot show, in sentences]
-    domains:
-      masked_lm: &base
-        experiment: tasks.masked_lm     # dotted module, or a path to a .py file
-        config: [../pretrain.yaml, {data: {max_length: 128}}]  # recipes, beside this file or in the working folder
-        set: {model.norm: layer_norm}   # [dotted settings for every arm of the domain; null by itself is a value, too]
-        metric: validation/accuracy     # key of the result's "metrics"
-        chance: 0.1                     # what guessing gives: a number, or a key of the result's "metrics"
-        tasks: {CoLA: {metric: validation/CoLA, chance: 0.0}, ...}  # [scores that are shown one by one]
-        axis: distance                  # [the tasks' names end in numbers: this is what they measure]
-        label: masked words             # [for people]
-        margin: 0.02                    # [differences in score below this count as equal, and must be shown to be]
-        equal: {steps: 0.0, parameters: 0.05}  # [budgets, and by what share arms may differ from the baseline in them:
-                                        #  steps, samples, tokens, parameters, macs, seconds (by schedule.minutes)]
-        tune:                           # [each arm chooses this setting by a trial of each value: the one
-                                        #  with the highest metric, or the lowest if that ends in "loss"]
-          {key: optim.lr, values: [1e-3, 3e-3], metric: held_out/accuracy, set: {data.held_out: 0.1}}
-        expected_seconds: 130           # [of a cell; for the estimate before any has run]
-      post_norm: {<<: *base, set: {model.norm: group_norm}}  # YAML's way to say: as that one, but for this
-      glue:                             # its cells start from masked_lm's cells of the same arm and seed,
-        after: masked_lm                # whose folder is {after}; what the arms set is said there
-        config: [{model: {checkpoint: "{after}/model"}}]
-        ...
-    arms:
-      attention: {kind: mixer, set: {model.token_mixer: attention}}
-      pooling: {kind: mixer, set: {model.token_mixer: pooling}, label: average pooling}
-      no_residual: {kind: architecture, of: pooling, set: {model.token_mixer: pooling, model.use_residual: false}}
-                                        # also [set_in: {domain: {key: value}}] and [domains: [those it runs in]]
+docs/studies.md has a complete file, in which each key is explained; `plan` has what the keys become.
 """
 
 from __future__ import annotations

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from metaformer_nlp.core import MIXERS
-from tasks import image_classification
-from tasks.cli import from_dict
 from tasks.plugins import import_plugins
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,15 +20,19 @@ def test_the_readmes_mixer_is_registered_by_its_file(tmp_path: Path) -> None:
     assert code is not None
     file = tmp_path / "my_mixer.py"
     file.write_text(code[1], encoding="utf-8")
-    options = {"plugins": [str(file)], "run.folder": str(tmp_path / "run"), "run.batch_size": 8, "schedule.steps": 1}
-    config = from_dict(image_classification.Config, {**options, "model.token_mixer": "previous"})
-    with pytest.raises(ValueError, match="1"):  # it says that it is for text alone
-        image_classification.run(config)
+    import_plugins([str(file)])
     import_plugins([str(file)])  # once is enough
-    mixer = MIXERS._entries.pop("previous")(4, (9,))
+    del sys.modules["my_mixer"]
+    kind = MIXERS._entries.pop("previous")
     x, ids = torch.randn(1, 9, 4), torch.tensor([[1, 1, 1, 2, 2, 2, 2, 0, 0]])
+    mixer = kind(4, (9,))
     torch.testing.assert_close(mixer(x, ids)[:, 3:7], mixer(x[:, 3:7]))
     torch.testing.assert_close(mixer(x, ids)[:, :3], mixer(x[:, :3]))
+    torch.testing.assert_close(mixer(x)[:, 1:], x[:, :-1])
+    picture = torch.randn(1, 3, 5, 4)
+    mixed = kind(4, (3, 5), distance=2)(picture)
+    torch.testing.assert_close(mixed[:, :, 2:], picture[:, :, :3])  # along the row
+    assert not mixed[:, :, :2].any()
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

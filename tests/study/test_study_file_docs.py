@@ -1,0 +1,78 @@
+"""The study files in docs/studies.md: accepted, complete, and what they ask for exists."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.cell import configure
+from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study, TaskScore, Tune
+from metaformer_nlp.study.study_file import load_study, read_yaml
+from tasks.cli import from_dict
+
+ROOT = Path(__file__).parents[2]
+NAMES = ("shortest", "example", "my_study")
+
+
+def written(name: str) -> str:
+    """The block of docs/studies.md that begins with the file's name."""
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    block = re.search(rf"```yaml\n(# {name}\.yaml\n.*?)```", text, re.DOTALL)
+    assert block is not None, f"docs/studies.md has no {name}.yaml"
+    return block[1]
+
+
+def read(name: str, folder: Path) -> Study:
+    path = folder / f"{name}.yaml"
+    path.write_text(written(name), encoding="utf-8")
+    return load_study(path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_accepted_and_its_settings_exist(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    study = read(name, tmp_path)
+    assert study.name == name
+    values = {(domain.name, arm.name): 0.1 for domain in study.domains for arm in study.arms}
+    for cell in (*study.trials(values), *study.cells(values)):
+        if cell.seed == study.seeds[0]:
+            configure(cell, from_dict, tmp_path / "run", tmp_path)
+
+
+def test_the_example_has_every_key_there_is() -> None:
+    data = read_yaml(written("example"), "docs/studies.md")
+    domains, arms = data["domains"].values(), data["arms"].values()
+    tasks = [task for domain in domains for task in domain.get("tasks", {}).values() if isinstance(task, Mapping)]
+    tunes = [domain["tune"] for domain in domains if "tune" in domain]
+    for kind, found, elsewhere in (
+        (Study, [data], {"text"}),  # not keys of a file: the file itself, and what stands before the mapping
+        (Domain, domains, {"name"}),
+        (Arm, arms, {"name"}),
+        (TaskScore, tasks, {"name"}),
+        (Tune, tunes, set()),
+        (Claim, [data["claim"]], set()),
+    ):
+        assert keys(kind) - elsewhere == {key for mapping in found for key in mapping}, kind.__name__
+    assert {arm["kind"] for arm in arms} == set(KINDS)
+    assert all(re.search(rf"\b{budget}\b", written("example")) for budget in BUDGETS)
+
+
+def test_the_shortest_has_no_key_too_many() -> None:
+    data = read_yaml(written("shortest"), "docs/studies.md")
+    assert set(data) == required(Study)
+    assert set(data["domains"]["images"]) == required(Domain) - {"name"}
+    assert all(set(arm) == required(Arm) - {"name"} for arm in data["arms"].values())
+
+
+def keys(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def required(kind: Any) -> set[str]:
+    missing = dataclasses.MISSING
+    return {item.name for item in dataclasses.fields(kind) if item.default is item.default_factory is missing}
