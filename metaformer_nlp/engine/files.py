@@ -1,6 +1,7 @@
 """Writing files that survive a kill or a power cut."""
 
 import os
+import uuid
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
@@ -19,10 +20,17 @@ def write_text(path: Path, text: str) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves either the old contents or the new ones."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    write_text(temporary, text)
-    temporary.replace(path)
+    """Write a file so that a kill or a full disk leaves either the old contents or the new ones.
+
+    Several processes may write it at once: it is then as one of them wrote it.
+    """
+    temporary = path.with_name(f"{TEMPORARY}{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_text(temporary, text)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

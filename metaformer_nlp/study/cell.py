@@ -12,8 +12,6 @@ import importlib
 import importlib.util
 import json
 import math
-import os
-import platform
 import sys
 import time
 import traceback
@@ -24,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.checks import nearest
@@ -59,17 +58,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
     """Writes whole or not at all, whenever the process is killed or the disk is full (OSError)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(data, file, indent=1, default=str)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    replace_text(path, json.dumps(data, indent=1, default=str) + "\n")
 
 
 def read_outcome(study_folder: Path, cell: Cell) -> dict[str, Any] | None:

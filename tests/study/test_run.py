@@ -183,7 +183,7 @@ def test_a_full_disk_costs_the_cells_that_could_not_be_written(
     assert sorted(summary.failed) == ["text/pooling/seed-0", "vision/pooling/seed-0"]
     assert len(summary.finished) == 6
     assert "FAILED: its outcome could not be written (is the disk full?)" in capsys.readouterr().out
-    assert not list((tmp_path / "cells").rglob(".outcome*")), "no half-written file is left"
+    assert not list((tmp_path / "cells").rglob(".tmp-*")), "no half-written file is left"
     assert len(run_study(study, tmp_path, from_dict).finished) == 8
 
 
@@ -199,7 +199,7 @@ def test_only_some_cells(study_data: dict[str, Any], make_study: Make, tmp_path:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("point", ["json.dump", "os.fsync", "pathlib.Path.replace"])
+@pytest.mark.parametrize("point", ["metaformer_nlp.engine.files.write_text", "os.fsync", "pathlib.Path.replace"])
 def test_an_outcome_is_whole_or_not_there_wherever_its_process_is_killed(
     point: str, after: bool, study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: Any
 ) -> None:
