@@ -96,6 +96,8 @@ def test_without_spread_or_runs_no_interval_is_made_up() -> None:
     both = mean_interval([0.5, 0.5])
     assert (both.value, both.low) == (0.5, None), "two equal scores may be chance"
     assert retention({0: 0.5, 1: 0.5}, {0: 0.9, 1: 0.9}, 0.1).low is None
+    assert retention({0: 0.5, 1: 0.6}, {0: 0.9, 1: 0.9}, 0.1).low is None, "nor where one arm alone scores the same"
+    assert retention({0: 0.5, 1: 0.5}, {0: 0.8, 1: 0.9}, 0.1).low is None
     assert mean_of_paired([]).value is None
 
 

@@ -94,8 +94,8 @@ def retention(
     value = float(x.mean() / y.mean())
     if n == 1:
         return Estimate(value, 1, note="a single run: no interval")
-    if n == 2 and np.ptp(x) == np.ptp(y) == 0:
-        return Estimate(value, 2, note="the same in both runs: no interval")
+    if n == 2 and 0 in (np.ptp(x), np.ptp(y)):
+        return Estimate(value, 2, note="two runs that score the same: no interval")
     if n < MIN_BOOTSTRAP:
         return _fieller(x, y, value, level)
     draws = np.random.default_rng(0).integers(0, n, size=(10_000, n))
