@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
 from tasks.cli import to_dict
 from tasks.distillation import DistillConfig, Teacher
 from tasks.image_card import image_card
@@ -27,6 +27,7 @@ from tasks.image_mixing import MixConfig, Mixing
 from tasks.image_model import ModelConfig, ModelDescription, layer_depths, not_decayed
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
+from tasks.training import train
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
 from vision.variants import build_model
@@ -226,12 +227,4 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
-    import_plugins(config.plugins)
-    return run_training(
-        ImageClassification(config),
-        optim=config.optim,
-        schedule=config.schedule,
-        run=config.run,
-        config=to_dict(config),
-        tracker=config.tracker,
-    )
+    return train(ImageClassification, config)

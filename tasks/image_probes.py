@@ -19,12 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
-from tasks.cli import to_dict
+from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.image_model import ModelConfig
 from tasks.plugins import import_plugins
 from tasks.probes import NUM_FILLERS, Ints
 from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
+from tasks.training import train
 from vision import macs
 
 __all__ = ["DISTANCES", "Config", "ImageProbe", "cost", "draw", "looks_of", "run"]
@@ -130,12 +130,4 @@ def cost(config: Config) -> dict[str, Any]:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
-    import_plugins(config.plugins)
-    return run_training(
-        ImageProbe(config),
-        optim=config.optim,
-        schedule=config.schedule,
-        run=config.run,
-        config=to_dict(config),
-        tracker=config.tracker,
-    )
+    return train(ImageProbe, config)

@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
-from tasks.cli import to_dict
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
 from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
 from tasks.image_model import ModelConfig
-from tasks.plugins import import_plugins
+from tasks.training import train
 from vision import MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling, image_processor
 from vision.masked_image_modeling import painting_error, pixel_mask
 from vision.transforms import EvalTransform, Transform, train_transform
@@ -165,12 +164,4 @@ class MaskedImageModeling:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
-    import_plugins(config.plugins)
-    return run_training(
-        MaskedImageModeling(config),
-        optim=config.optim,
-        schedule=config.schedule,
-        run=config.run,
-        config=to_dict(config),
-        tracker=config.tracker,
-    )
+    return train(MaskedImageModeling, config)

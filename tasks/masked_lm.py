@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE, WordPieces, mask_tokens, replacement_ids
-from tasks.cli import to_dict
 from tasks.corpus import PackedText, pack_text
 from tasks.encoding import pad_rows, tokenizer_key, trained_tokenizer
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, TextSource, text_source
 from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer, save_text_model
+from tasks.training import train
 
 __all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]
 
@@ -348,12 +348,4 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
-    import_plugins(config.plugins)
-    return run_training(
-        MaskedLM(config),
-        optim=config.optim,
-        schedule=config.schedule,
-        run=config.run,
-        config=to_dict(config),
-        tracker=config.tracker,
-    )
+    return train(MaskedLM, config)

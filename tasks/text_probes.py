@@ -26,12 +26,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
-from tasks.cli import to_dict
+from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.plugins import import_plugins
 from tasks.probes import Copying, Ints
 from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
 from tasks.text_model import TextModelConfig, encoder_macs, save_text_model
+from tasks.training import train
 
 __all__ = ["DISTANCES", "Config", "TextProbe", "cost", "run"]
 
@@ -128,12 +128,4 @@ def cost(config: Config) -> dict[str, Any]:
 
 def run(config: Config) -> dict[str, Any]:
     """Train, evaluate and save; returns what the run folder's result.json holds."""
-    import_plugins(config.plugins)
-    return run_training(
-        TextProbe(config),
-        optim=config.optim,
-        schedule=config.schedule,
-        run=config.run,
-        config=to_dict(config),
-        tracker=config.tracker,
-    )
+    return train(TextProbe, config)
