@@ -113,7 +113,7 @@ def sameness(analysis: Mapping[str, Any]) -> dict[str, Any]:
     if same:
         parts.append(f"equivalent to it within {points(domain['margin'])} points: {listed(same)}")
     if unclear:
-        parts.append(f"nobody can tell of {listed(unclear)}")
+        parts.append(f"cannot tell of {listed(unclear)}")
     if not pairs:
         parts = ["nothing is said of this domain, since no arm is clearly above chance"]
         if judged:

@@ -31,8 +31,10 @@ def effects(
       test's label, ``sign`` +1 where a cost is shown.
     - ``contrast``: the mean cost of the architecture arms minus that of the mixer arms, both in the same seeds;
       ``without``, if there are several parts, the same less the part that costs most, whose name is in ``arm``.
-    - ``side``: +1 if both lie above zero, so that no single part makes the difference; -1 if the contrast lies below
-      zero; else 0, and 0 if an arm had to be left out.
+    - ``same_arm``: the same with every mixer's cost measured from the arm that the parts were taken from, as theirs
+      is; None where that is the baseline. A baseline far from the other mixers moves the contrast, and not this.
+    - ``side``: +1 if all of these lie above zero, so that neither a single part nor the choice of the baseline makes
+      the difference; -1 if the contrast lies below zero; else 0, and 0 if an arm had to be left out.
     - ``left_out``: the arms that have no run to compare.
     """
     costs: dict[str, dict[str, dict[int, float]]] = {"mixer": {}, "architecture": {}}
@@ -50,13 +52,17 @@ def effects(
         costliest = max(parts, key=lambda name: tests[name]["value"])
         rest = {name: cost for name, cost in parts.items() if name != costliest}
         without = {"arm": costliest, **asdict(mean_interval(_contrast(mixers, rest)))}
-    clear = side(contrast) > 0 and (without is None or side(without) > 0)
+    same_arm = None
+    if any(arm.of not in (None, study.baseline) for arm in arms if arm.name in parts):
+        same_arm = asdict(mean_interval(_contrast_in_same_arm(arms, scores, set(parts))))
+    clear = all(side(estimate) > 0 for estimate in (contrast, without, same_arm) if estimate is not None)
     return {
         "costs": [tests[arm.name] for arm in arms if arm.name in tests],
         "mixer": asdict(mean_of_paired(list(mixers.values()))),
         "architecture": asdict(mean_of_paired(list(parts.values()))),
         "contrast": contrast,
         "without": without,
+        "same_arm": same_arm,
         "side": 0 if left_out else 1 if clear else min(side(contrast), 0),
         "left_out": left_out,
     }
@@ -116,6 +122,22 @@ def _contrast(mixers: Scores, parts: Scores) -> list[float]:
     every = [*mixers.values(), *parts.values()]
     common = sorted(set[int].intersection(*(set(cost) for cost in every)))
     return [_average(parts, seed) - _average(mixers, seed) for seed in common]
+
+
+def _contrast_in_same_arm(arms: Sequence[Arm], scores: Scores, parts: set[str]) -> list[float]:
+    """What the parts cost more than another mixer would in the arm they were taken from, in every common seed.
+
+    Both costs start from that arm's score, which falls out: how far the other mixers' mean lies above the part's arm.
+    """
+    mixers = [arm.name for arm in _mixers(arms, scores)]
+    pairs = [(arm.name, [name for name in mixers if name != arm.of]) for arm in arms if arm.name in parts]
+    pairs = [(part, others) for part, others in pairs if others]
+    common = sorted(set[int].intersection(*(set(scores[name]) for name in {*mixers, *parts}))) if pairs else []
+    return [
+        fsum(_average({name: scores[name] for name in others}, seed) - scores[part][seed] for part, others in pairs)
+        / len(pairs)
+        for seed in common
+    ]
 
 
 def _average(costs: Scores, seed: int) -> float:

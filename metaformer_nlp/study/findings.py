@@ -21,7 +21,7 @@ RULES = (
     "“Cannot tell”: neither is shown, which does not mean equal.",
     "An architecture part is compared with the arm it was taken out of.",
     "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may lie "
-    "beside zero where the words say that nobody can tell.",
+    "beside zero where the words say that it cannot be told.",
     "Of a domain in which no arm is clearly above chance (its interval reaches down to it, at 95 % for all arms "
     "together), nothing is concluded; where only the baseline is not, nothing is said of what it costs to change it or "
     "what is retained of it. A task in which the baseline is not above chance is named.",
@@ -95,7 +95,7 @@ def _standing(pair: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> 
         "different": f"{'above' if pair['sign'] > 0 else 'below'} {name}",
         "different within the margin": f"different, but by less than the margin of {margin}",
         "equivalent": f"equivalent within {margin}",
-        "cannot tell": "nobody can tell",
+        "cannot tell": "cannot tell",
     }[pair["label"]]
 
 
@@ -144,7 +144,7 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         elif cost["shown"] == "equivalent":
             clause = f"makes no difference {against} beyond the margin (cost {interval(cost)} points)"
         else:
-            clause = f"{against}: nobody can tell (cost {interval(cost)} points)"
+            clause = f"{against}: cannot tell (cost {interval(cost)} points)"
         said.append(f"“{cost['label']}” {clause}.")
     if floored := at_chance(domain):
         said.append(f"Not clearly above chance: {listed(floored)}. How much more such a part might cost is not known.")
@@ -152,6 +152,9 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         without = ""
         if effects["without"]:
             without = f" ({interval(effects['without'], True)} without “{labels[effects['without']['arm']]}”)"
+        if effects["same_arm"]:
+            origin = listed(list(dict.fromkeys(labels[cost["reference"]] for cost in parts)))
+            without += f"; with all costs measured from {origin}: {interval(effects['same_arm'], True)}"
         said.append(
             f"Mean cost of the architecture arms: {interval(effects['architecture'])}; of swapping the mixer: "
             f"{interval(effects['mixer'])}; the difference: {interval(effects['contrast'], True)} points{without}."

@@ -23,8 +23,8 @@ from metaformer_nlp.study.wording import PERCENT, capital, interval, listed, per
 
 SEVERAL_DOMAINS = (
     "With several domains, a statement is supported if it is in every domain that has the arms for it, not supported "
-    "if it is not in at least one, and otherwise nobody can tell. A domain of which nothing can be said, since its "
-    "baseline is not clearly above chance, therefore leaves open what would else be supported."
+    "if it is not in at least one, and otherwise left open. A domain of which nothing can be said, since its "
+    "baseline is not clearly above chance, therefore leaves open what would be supported without it."
 )
 
 
@@ -51,9 +51,10 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         analysis,
         "Taking out a part of the architecture costs more than swapping the token mixer",
         "The mean cost of the architecture arms minus the mean cost of the mixer arms, seed by seed: supported if its "
-        "95 % interval lies wholly above zero and still does so without the part that costs most, so that no single "
-        "part that fails to train makes the difference; not supported if the interval lies wholly below zero; cannot "
-        "tell otherwise, and where an arm has no run to compare.",
+        "95 % interval lies wholly above zero, still does so without the part that costs most, so that no single part "
+        "that fails to train makes the difference, and still does so with the mixers' cost measured from the arm that "
+        "the parts were taken from, so that a baseline that most mixers surpass does not make it either; not supported "
+        "if the interval lies wholly below zero; cannot tell otherwise, and where an arm has no run to compare.",
         labels,
         told,
         why,
@@ -75,6 +76,8 @@ def _told_contrast(domain: Mapping[str, Any]) -> str:
     if effects["without"] and effects["without"]["value"] is not None:
         costliest = arm_of(domain, effects["without"]["arm"])["label"]
         parts.append(f"{interval(effects['without'], signed=True)} without “{costliest}”, which costs most")
+    if effects["same_arm"] and effects["same_arm"]["value"] is not None:
+        parts.append(f"{interval(effects['same_arm'], signed=True)} with all costs measured from {_origins(domain)}")
     if floored := at_chance(domain):
         parts.append(f"at chance: {listed(floored)}")
     if effects["left_out"]:
@@ -82,6 +85,12 @@ def _told_contrast(domain: Mapping[str, Any]) -> str:
     if few := [text for text in incomplete(domain, "mixer", "architecture") if not text.startswith("0")]:
         parts.append(f"only seeds that all arms have: {listed(few)}")
     return "; ".join(parts)
+
+
+def _origins(domain: Mapping[str, Any]) -> str:
+    """The arms that parts were taken from."""
+    costs = [cost for cost in domain["effects"]["costs"] if cost["kind"] == "architecture"]
+    return _labels(domain, list(dict.fromkeys(cost["reference"] for cost in costs)))
 
 
 def _labels(domain: Mapping[str, Any], names: Sequence[str]) -> str:

@@ -94,6 +94,23 @@ def test_a_planted_difference_lies_within_its_interval(study_data: dict[str, Any
     assert found > 75
 
 
+def test_a_baseline_below_the_other_mixers_does_not_make_parts_dear(
+    study_data: dict[str, Any], make_study: Make
+) -> None:
+    study = make_study(many_arms(study_data, 4))
+    truth = {**{arm.name: 0.8 for arm in study.arms}, "no_residual": 0.75, "no_norm": 0.75}
+    good = analyse(study, rows(study, truth))["domains"]["vision"]["effects"]
+    assert good["side"] == 1
+    assert good["same_arm"]["low"] <= 0.05 <= good["same_arm"]["high"]
+    poor = analyse(study, rows(study, {**truth, **dict.fromkeys(("attention", *"abc"), 0.5)}))
+    poor = poor["domains"]["vision"]["effects"]
+    assert poor["contrast"]["low"] > 0, "swapping attention gains, so that whatever costs anything costs more"
+    assert poor["same_arm"]["high"] < 0, "pooling loses more by most other mixers than by a missing part"
+    assert poor["side"] == 0
+    away = {**truth, **dict.fromkeys("abcdef", 0.5)}  # attention and pooling are as good as each other
+    assert analyse(study, rows(study, away))["domains"]["vision"]["effects"]["side"] == -1
+
+
 def test_every_arm_is_compared_with_every_reference(study_data: dict[str, Any], make_study: Make) -> None:
     study_data |= {"references": ["pooling"], "seeds": [0, 1, 2, 3], "claim": {"arm": "pooling", "retains": 0.9}}
     study_data["arms"]["identity"]["domains"] = ["text"]

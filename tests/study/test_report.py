@@ -96,7 +96,7 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
 
     assert parts(0.3).startswith("“no residual” costs 5")
     assert parts(0.95).startswith("“no residual” gains ")
-    assert parts(0.85).startswith("“no residual” against pooling: nobody can tell (cost ")
+    assert parts(0.85).startswith("“no residual” against pooling: cannot tell (cost ")
 
 
 def test_a_study_of_mixers_alone_says_so(study_data: dict[str, Any], make_study: Make) -> None:
