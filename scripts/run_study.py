@@ -8,7 +8,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from metaformer_nlp.study.executors import EXECUTORS, read_options
+from metaformer_nlp.study.command_line import study_parser
+from metaformer_nlp.study.executors import read_options
 from metaformer_nlp.study.overview import describe
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.report import build_report
@@ -26,21 +27,7 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    plan = commands.add_parser("plan", help="print the cells of a study file and what they cost")
-    start = commands.add_parser("run", help="run what is not finished, then report")
-    for command in (plan, start):
-        command.add_argument("file", type=Path, help="a study file, such as scripts/recipes/studies/quick.yaml")
-        command.add_argument("--folder", type=Path, help="folder of the study (default: runs/NAME)")
-        command.add_argument("--parallel", type=int, help="cells at once (default: as in the study file)")
-    start.add_argument("--executor", choices=EXECUTORS, default="processes", help="where cells run: %(choices)s")
-    start.add_argument("--slurm", nargs="+", default=[], metavar="NAME=VALUE", help="submitit's options for the jobs")
-    start.add_argument("--only", nargs="+", default=[], metavar="CELL", help="only these, such as 'cifar10/pooling/*'")
-    report = commands.add_parser("report", help="write the report of what is finished, of several studies as one")
-    report.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="of a study or of a report")
-    report.add_argument("--output", type=Path, help="folder of the report (default: FOLDER/report)")
-    options = parser.parse_args()
+    options = study_parser(__doc__).parse_args()
     try:
         if options.command == "report":
             print(f"Report: {build_report(*options.folders, output=options.output).as_uri()}")
@@ -49,7 +36,9 @@ def main() -> int:
             folder = options.folder or Path("runs") / study.name
             if options.command == "run":
                 return run(study, folder, options)
-            print(describe(study, folder, from_dict, options.parallel))
+            plan = describe(study, folder, from_dict, options.parallel)
+            print(plan.text)
+            return 2 if plan.refusals else 0
         return 0
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -3,7 +3,9 @@
 An experiment that can tell defines ``cost(config)``, in a domain that comes ``after`` another ``cost(config, start)``
 with the configuration of the run it starts from, whose model may not be there yet. It returns, as far as it knows them,
 ``steps``, ``samples``, ``tokens``, ``parameters`` ({"total", "trainable"}), ``macs`` (a forward pass of one sample) and
-``training_macs`` (all forward passes of the training), computed and not trained.
+``training_macs`` (all forward passes of the training), computed and not trained. It raises ValueError as ``run`` would,
+for options that do not fit and data that is not there; of what it merely cannot tell it says nothing, or raises another
+error.
 
 `budget_problems` holds these against what the study's domains declare ``equal``, before the study starts;
 `kept_budgets` the finished cells' rows.
@@ -30,7 +32,11 @@ Place = tuple[str, str, int | None]  # domain, arm, number of the trial or None 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one run will take, None where that is not known; `problem` says why nothing is known."""
+    """What one run will take, None where that is not known.
+
+    `problem` says why nothing is known; `refused`: for a reason of which the run itself would fail, too (its settings
+    are wrong, its data is not there).
+    """
 
     steps: float | None = None
     samples: float | None = None
@@ -40,6 +46,7 @@ class Cost:
     training_macs: float | None = None
     minutes: float | None = None
     problem: str | None = None
+    refused: bool = False
 
     def of(self, budget: str) -> float | None:
         """The value of one of the `BUDGETS`; of seconds those that the schedule grants."""
@@ -85,11 +92,11 @@ def _cost(
 ) -> Cost:
     try:
         cell = make_cell(study, domain, arm, study.seeds[0], values, trial)
-        count = getattr(load_experiment(cell.experiment), "cost", None)
         minutes = flatten(dict(cell.config)).get(MINUTES)
+        configurations = [_configuration(cell, build, folder)]
+        count = getattr(load_experiment(cell.experiment), "cost", None)
         if count is None:
             return Cost(minutes=minutes, problem=f"{domain.experiment} defines no cost(config)")
-        configurations = [_configuration(cell, build, folder)]
         if domain.after:
             before = make_cell(study, study.domain(domain.after), arm, study.seeds[0], values)
             configurations.append(_configuration(before, build, folder))
@@ -97,9 +104,10 @@ def _cost(
         parameters = told.get("parameters") or {}
         known = {key: told.get(key) for key in ("steps", "samples", "tokens", "macs", "training_macs")}
         return Cost(**known, parameters=parameters.get("total"), minutes=minutes)
-    except Exception as error:  # whatever an experiment raises for data that is not there
-        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-        return Cost(problem=f"{kind}{error}")
+    except ValueError as error:
+        return Cost(problem=str(error), refused=True)
+    except Exception as error:  # not known to be the study's fault: if the run fails of it, too, it will be recorded
+        return Cost(problem=f"{type(error).__name__}: {error}")
 
 
 def _configuration(cell: Cell, build: Build, folder: Path) -> Any:
@@ -107,11 +115,15 @@ def _configuration(cell: Cell, build: Build, folder: Path) -> Any:
 
 
 def budget_problems(study: Study, costs: Mapping[Place, Cost]) -> list[str]:
-    """What breaks a budget that a domain declares equal, or keeps it from being checked; [] if all is as declared."""
+    """What breaks a budget that a domain declares equal, or keeps it from being checked; [] if all is as declared.
+
+    Runs that are refused anyway are left out, and with the baseline's all of its domain: they are compared once they
+    can be.
+    """
     problems: list[str] = []
     for domain in study.domains:
-        its = {place: cost for place, cost in costs.items() if place[0] == domain.name}
-        for budget in domain.equal if its else ():
+        its = {place: cost for place, cost in costs.items() if place[0] == domain.name and not cost.refused}
+        for budget in domain.equal if (domain.name, study.baseline, None) in its else ():
             problems += _unknown(domain, budget, its) or _broken(study, domain, budget, its)
     return problems
 
@@ -136,11 +148,13 @@ def _unknown(domain: Domain, budget: str, costs: Mapping[Place, Cost]) -> list[s
 
 
 def _broken(study: Study, domain: Domain, budget: str, costs: Mapping[Place, Cost]) -> list[str]:
-    allowed, problems = domain.equal[budget], []
-    for (_, arm, trial), cost in costs.items():
+    allowed, problems = domain.equal[budget], dict[str, str]()
+    for (_, arm, trial), cost in costs.items():  # an arm's cells, then its trials
         # Every trial is held against the first: a tuned setting must not change the budget either.
-        base = costs[domain.name, study.baseline, None if trial is None else 0].of(budget) or 0.0
-        value = cost.of(budget) or 0.0
+        base_cost = costs.get((domain.name, study.baseline, None if trial is None else 0))
+        if base_cost is None or arm in problems:
+            continue
+        base, value = base_cost.of(budget) or 0.0, cost.of(budget) or 0.0
         away = difference(value, base)
         if abs(away) <= allowed + SLACK:
             continue
@@ -150,18 +164,14 @@ def _broken(study: Study, domain: Domain, budget: str, costs: Mapping[Place, Cos
             f"{100 * allowed:g} % are allowed."
         )
         if trial is not None and domain.tune:
-            problems.append(f"{said} This is its trial of {domain.tune.key}={domain.tune.values[trial]!r}.")
-        elif budget in ("parameters", "macs"):
-            problems.append(
-                f"{said} Change the arm's sizes in arms.{arm}.set (scripts/match_cost.py finds text encoders of equal "
-                f"cost), allow more in domains.{domain.name}.equal, or take the budget out."
-            )
-        else:
-            problems.append(
-                f"{said} Give all arms the same data, batch and schedule, allow more in domains.{domain.name}.equal, "
-                "or take the budget out."
-            )
-    return problems
+            problems[arm] = f"{said} This is its trial of {domain.tune.key}={domain.tune.values[trial]!r}."
+            continue
+        mend = "Give all arms the same data, batch and schedule"
+        if budget in ("parameters", "macs"):
+            text = " (scripts/match_cost.py finds text encoders of equal cost)" if cost.tokens is not None else ""
+            mend = f"Change the arm's sizes in arms.{arm}.set{text}"
+        problems[arm] = f"{said} {mend}, allow more in domains.{domain.name}.equal, or take the budget out."
+    return list(problems.values())
 
 
 def kept_budgets(equal: Mapping[str, float], baseline: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
-"""What the runner shows: a bar on a terminal, plain lines elsewhere; in both, one line for each cell that has ended."""
+"""What the runner shows: a bar on a terminal, plain lines elsewhere; in both, one line for each run that has ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,19 +16,21 @@ from metaformer_nlp.study.wording import duration
 
 
 class Progress:
-    """Follows the cells of a study; use as a context."""
+    """Follows the cells and trials of a study, each counted by itself; use as a context."""
 
     def __init__(self, study: Study, folder: Path, cells: Sequence[Cell], parallel: int) -> None:
         self._folder, self._parallel = folder, parallel
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
         self._times = Times(study)
-        self._left = {cell.key: cell for cell in cells}
+        self._cells = {cell.key: cell for cell in cells}
+        self._left = dict(self._cells)
         self._total = len(cells)
         for cell in cells:
             self._count(cell)
         self._bar: Bar | None = None
         if self._console.is_terminal:
-            columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+            unit = "cells and trials" if any(cell.trial is not None for cell in cells) else "cells"
+            columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.description}"))
             self._bar = Bar(*columns, console=self._console, transient=True)
             self._task = self._bar.add_task("", total=self._total, completed=self._total - len(self._left))
 
@@ -58,7 +60,7 @@ class Progress:
         self._count(cell)
         self._left.pop(cell.key, None)
         outcome = read_outcome(self._folder, cell) or {}
-        parts = [f"[{self._total - len(self._left):>{len(str(self._total))}}/{self._total}]", f"{cell.key:<34}"]
+        parts = [self._counter(cell), f"{cell.key:<34}"]
         if outcome.get("status") == "finished":
             metric = cell.needs[0]
             parts.append(f"{metric} {outcome['result']['metrics'][metric]:.4f}")
@@ -77,8 +79,28 @@ class Progress:
             return ""
         return f"about {duration(sum(known) / self._parallel)} left"
 
+    def _counter(self, cell: Cell) -> str:
+        """How many of this kind have ended: "[ 3/12]" of the cells, "[trial 3/9]" of the trials."""
+        total, left = (
+            sum((other.trial is None) == (cell.trial is None) for other in cells.values())
+            for cells in (self._cells, self._left)
+        )
+        return f"[{'' if cell.trial is None else 'trial '}{total - left:>{len(str(total))}}/{total}]"
+
     def _count(self, cell: Cell) -> None:
         outcome = read_outcome(self._folder, cell)
         if outcome and outcome.get("status") == "finished":
             self._left.pop(cell.key, None)
             self._times.add(cell, outcome.get("seconds"))
+
+
+def runs(keys: Iterable[str]) -> str:
+    """How many cells and trials: "12 cells", "12 cells and 9 trials"."""
+    keys = list(keys)
+    trials = sum(key.rpartition("/")[2].startswith("trial-") for key in keys)
+    parts = [
+        f"{number} {what}{'s' * (number != 1)}"
+        for number, what in ((len(keys) - trials, "cell"), (trials, "trial"))
+        if number
+    ]
+    return " and ".join(parts) or "0 cells"

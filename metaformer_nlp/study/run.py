@@ -13,7 +13,6 @@ import functools
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,26 +20,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from metaformer_nlp.study.budgets import budget_problems, cell_costs
 from metaformer_nlp.study.cell import (
     Build,
     cell_folder,
     cell_lock,
-    changed_keys,
-    configure,
     read_outcome,
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.executors import Ended, Executor, SubmissionRefused, make_executor
 from metaformer_nlp.study.lock import Taken
-from metaformer_nlp.study.plan import TUNED, Cell, Study
-from metaformer_nlp.study.progress import Progress
+from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.progress import Progress, runs
+from metaformer_nlp.study.refusals import find_refusals, refuse_changes
 from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
 
+NO_METRIC = "the result has no metric"  # how `result_problem` begins where the study names a metric that is not there
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
 REFUSED_TIMES = 10  # refusals in a row after which the runner gives up
 
@@ -62,7 +59,7 @@ class Summary:
 
     @property
     def text(self) -> str:
-        counts = f"{len(self.finished)} cells finished, {len(self.failed)} failed"
+        counts = f"{runs(self.finished)} finished, {len(self.failed)} failed"
         return f"{counts}, {len(self.blocked)} waiting for a failed one, {len(self.left)} left."
 
 
@@ -80,37 +77,40 @@ def run_study(
 
     `build` makes an experiment's configuration from a mapping (`tasks.cli.from_dict`); `command` is for the report;
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
-    they wait for. Raises ValueError, before anything starts, if a cell's configuration is wrong, or if the folder holds
-    finished cells that were run with other settings.
+    they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
+    is not there or a budget is broken (`refusals`), or if the folder holds finished cells that were run with other
+    settings. If the first cell of a domain lacks a metric, nothing more is started: all others would lack it, too.
     """
     folder = Path(folder).resolve()
     schedule = Schedule(study, folder, only)
-    _refuse_changes(folder, list(schedule.cells.values()))
+    refuse_changes(folder, list(schedule.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})
     schedule.settle()
     if not schedule.waiting:
         _write_study(folder, study)
-        print(f"All {len(schedule.wanted)} cells are finished.")
+        print(f"All {runs(schedule.wanted)} are finished.")
         return _summary(schedule, interrupted=False)
     wanted = [schedule.cells[key] for key in schedule.wanted]
     with ExitStack() as stack:
         stop = stack.enter_context(_Signals())
         stack.enter_context(place)
+        waiting = [schedule.cells[key] for key in schedule.waiting]
+        print("Checking settings, data and budgets ...", flush=True)
+        find = functools.partial(find_refusals, study, folder, build, waiting)
+        if problems := place.check(find, lambda: stop.requests > 0):
+            raise ValueError("this study cannot be run as it is:\n  - " + "\n  - ".join(problems))
         progress = Progress(study, folder, wanted, place.parallel)
         if place.bar:
             stack.enter_context(progress)
         progress.line(
-            f"{len(wanted)} cells, {len(schedule.finished)} of them finished; {place.parallel} at once ({executor}); "
-            f"logs in {folder / 'logs'}"
+            f"{runs(schedule.wanted)}, {len(schedule.finished)} of them finished; {place.parallel} at once "
+            f"({executor}); logs in {folder / 'logs'}"
         )
         if schedule.passed_over:
             progress.line(
                 f"Not tried again, because their arms have chosen without them: {', '.join(schedule.passed_over)}; "
                 "remove an arm's choice.json to have its trials run again."
             )
-        find = functools.partial(_find_problems, study, folder, set(schedule.waiting), build)
-        if problems := place.check(find, lambda: stop.requests > 0):
-            raise ValueError("The study's settings do not fit its experiments:\n  " + "\n  ".join(problems))
         _write_study(folder, study)
         session = Session(folder, command, executor, place.parallel)
         try:
@@ -144,43 +144,6 @@ def _write_study(folder: Path, study: Study) -> None:
     (folder / "study.yaml").write_text(study.text, encoding="utf-8")
 
 
-def _refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
-    """Cells of two different experiments in one table would be worse than no table.
-
-    A tuned value that is not chosen yet is no difference: the choice may become what it was.
-    """
-    found = {cell.key: changed_keys(folder, cell) for cell in cells}
-    open_end = f' -> "{TUNED}"'
-    changes = {key: its for key, keys in found.items() if (its := [k for k in keys if not k.endswith(open_end)])}
-    if changes:
-        differences = Counter(key for keys in changes.values() for key in keys)
-        shown = "\n".join(f"  {key}  ({count} cells)" for key, count in differences.most_common(10))
-        raise ValueError(
-            f"{folder} holds {len(changes)} finished cells that were run with other settings than the study has now "
-            f"(first: {next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change the settings "
-            f"back, or delete the folders of these cells under {folder / 'cells'} to run them again."
-        )
-
-
-def _find_problems(study: Study, folder: Path, keys: set[str], build: Build) -> list[str]:
-    """Builds every arm's configuration once and checks the budgets: a misspelt key costs seconds, not hours."""
-    values = {(d.name, arm.name): d.tune.values[0] for d in study.domains if d.tune for arm in study.arms}
-    cells = [cell for cell in (*study.trials(values), *study.cells(values)) if cell.key in keys]
-    first = {(cell.domain, cell.arm, cell.trial is None): cell for cell in reversed(cells)}
-    problems = set()
-    for cell in first.values():
-        try:
-            configure(cell, build, Path("check"), Path())
-        except ValueError as error:
-            problems.add(f"{cell.domain}/{cell.arm}: {error}")
-        except Exception:  # not the study file's fault: the cell itself will fail of it, and record it
-            continue
-    checked = [domain.name for domain in study.domains if domain.equal]
-    if checked and not problems:
-        return budget_problems(study, cell_costs(study, build, folder, chosen_values(study, folder), checked))
-    return sorted(problems)
-
-
 class _Runner:
     """One session: from the first cell to the last."""
 
@@ -192,6 +155,7 @@ class _Runner:
         self._look_at = 0.0
         self._refused = 0
         self._told: set[str] = set()
+        self._hopeless = ""  # why nothing more is started: what fails all cells of a domain is not tried with each
 
     def run(self) -> None:
         schedule, executor, stop = self._schedule, self._executor, self._stop
@@ -199,10 +163,10 @@ class _Runner:
             schedule.start(cell.key)
             self._progress.line(f"{cell.key} is running since an earlier start")
         while True:
-            if not stop.requests:
+            if not stop.requests and not self._hopeless:
                 self._look()
                 self._start()
-            if not schedule.running and (stop.requests or schedule.is_over()):
+            if not schedule.running and (stop.requests or self._hopeless or schedule.is_over()):
                 break
             for ended in executor.wait(0.5):
                 self._record(ended)
@@ -210,6 +174,8 @@ class _Runner:
                 self._say(executor.stop(stop.requests))
         for key, culprit in schedule.blocked().items():
             self._progress.line(f"{key} waits for a failed cell: {culprit}")
+        if self._hopeless:
+            self._progress.line(self._hopeless)
 
     def _look(self) -> None:
         """What other runners have done; less often where looking takes long."""
@@ -271,6 +237,14 @@ class _Runner:
             return
         problem = str((read_outcome(self._folder, cell) or {"problem": problem})["problem"]).partition("\n")[0]
         self._progress.ended(cell, f"FAILED{where}: {problem} (see {cell_folder(self._folder, cell) / 'error.txt'})")
+        alike = (self._schedule.cells[key] for key in self._schedule.finished)
+        kind = cell.domain, cell.trial is None
+        if problem.startswith(NO_METRIC) and not any((other.domain, other.trial is None) == kind for other in alike):
+            what = "trial" if cell.trial is not None else "cell"
+            self._hopeless = (
+                f"Nothing more is started, since no {what} of domain {cell.domain} can be expected to give what "
+                f"{cell.key} lacks: {problem} Correct the name in domains.{cell.domain}, and start again."
+            )
 
     def _say(self, line: str) -> None:
         """A line that is worth saying once."""

@@ -33,6 +33,7 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
     lr: float = 0.1
     data: str = "here"
+    tokens_each: int | None = None
 
 
 def cost(config: Config, start: Config | None = None) -> dict[str, Any]:
@@ -44,6 +45,8 @@ def cost(config: Config, start: Config | None = None) -> dict[str, Any]:
     if config.schedule.minutes is not None or steps is None:
         return told
     samples = steps * config.run.batch_size
+    if config.tokens_each is not None:
+        told["tokens"] = samples * config.tokens_each
     return {**told, "steps": steps, "samples": samples, "training_macs": macs * samples}
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs, kept_budgets
 from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.refusals import find_refusals
 from metaformer_nlp.study.run import run_study
 from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
@@ -56,7 +57,10 @@ def test_an_arm_that_breaks_a_budget_is_named_with_both_values(data: dict[str, A
     for part in ("domains.images.equal.parameters", "arm third takes 253", "20.5 % more", "210", "baseline first"):
         assert part in problem
     assert "5 % are allowed" in problem
-    assert "match_cost.py" in problem
+    assert "Change the arm's sizes in arms.third.set, allow more" in problem
+    data["domains"]["images"]["set"] = {"tokens_each": 4}
+    (problem,) = problems(data)
+    assert "match_cost.py finds text encoders" in problem
     data["domains"]["images"]["equal"]["parameters"] = 0.21
     assert problems(data) == []
     data["arms"]["second"]["set"] = {"model.width": 10, "schedule.steps": 99}
@@ -77,10 +81,42 @@ def test_a_budget_that_cannot_be_told_is_refused(data: dict[str, Any]) -> None:
     assert "defines no cost(config)" in problem
 
 
-def test_data_that_is_not_there_is_said_once(data: dict[str, Any]) -> None:
-    data["domains"]["images"] |= {"equal": {"steps": 0.0}, "set": {"data": "nowhere"}}
+def refused(data: dict[str, Any], *keys: str) -> list[str]:
+    """What `run` would say, of all cells and trials or of some."""
+    study = study_of(data)
+    cells = [cell for cell in (*study.trials(), *study.cells()) if not keys or cell.key in keys]
+    return find_refusals(study, Path("nowhere"), from_dict, cells)
+
+
+def test_wrong_settings_and_missing_data_are_no_budget_problems(data: dict[str, Any]) -> None:
+    data["domains"]["images"] |= {"equal": {"steps": 0.0, "macs": 0.0}, "set": {"data": "nowhere"}}
+    assert refused(data) == ["domain images: data nowhere: no such folder"]
+    del data["domains"]["images"]["equal"]
+    assert refused(data) == ["domain images: data nowhere: no such folder"], "without a budget, too"
+    data["domains"]["images"] |= {"equal": {"macs": 0.0}, "set": {}}
+    data["arms"]["second"]["set"] = {"model.widht": 10}
+    data["arms"]["third"]["set"] = {"model.depth": 3}
+    misspelt, broken = refused(data)
+    assert misspelt.startswith("images/second: ")
+    assert "model.widht; the nearest is model.width" in misspelt
+    assert "arm third takes 300" in broken
+    assert "cannot be checked" not in misspelt + broken
+    assert refused(data, "images/third/seed-1") == [broken], "what is not to be run need not fit"
+
+
+def test_what_the_experiment_cannot_tell_is_no_reason_to_refuse(data: dict[str, Any]) -> None:
+    data["domains"]["images"] |= {"experiment": TOY, "config": [{"seconds": 0.0}]}
+    for arm in data["arms"].values():
+        arm["set"] = {}
+    assert refused(data) == []
+
+
+def test_an_arm_that_breaks_a_budget_is_named_once_and_not_for_its_trials(data: dict[str, Any]) -> None:
+    data["domains"]["images"] |= {"equal": {"macs": 0.0}, "tune": TUNE}
+    data["arms"]["third"]["set"] = {"model.depth": 3}
     (problem,) = problems(data)
-    assert "data nowhere: no such folder" in problem
+    assert "arm third takes 300" in problem
+    assert "trial" not in problem
 
 
 def test_time_is_held_equal_by_minutes_alone(data: dict[str, Any]) -> None:
@@ -134,7 +170,7 @@ def test_the_runner_refuses_before_anything_starts(data: dict[str, Any], tmp_pat
     data["arms"]["third"]["set"] = {"model.depth": 3}
     with pytest.raises(ValueError, match=r"equal\.macs: arm third takes 300, 50 % more than the 200"):
         run_study(study_of(data), tmp_path, from_dict)
-    assert not list(tmp_path.glob("cells/*/*/*"))
+    assert not list(tmp_path.iterdir())
 
 
 def row(arm: str, **values: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.cell import cell_folder, write_outcome
+from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
 from metaformer_nlp.study.expected import Times, trial_share
 from metaformer_nlp.study.overview import describe
 from metaformer_nlp.study.plan import Cell, Study
@@ -59,6 +59,10 @@ def data() -> dict[str, Any]:
     }
 
 
+def text_of(study: Study, folder: Path) -> str:
+    return describe(study, folder, from_dict).text
+
+
 def study_of(data: dict[str, Any]) -> Study:
     return study_from_mapping(copy.deepcopy(data), "file")
 
@@ -78,7 +82,10 @@ def end(folder: Path, cell: Cell, seconds: float, problem: str = "", **metrics: 
 
 
 def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], tmp_path: Path) -> None:
-    text = describe(study_of(data), tmp_path, from_dict)
+    plan = describe(study_of(data), tmp_path, from_dict)
+    text = plan.text
+    assert plan.refusals == ()
+    assert "refuse" not in text
     assert max(map(len, text.splitlines())) <= 96
     for part in (
         "What will it take, [bold]and why[/bold]?",
@@ -87,11 +94,12 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         "Domain first: small pictures",
         "accuracy; chance is 0.1",
         "accuracy; chance is that of constant",
-        "differences below 0.02 count as equal",
-        "steps: the same in all arms",
+        "differences below 0.02 of accuracy count as equal",
+        "Budgets steps: the same in all arms",
         "one trial (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3",
         "the same arm's and seed's cell of first",
-        "nothing that is checked",
+        "Budgets none",
+        "Metrics Whether runs give the metrics named here is known when the first run of each kind has ended",
         "model.width=10, model.depth=1",
         "12 cells (2 domains, 3 arms, 2 seeds), and 9 trials",
     ):
@@ -103,20 +111,75 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
     assert "13,200 samples" in words(text)
 
 
-def test_a_broken_budget_and_missing_data_are_said_in_the_plan(data: dict[str, Any], tmp_path: Path) -> None:
+def test_what_run_would_refuse_is_said_once_at_the_end(data: dict[str, Any], tmp_path: Path) -> None:
+    del data["arms"]["shallow"]
     data["domains"]["first"]["equal"] = {"macs": 0.1}
-    text = describe(study_of(data), tmp_path, from_dict)
-    assert "equal.macs: arm wide takes 800, 300 % more than the 200" in words(text)
-    data["domains"]["first"]["set"] = {"data": "elsewhere"}
-    text = words(describe(study_of(data), tmp_path, from_dict))
-    assert "Not known what runs take: data elsewhere: no such folder" in text
-    assert "equal.macs cannot be checked" in text
-    assert "Time left about" in text, "the file's expected_seconds are still there"
+    data["domains"]["second"]["set"] = {"schedule.step": 3}
+    plan = describe(study_of(data), tmp_path, from_dict)
+    misspelt, broken = plan.refusals
+    assert misspelt.startswith("domain second: ")
+    assert "schedule.step" in misspelt
+    assert "nearest is schedule.steps" in misspelt
+    assert broken.startswith("domains.first.equal.macs: arm wide takes 800, 300 % more than the 200")
+    text, end = words(plan.text).split("run would refuse this:")
+    assert end == f" - {words(misspelt)} - {words(broken)}"
+    assert "macs: within 10 % of plain's in all arms - broken or not known, see the end" in text
+    assert "takes 800" not in text
+    assert "8 cells (2 domains" in text
+
+
+def test_data_that_is_not_there_is_said_once_for_all_domains(data: dict[str, Any], tmp_path: Path) -> None:
+    for domain in data["domains"].values():
+        domain["set"] = {"data": "elsewhere"}
+    plan = describe(study_of(data), tmp_path, from_dict)
+    assert plan.refusals == ("all domains: data elsewhere: no such folder",), "a budget that waits for it is not broken"
+    assert plan.text.count("data elsewhere") == 1
+    assert "Not known what runs take; why, is said at the end" in words(plan.text)
+    assert "Time left about" in plan.text, "the file's expected_seconds are still there"
+
+
+def test_finished_cells_are_not_refused_and_others_settings_are(data: dict[str, Any], tmp_path: Path) -> None:
+    del data["domains"]["second"], data["domains"]["first"]["tune"]
+    for cell in study_of(data).cells():
+        end(tmp_path, cell, 1.0, accuracy=0.5)
+        write_json(cell_folder(tmp_path, cell) / "cell.json", {"digest": cell.digest, "spec": cell.spec})
+    assert describe(study_of(data), tmp_path, from_dict).refusals == ()
+    data["domains"]["first"]["set"] = {"lr": 0.7}
+    (problem,) = describe(study_of(data), tmp_path, from_dict).refusals
+    assert "6 finished cells that were run with other settings" in problem
+
+
+def grid(data: dict[str, Any]) -> dict[str, Any]:
+    """Four domains like one another: another setting, another budget and no tuning, another cost."""
+    base = data["domains"]["first"]
+    names = {"run": {"batch_size": 8, "folder": "x"}, "lr": 0.1, "schedule": {"steps": 100, "minutes": None}}
+    base["config"] = [names]
+    data["domains"] = {
+        "base": {**base, "set": {"lr": 0.4}},
+        "norm": {**base, "set": {"lr": 0.5}},
+        "plain": {**base, "set": {"lr": 0.5}, "equal": {"samples": 0.0}, "tune": None},
+        "long": {**base, "set": {"lr": 0.5, "schedule.steps": 200}},
+    }
+    return data
+
+
+def test_a_domain_like_an_earlier_one_says_what_differs(data: dict[str, Any], tmp_path: Path) -> None:
+    parts = text_of(study_of(grid(data)), tmp_path).split("\nDomain ")[1:]
+    base, norm, plain, long = map(words, parts)
+    assert "Sets lr=0.4" in base
+    assert norm == "norm: small pictures As base but lr=0.5 "
+    same = "As norm with the same settings"
+    assert plain == f"plain: small pictures {same} Budgets samples: the same in all arms Tuned none "
+    assert "As norm but schedule.steps=200" in long
+    assert "wide 200 1,600 820" in long, "its runs take something else"
+    assert "accuracy" not in long, "what is the same is not said again"
+    data["domains"]["long"]["config"] = [{"data": "here", "model": {"width": 1, "depth": 3, "checkpoint": ""}}]
+    assert "Experiment" in text_of(study_of(data), tmp_path).split("\nDomain long")[1], "little is the same"
 
 
 def test_times_before_anything_has_run(data: dict[str, Any], tmp_path: Path) -> None:
     """100 s for the mean arm of 1100/3 MACs: half of it for all, half by MACs; half of that for a trial."""
-    text = describe(study_of(data), tmp_path, from_dict)
+    text = text_of(study_of(data), tmp_path)
     by_arm = {arm: 50 + 50 * macs / (1100 / 3) for arm, macs in (("plain", 200), ("wide", 800), ("shallow", 100))}
     for arm, seconds in by_arm.items():
         times = " ".join(line(text, arm)).split("~")[1:]
@@ -125,9 +188,7 @@ def test_times_before_anything_has_run(data: dict[str, Any], tmp_path: Path) -> 
     # 9 trials of 50 s and 12 cells of 100 s on average
     assert "about 28 min of one CPU core; 14 min on the clock with 2 at once" in words(text)
     data["domains"]["second"].pop("expected_seconds")
-    assert "Time not known before a run of each domain has ended" in words(
-        describe(study_of(data), tmp_path, from_dict)
-    )
+    assert "Time not known before a run of each domain has ended" in words(text_of(study_of(data), tmp_path))
 
 
 def test_runs_that_have_ended_are_counted_and_measured(data: dict[str, Any], tmp_path: Path) -> None:
@@ -136,7 +197,7 @@ def test_runs_that_have_ended_are_counted_and_measured(data: dict[str, Any], tmp
     for trial, seconds in zip(trials[:2], (30.0, 40.0), strict=True):
         end(tmp_path, trial, seconds, held_out=0.5)
     end(tmp_path, trials[2], 1.0, problem="it failed")
-    text = describe(study, tmp_path, from_dict)
+    text = text_of(study, tmp_path)
     assert " ".join(line(text, "plain")).endswith("35 s ~70 s"), "a cell is twice its trial"
     assert line(text, "first trials")[:6] == ["first", "trials", "9", "2", "1", "6"]
     assert line(text, "first cells")[:6] == ["first", "cells", "6", "0", "0", "6"]
@@ -170,8 +231,15 @@ def test_the_time_left_counts_trials_and_arms(data: dict[str, Any], tmp_path: Pa
 def test_a_narrow_terminal_breaks_no_name(
     data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data["arms"]["pooling_without_its_channel_mlp"] = data["arms"].pop("shallow")
+    name, long = "pooling_without_channel_mlp", "an_arm_of_which_the_name_alone_is_wider_than_most_of_the_terminal"
+    data["arms"][name] = data["arms"].pop("shallow")
     monkeypatch.setenv("COLUMNS", "80")
-    text = describe(study_of(data), tmp_path, from_dict)
+    text = text_of(study_of(data), tmp_path)
     assert max(map(len, text.splitlines())) <= 80
-    assert "~" in " ".join(line(text, "pooling_without_its_channel_mlp"))
+    assert line(text, name) == [name, "100", "800", "110", "~32", "s", "~64", "s"], "MACs are left out first"
+    assert "compared with plain" in words(text)
+    data["arms"][long] = data["arms"].pop(name)
+    data["domains"]["a_domain_with_a_name_of_its_own_that_is_long"] = data["domains"].pop("second")
+    text = text_of(study_of(data), tmp_path)
+    assert line(text, long) == [long, "100", "110", "~64", "s"]
+    assert line(text, "a_domain_with_a_name_of_its_own_that_is_long")[1:] == ["cells", "6", "0", "0", "6", "10", "min"]

@@ -1,0 +1,102 @@
+"""The command line of scripts/run_study.py: what can be said, and what its help says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from metaformer_nlp.study.executors import EXECUTORS
+
+_EXAMPLES = """
+examples:
+  python scripts/run_study.py plan scripts/recipes/studies/quick.yaml
+  python scripts/run_study.py run scripts/recipes/studies/quick.yaml --parallel 4
+  python scripts/run_study.py report runs/quick
+
+A study file is YAML: question, domains, arms, seeds. Its keys are explained in docs/studies.md, section "A study file";
+the files in scripts/recipes/studies are examples.
+"""
+_PLAN = """Prints what a study file asks, what was decided beforehand and is held equal, its cells and trials, and what
+they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; why, is said at the end."""
+_RUN = """Runs every cell of a study that is not finished, then writes the report. Started again it goes on where it was
+stopped; started beside another runner it takes other cells. Exit status: 0 all is finished, 1 something failed, 2 the
+study or an option is wrong (nothing was started), 130 interrupted."""
+_RUN_EXAMPLES = """
+examples:
+  python scripts/run_study.py run quick.yaml --folder /big/disk/quick --parallel 4
+  python scripts/run_study.py run images.yaml --only cifar10/pooling/seed-0     one cell and what it waits for
+  python scripts/run_study.py run images.yaml --only 'cifar10/*/seed-0' '*/attention/*'
+  python scripts/run_study.py run images.yaml --executor slurm --slurm timeout_min=240 slurm_partition=gpu
+  python scripts/run_study.py run images.yaml --executor slurm --slurm timeout_min=60 cluster=local
+                                                      the same jobs on this machine: a rehearsal without a cluster
+"""
+_REPORT = """Writes the report of what is finished: report.html, .md, .csv and .json. Of several folders it writes one,
+as of one study with the domains of all; they must name the same baseline."""
+_REPORT_EXAMPLES = """
+examples:
+  python scripts/run_study.py report runs/quick
+  python scripts/run_study.py report docs/results/quick docs/results/glue_tiny --output runs/both
+"""
+
+
+def study_parser(description: str | None) -> argparse.ArgumentParser:
+    """Parses ``plan FILE``, ``run FILE`` and ``report FOLDER ...`` with their options."""
+    lines = argparse.RawDescriptionHelpFormatter  # descriptions and examples keep theirs
+    parser = argparse.ArgumentParser(description=description, epilog=_EXAMPLES, formatter_class=lines)
+    commands = parser.add_subparsers(dest="command", required=True)
+    plan = commands.add_parser(
+        "plan",
+        help="print what a study file asks and takes",
+        description=_PLAN,
+        epilog=_EXAMPLES,
+        formatter_class=lines,
+    )
+    start = commands.add_parser(
+        "run",
+        help="run what is not finished, then report",
+        description=_RUN,
+        epilog=_RUN_EXAMPLES,
+        formatter_class=lines,
+    )
+    for command in (plan, start):
+        command.add_argument("file", type=Path, help="a study file, such as scripts/recipes/studies/quick.yaml")
+        command.add_argument("--folder", type=Path, help="folder of the study's runs and report (default: runs/NAME)")
+        command.add_argument(
+            "--parallel",
+            type=int,
+            help="cells at once, one thread each (default: the file's parallel; of SLURM jobs 100)",
+        )
+    start.add_argument(
+        "--executor", choices=EXECUTORS, default="processes", help="where cells run: %(choices)s (default: %(default)s)"
+    )
+    start.add_argument(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="submitit's options for the jobs; timeout_min is required, cluster=local runs them on this machine",
+    )
+    start.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="only the cells DOMAIN/ARM/seed-N and trials DOMAIN/ARM/trial-N that match one of these (* is anything), "
+        "and those they wait for (default: all)",
+    )
+    report = commands.add_parser(
+        "report",
+        help="write the report of what is finished, of several studies as one",
+        description=_REPORT,
+        epilog=_REPORT_EXAMPLES,
+        formatter_class=lines,
+    )
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="FOLDER", help="of a study, or of a report made before"
+    )
+    report.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the report (default: FOLDER/report, or FOLDER if it is a report; needed for several)",
+    )
+    return parser
