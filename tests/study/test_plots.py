@@ -69,6 +69,19 @@ def test_arms_of_one_cost_stand_side_by_side(analysis: dict[str, Any]) -> None:
     assert all(3.5e7 < place < 4.6e7 for place in places[1:])
 
 
+def test_marks_of_an_axis_have_labels_of_their_own(analysis: dict[str, Any]) -> None:
+    """Between 11 and 14.5 seconds there are marks at halves."""
+    domain = analysis["domains"]["images"]
+    for number, arm in enumerate(domain["arms"]):
+        arm["macs"], arm["total"], arm["train_seconds"] = None, None, 11.0 + 3.5 * number / (len(SKILLS) - 1)
+    with mpl.rc_context(plots.STYLE):
+        figure = draw_cost(domain, arm_looks(analysis))
+        figure.canvas.draw()
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert len(labels) > 2
+    assert len(set(labels)) == len(labels)
+
+
 def test_learning_curves_are_those_of_the_rows(analysis: dict[str, Any]) -> None:
     curves = learning_curves(analysis["domains"]["images"])
     assert list(curves) == list(SKILLS)

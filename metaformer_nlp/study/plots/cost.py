@@ -84,5 +84,5 @@ def _log_axis(axes: Axes) -> None:
 
 
 def _short(value: float) -> str:
-    """A round number: 150000 -> "150,000", 2000000 -> "2 M"."""
-    return count(value).replace(".00", "") if value >= 10 else f"{value:g}"
+    """A round number: 11.5 -> "11.5", 150000 -> "150,000", 2000000 -> "2 M"."""
+    return count(value).replace(".00", "") if value >= 1000 else f"{value:g}"
