@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.segments import same_segment
 
 
@@ -40,12 +40,7 @@ class Attention(TokenMixer):
         proj_bias: bool = True,
     ) -> None:
         super().__init__(dim, token_shape)
-        self.num_heads = num_heads if num_heads is not None else max(dim // head_dim, 1)
-        if self.num_heads < 1 or dim % self.num_heads:
-            raise ValueError(
-                f"attention cannot divide {dim} channels into {self.num_heads} equal heads: "
-                "choose another num_heads or head_dim"
-            )
+        self.num_heads = number_of_heads("attention", dim, num_heads, head_dim)
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim, bias=proj_bias)
 

@@ -70,6 +70,20 @@ class TokenMixer(SegmentAware):
         return counter.get_total_flops() // 2
 
 
+def number_of_heads(mixer: str, dim: int, num_heads: int | None, head_dim: int) -> int:
+    """``num_heads``, or as many as heads of ``head_dim`` channels make up ``dim``, at least one.
+
+    Raises ``ValueError``, in the name of ``mixer``, if ``dim`` channels cannot be divided into so many equal heads.
+    """
+    heads = num_heads if num_heads is not None else max(dim // max(head_dim, 1), 1)
+    if heads < 1 or dim % heads or head_dim < 1:
+        raise ValueError(
+            f"{mixer} cannot divide {dim} channels into {heads} equal heads (head_dim {head_dim}): choose another "
+            "num_heads or head_dim"
+        )
+    return heads
+
+
 MIXERS: Registry[type[TokenMixer]] = Registry("token mixer")
 Mixer = TypeVar("Mixer", bound=type[TokenMixer])
 

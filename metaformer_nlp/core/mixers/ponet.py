@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.segments import (
     SegmentMeans,
     documents,
@@ -61,13 +61,9 @@ class PoNet(TokenMixer):
         bias: bool = True,
     ) -> None:
         super().__init__(dim, token_shape)
-        self.num_heads = num_heads if num_heads is not None else max(dim // head_dim, 1)
-        if self.num_heads < 1 or dim % self.num_heads or chunk_size < 1:
-            raise ValueError(
-                f"ponet cannot divide {dim} channels into {self.num_heads} equal heads, with chunks of {chunk_size} "
-                "tokens: choose another num_heads or head_dim, and a chunk_size of at least 1"
-            )
-        self.chunk_size = chunk_size
+        if chunk_size < 1:
+            raise ValueError(f"ponet: chunk_size must be at least 1, not {chunk_size}")
+        self.num_heads, self.chunk_size = number_of_heads("ponet", dim, num_heads, head_dim), chunk_size
         self.projections = nn.Linear(dim, 5 * dim, bias=bias)
         self.output = nn.Linear(dim, dim, bias=bias)
 

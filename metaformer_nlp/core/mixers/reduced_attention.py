@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.norms import build_norm
 
 
@@ -37,12 +37,9 @@ class SpatialReductionAttention(TokenMixer):
         proj_bias: bool = True,
     ) -> None:
         super().__init__(dim, token_shape)
-        self.num_heads = num_heads if num_heads is not None else max(dim // head_dim, 1)
-        if self.num_heads < 1 or dim % self.num_heads or reduction < 1:
-            raise ValueError(
-                f"spatial_reduction_attention cannot divide {dim} channels into {self.num_heads} equal heads over a "
-                f"map reduced {reduction} times: choose another num_heads or head_dim, and a reduction of at least 1"
-            )
+        if reduction < 1:
+            raise ValueError(f"spatial_reduction_attention: reduction must be at least 1, not {reduction}")
+        self.num_heads = number_of_heads("spatial_reduction_attention", dim, num_heads, head_dim)
         self.reduction = reduction
         self.query = nn.Linear(dim, dim, bias=qkv_bias)
         if reduction > 1:
