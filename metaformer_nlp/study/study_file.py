@@ -20,7 +20,7 @@ from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study,
 __all__ = ["load_study", "read_yaml", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
-_SMALL_IS_GOOD = re.compile(r"(perplexity|error|error_rate)$")  # metrics that a trial must not be chosen by
+_LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
 def load_study(path: Path | str) -> Study:
@@ -105,6 +105,15 @@ def _domain(name: str, data: Any, where: str, folder: Path | None) -> Domain:
     for key in ("metric", "axis", "after"):
         if content.get(key) is not None and not isinstance(content[key], str):
             raise ValueError(f"{where}.{key} must be a text, not {content[key]!r}.")
+    for place, metric in (
+        ("metric", content["metric"]),
+        *((f"tasks.{task.name}.metric", task.metric) for task in tasks),
+    ):
+        if _LESS_IS_BETTER.search(str(metric)):
+            raise ValueError(
+                f"{where}.{place} is {metric!r}, of which less is better; scores are judged by how far they are above "
+                "chance, so take one of which more is better, such as an accuracy."
+            )
     return Domain(name, **content)
 
 
@@ -138,7 +147,7 @@ def _tune(data: Any, where: str) -> Tune:
         raise ValueError(f"{where}.values {values} has a value twice; a repeated trial gives no new choice.")
     if not isinstance(content["metric"], str):
         raise ValueError(f"{where}.metric must be a key of the trials' metrics, such as held_out/accuracy.")
-    if _SMALL_IS_GOOD.search(content["metric"]):
+    if _LESS_IS_BETTER.search(content["metric"]) and not content["metric"].endswith("loss"):
         raise ValueError(
             f"{where}.metric is {content['metric']!r}, of which the highest value would win; take one of which more is "
             "better, or one that ends in 'loss', of which the lowest wins."

@@ -143,6 +143,11 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(expected_seconds=-1), "expected_seconds must be a number above 0"),
         (lambda s: s["domains"]["text"].update(metric=3), "domains.text.metric must be a text"),
+        (lambda s: s["domains"]["text"].update(metric="validation/loss"), "'validation/loss', of which less is better"),
+        (
+            lambda s: s["domains"]["text"]["tasks"].update(topic="topic/perplexity"),
+            "domains.text.tasks.topic.metric is 'topic/perplexity', of which less is better",
+        ),
         (
             lambda s: s["domains"]["text"].update(equal={"flops": 0.1}),
             "text.equal: there is no budget 'flops'; allowed: steps, samples, tokens, parameters, macs, seconds.",
