@@ -16,7 +16,7 @@ from typing import Any
 from metaformer_nlp.study.across import across
 from metaformer_nlp.study.cell import read_json
 from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.effects import effects, variance
+from metaformer_nlp.study.effects import above, effects, variance
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Arm, Domain, Study
 from metaformer_nlp.study.rows import Row, empty_row, read_row, read_trial, unfold_environments
@@ -117,8 +117,8 @@ def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]
         "label": domain.title,
         "metric": domain.metric,
         "chance": chance,
-        "learned": _above(chance, base),
-        "telling": any(_above(chance, mean_interval(list(its.values()), level)) for its in scores.values()),
+        "learned": above(chance, base),
+        "telling": any(above(chance, mean_interval(list(its.values()), level)) for its in scores.values()),
         "margin": domain.margin,
         "axis": domain.axis,
         "task_chance": {
@@ -126,7 +126,7 @@ def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]
         },
         "arms": described,
         "claim": _claim(study, described),
-        "effects": effects(study, arms, scores, against, domain.margin),
+        "effects": effects(study, arms, scores, against, domain.margin, chance),
         "variance": variance(arms, scores),
     }
 
@@ -198,10 +198,6 @@ def _claim(study: Study, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
         if arm["arm"] == study.claim.arm:
             return {"arm": study.claim.arm, "retains": study.claim.retains, "retention": arm["retention"]}
     return None
-
-
-def _above(chance: float | None, score: Estimate) -> bool:
-    return chance is not None and score.low is not None and score.low > chance
 
 
 def _mean(values: Any) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from metaformer_nlp.study.plan import Arm, Study
 from metaformer_nlp.study.statistics import (
+    Estimate,
     compare_family,
     mean_interval,
     mean_of_paired,
@@ -22,7 +23,12 @@ Families = Mapping[str, Mapping[str, Mapping[str, Any]]]  # reference -> arm -> 
 
 
 def effects(
-    study: Study, arms: Sequence[Arm], scores: Scores, families: Families, margin: float | None
+    study: Study,
+    arms: Sequence[Arm],
+    scores: Scores,
+    families: Families,
+    margin: float | None,
+    chance: float | None,
 ) -> dict[str, Any]:
     """What each arm costs: a mixer against the baseline mixer, an architecture part against the arm it was taken from.
 
@@ -34,8 +40,10 @@ def effects(
     - ``same_arm``: the same with every mixer's cost measured from the arm that the parts were taken from, as theirs
       is; None where that is the baseline. A baseline far from the other mixers moves the contrast, and not this.
     - ``side``: +1 if all of these lie above zero, so that neither a single part nor the choice of the baseline makes
-      the difference; -1 if the contrast lies below zero; else 0, and 0 if an arm had to be left out.
+      the difference; -1 if the contrast lies below zero; else 0, and 0 if an arm had to be left out or parts were taken
+      from an arm without anything to lose.
     - ``left_out``: the arms that have no run to compare.
+    - ``nothing_to_lose``: the arms that parts were taken from and that are not above `chance` themselves.
     """
     costs: dict[str, dict[str, dict[int, float]]] = {"mixer": {}, "architecture": {}}
     left_out = []
@@ -56,6 +64,8 @@ def effects(
     if any(arm.of not in (None, study.baseline) for arm in arms if arm.name in parts):
         same_arm = asdict(mean_interval(_contrast_in_same_arm(arms, scores, set(parts))))
     clear = all(side(estimate) > 0 for estimate in (contrast, without, same_arm) if estimate is not None)
+    origins = dict.fromkeys(arm.of for arm in arms if arm.of and arm.name in parts)
+    nothing_to_lose = [name for name in origins if not above(chance, mean_interval(list(scores[name].values())))]
     return {
         "costs": [tests[arm.name] for arm in arms if arm.name in tests],
         "mixer": asdict(mean_of_paired(list(mixers.values()))),
@@ -63,9 +73,15 @@ def effects(
         "contrast": contrast,
         "without": without,
         "same_arm": same_arm,
-        "side": 0 if left_out else 1 if clear else min(side(contrast), 0),
+        "side": 0 if left_out or nothing_to_lose else 1 if clear else min(side(contrast), 0),
         "left_out": left_out,
+        "nothing_to_lose": nothing_to_lose,
     }
+
+
+def above(chance: float | None, score: Estimate) -> bool:
+    """Whether a score's interval lies wholly above chance."""
+    return chance is not None and score.low is not None and score.low > chance
 
 
 def variance(arms: Sequence[Arm], scores: Scores) -> dict[str, Any] | None:

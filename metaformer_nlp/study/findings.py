@@ -146,6 +146,12 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         else:
             clause = f"{against}: cannot tell (cost {interval(cost)} points)"
         said.append(f"“{cost['label']}” {clause}.")
+    if poor := [labels[name] for name in effects["nothing_to_lose"]]:
+        said.append(
+            f"{listed(poor)} {'is' if len(poor) == 1 else 'are'} not clearly above chance with all parts: what it "
+            "costs to take one out cannot be said."
+        )
+        return said
     if floored := at_chance(domain):
         said.append(f"Not clearly above chance: {listed(floored)}. How much more such a part might cost is not known.")
     if effects["contrast"]["value"] is not None and domain["learned"]:

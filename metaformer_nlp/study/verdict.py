@@ -53,8 +53,10 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         "The mean cost of the architecture arms minus the mean cost of the mixer arms, seed by seed: supported if its "
         "95 % interval lies wholly above zero, still does so without the part that costs most, so that no single part "
         "that fails to train makes the difference, and still does so with the mixers' cost measured from the arm that "
-        "the parts were taken from, so that a baseline that most mixers surpass does not make it either; not supported "
-        "if the interval lies wholly below zero; cannot tell otherwise, and where an arm has no run to compare.",
+        "the parts were taken from, so that a baseline that most mixers surpass does not make it either; not "
+        "supported if the interval lies wholly below zero; cannot tell otherwise, where an arm has no run to compare, "
+        "and where the arm that parts were taken from is not clearly above chance itself, so that it has nothing to "
+        "lose.",
         labels,
         told,
         why,
@@ -80,6 +82,8 @@ def _told_contrast(domain: Mapping[str, Any]) -> str:
         parts.append(f"{interval(effects['same_arm'], signed=True)} with all costs measured from {_origins(domain)}")
     if floored := at_chance(domain):
         parts.append(f"at chance: {listed(floored)}")
+    if effects["nothing_to_lose"]:
+        parts.append(f"not clearly above chance with all its parts: {_labels(domain, effects['nothing_to_lose'])}")
     if effects["left_out"]:
         parts.append(f"left out, with no run to compare: {_labels(domain, effects['left_out'])}")
     if few := [text for text in incomplete(domain, "mixer", "architecture") if not text.startswith("0")]:

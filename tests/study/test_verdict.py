@@ -49,6 +49,22 @@ def test_architecture_beside_mixer_turns_with_the_numbers(answers: Any) -> None:
     assert answers(SAME)[0]["verdict"] == CANNOT_TELL
 
 
+@pytest.mark.parametrize(("baseline", "others"), [(0.8, 0.3), (0.4, 0.8)])
+def test_an_arm_at_chance_has_no_part_to_lose(baseline: float, others: float, answers: Any, make_study: Make) -> None:
+    """The parts would seem cheap beside mixers that lose, and dear beside mixers that gain."""
+    skills: Skills = {**dict.fromkeys(SKILLS, (others,) * 3), "attention": (baseline,) * 3}
+    parts = dict.fromkeys(("no_residual", "no_channel_mlp"), (-0.02,) * 3)
+    first = answers({**skills, "pooling": (-0.02,) * 3, **parts}, ("images",))[0]
+    assert first["verdict"] == CANNOT_TELL
+    assert "not clearly above chance with all its parts: pooling" in first["sentence"]
+    assert answers({**skills, "pooling": (0.05,) * 3, **parts}, ("images",))[0]["verdict"] != CANNOT_TELL
+    study = make_study(large_study_data(3))
+    analysis = analyse(study, simulated_rows(study, {**skills, "pooling": (-0.02,) * 3, **parts}))
+    assert any(
+        text.startswith("pooling is not clearly above chance") for text in findings(analysis)["domains"]["images"]
+    )
+
+
 def test_one_domain_against_it_is_enough(answers: Any) -> None:
     mixed = {**SAME, "no_residual": (0.2, 0.2, 0.62), "no_channel_mlp": (0.3, 0.3, 0.62), "identity": (0.6, 0.6, 0.1)}
     first, _, third = answers(mixed)
@@ -137,7 +153,8 @@ def test_a_single_part_that_collapses_does_not_speak_for_all(answers: Any) -> No
     first = answers({**SAME, "no_residual": (0.0,) * 3}, ("images",))[0]
     assert first["verdict"] == CANNOT_TELL
     assert re.search(
-        r"\(\+2\d.*; [−+]?\d.* without “no residual”, which costs most; .* measured from pooling; at chance: no residual\)",
+        r"\(\+2\d.*; [−+]?\d.* without “no residual”, which costs most; "
+        r".* measured from pooling; at chance: no residual\)",
         first["sentence"],
     )
 
