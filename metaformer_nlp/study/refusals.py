@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.budgets import Cost, Place, budget_problems, cell_costs
 from metaformer_nlp.study.cell import Build, changed_keys
 from metaformer_nlp.study.choices import chosen_values
@@ -30,18 +32,50 @@ def refusals(study: Study, costs: Mapping[Place, Cost], cells: Sequence[Cell]) -
     for (domain, arm, trial), cost in costs.items():
         if cost.refused and cost.problem and (domain, arm, trial is not None) in kinds:
             wrong.setdefault(cost.problem, {})[f"{domain}/{arm}"] = None
-    settings = [f"{_where(study, list(places))}: {problem}" for problem, places in wrong.items()]
+    settings = [
+        f"{_where(study, list(places))}: {problem}{_section(study, list(places), problem)}"
+        for problem, places in wrong.items()
+    ]
     return settings + budget_problems(study, {place: cost for place, cost in costs.items() if place[0] in domains})
 
 
 def _where(study: Study, places: Sequence[str]) -> str:
     """Of which arms and domains something holds, as short as it can be said."""
-    whole = [d.name for d in study.domains if all(f"{d.name}/{arm.name}" in places for arm in study.arms_of(d.name))]
-    if len(whole) == len(study.domains):
+    whole, parts = list[str](), list[str]()
+    for domain in study.domains:
+        arms = [arm.name for arm in study.arms_of(domain.name)]
+        its = [arm for arm in arms if f"{domain.name}/{arm}" in places]
+        if its == arms:
+            whole.append(domain.name)
+        elif len(its) > 3:
+            parts.append(f"{len(its)} of {len(arms)} arms of domain {domain.name} (first: {its[0]})")
+        else:
+            parts += [f"{domain.name}/{arm}" for arm in its]
+    if whole and len(whole) == len(study.domains):
         return "all domains" if len(whole) > 1 else f"domain {whole[0]}"
-    parts = [f"domain{'s' * (len(whole) > 1)} {listed(whole)}"] if whole else []
-    single = [place for place in places if place.partition("/")[0] not in whole]
-    return listed([*parts, *single])
+    return listed([*([f"domain{'s' * (len(whole) > 1)} {listed(whole)}"] if whole else []), *parts])
+
+
+def _section(study: Study, places: Sequence[str], problem: str) -> str:
+    """Where in the study file that is set which `problem` names first, by key or value; "" if that is not plain."""
+    found: dict[str, int] = {}
+    for domain, arm in ((study.domain(name), study.arm(arm)) for name, arm in (place.split("/") for place in places)):
+        sections = {
+            f"domains.{domain.name}.config": flatten(dict(domain.config)),
+            f"domains.{domain.name}.set": domain.set,
+            f"domains.{domain.name}.tune.set": domain.tune.set if domain.tune else {},
+            f"arms.{arm.name}.set": {} if domain.after else arm.set,
+            f"arms.{arm.name}.set_in.{domain.name}": arm.set_in.get(domain.name, {}),
+        }
+        for section, settings in sections.items():
+            for key, value in settings.items():
+                texts = [re.escape(key)] if "." in key else []  # a short key may be any word
+                texts += [re.escape(repr(value))] if isinstance(value, str) and value else []
+                for text in texts:
+                    if named := re.search(rf"(?<![\w.]){text}(?![\w.]*\w)", problem):
+                        found[section] = min(named.start(), found.get(section, len(problem)))
+    first = [section for section, start in found.items() if start == min(found.values())]
+    return f" (set in {listed(first)})" if 0 < len(first) <= 2 else ""
 
 
 def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:

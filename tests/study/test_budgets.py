@@ -99,9 +99,27 @@ def test_wrong_settings_and_missing_data_are_no_budget_problems(data: dict[str, 
     misspelt, broken = refused(data)
     assert misspelt.startswith("images/second: ")
     assert "model.widht; the nearest is model.width" in misspelt
+    assert misspelt.endswith("(set in arms.second.set)")
     assert "arm third takes 300" in broken
     assert "cannot be checked" not in misspelt + broken
     assert refused(data, "images/third/seed-1") == [broken], "what is not to be run need not fit"
+
+
+def test_where_something_is_wrong_is_said_shortly(data: dict[str, Any]) -> None:
+    data["arms"] |= {name: {"kind": "mixer", "set": {"model.width": 10}} for name in ("fourth", "fifth")}
+    data["arms"]["third"]["set"] = {"model.widht": 10}
+    data["domains"]["images"]["config"] = [{"model": {"width": 10}}]  # an option of the model is looked at first
+    data["domains"]["others"] = copy.deepcopy(data["domains"]["images"])
+    data["domains"]["images"]["set"] = {"schedule.step": 3}
+    misspelt, own = refused(data)
+    assert misspelt.startswith("4 of 5 arms of domain images (first: first): ")
+    assert misspelt.endswith("(set in domains.images.set)")
+    assert own.startswith("images/third and others/third: ")
+    assert own.endswith("(set in arms.third.set)")
+    for domain in data["domains"].values():
+        domain["set"] = {"data": "nowhere"}
+    data["arms"]["third"]["set"] = {}
+    assert refused(data) == ["all domains: data nowhere: no such folder"]
 
 
 def test_what_the_experiment_cannot_tell_is_no_reason_to_refuse(data: dict[str, Any]) -> None:
