@@ -252,6 +252,8 @@ def test_a_share_of_the_training_images_can_be_held_out(tmp_path: Path) -> None:
     assert fingerprint(again) == fingerprint(held_out)
     with pytest.raises(ValueError, match="held_out"):
         load_sources(folder_config(tmp_path, held_out=0.01), 8)
+    digits = load_sources(DataConfig(name="digits", held_out=0.25), 32)[1]
+    assert np.array_equal(digits.load(0), digits.load(0)), "what is measured on is the same each time"
 
 
 def test_small_pictures_are_decoded_once_and_large_ones_each_time(
