@@ -70,6 +70,16 @@ def best_trial(metric: str, outcomes: list[Mapping[str, Any]]) -> int | None:
     return max(scores, key=lambda number: (scores[number], -number)) if scores else None
 
 
+def tuned_on_scores(tune: Mapping[str, Any], score: str) -> bool:
+    """Whether trials are judged on the data that the cells' metric `score` is measured on, as far as names tell.
+
+    So it is where both metrics are of one part of the data, "validation" in "validation/accuracy", and trials set
+    nothing of "data.".
+    """
+    other_data = any(key.startswith("data.") for key in tune["set"])
+    return not other_data and str(tune["metric"]).partition("/")[0] == score.partition("/")[0]
+
+
 def arm_trials(study: Study, domain: Domain, arm: Arm, chosen: Mapping[tuple[str, str], Any]) -> list[Cell]:
     """The trials of one arm in a tuned domain."""
     assert domain.tune is not None

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.budgets import Cost, Place, budget_problems, difference
+from metaformer_nlp.study.choices import tuned_on_scores
 from metaformer_nlp.study.expected import Times
 from metaformer_nlp.study.plan import Domain, Study, set_dotted
 from metaformer_nlp.study.wording import count, duration, listed
@@ -95,9 +96,10 @@ class Domains:
         length = "" if trial.steps is None else f" ({_amount(trial)} each)"
         own = f"; trials differ from cells in {written(tune.set)}" if tune.set else ""
         values = listed([value_text(value) for value in tune.values])
-        return (
-            f"{tune.key} by each arm for itself: the best {tune.metric} of one trial{length} with each of {values}{own}"
-        )
+        said = f"{tune.key} by each arm for itself: the best {tune.metric} of one trial{length} with each of {values}"
+        if tuned_on_scores({"metric": tune.metric, "set": tune.set}, domain.metric):
+            own += "; caution: judged on the data that scores are measured on; hold some out with data.held_out"
+        return f"{said}{own}"
 
     def _unknown(self, domain: Domain) -> str:
         """Why the experiment could not tell what a run takes: each reason once, and for which arms."""

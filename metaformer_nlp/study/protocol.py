@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.budgets import kept_budgets
+from metaformer_nlp.study.choices import tuned_on_scores
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.study_file import read_yaml
@@ -163,6 +164,11 @@ def _tuning(
         f"Before its cells ran, each arm chose {tune['key']} among {choice}: one trial a value, the best "
         f"{tune['metric']} wins{own}. The number of trials is the same for all arms."
     )
+    if tuned_on_scores(tune, domain["metric"]):
+        document.paragraph(
+            "Caution: the trials were judged on the data that the scores are measured on. A score is then that of the "
+            "best of several, which is a little too high."
+        )
     its = [trial for trial in trials if trial["domain"] == domain["name"]]  # older reports hold none
     tried = tune["values"] if its else []
     rows, outermost = [], []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.study.cell import cell_folder, configure, write_outcome
-from metaformer_nlp.study.choices import all_cells, best_trial, chosen_values
+from metaformer_nlp.study.choices import all_cells, best_trial, chosen_values, tuned_on_scores
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
@@ -34,6 +34,19 @@ def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str,
 )
 def test_the_best_trial(metric: str, values: list[float | None], best: int | None) -> None:
     assert best_trial(metric, [outcome(value, metric) for value in values]) == best
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "same"),
+    [
+        ("validation/accuracy", {}, True),
+        ("validation/loss", {"schedule.epochs": 1}, True),
+        ("held_out/accuracy", {"data.held_out": 0.1}, False),
+        ("validation/loss", {"data.text": "other.txt"}, False),  # its own part of another text
+    ],
+)
+def test_trials_on_the_data_of_the_scores_are_known(metric: str, changes: dict[str, Any], same: bool) -> None:
+    assert tuned_on_scores({"metric": metric, "set": changes}, "validation/accuracy") == same
 
 
 @pytest.fixture

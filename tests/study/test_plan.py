@@ -109,6 +109,9 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
     # 6 cells and 6 later ones of 800 samples, 9 trials of 400, with 200, 800 and 100 MACs a sample
     assert f"{(2 * 2 * 800 + 3 * 400) * (200 + 800 + 100):.2g} multiply-accumulates" in words(text)
     assert "13,200 samples" in words(text)
+    assert "caution" not in text
+    data["domains"]["first"]["tune"]["metric"] = "accuracy"
+    assert "caution: judged on the data that scores are measured on" in words(text_of(study_of(data), tmp_path))
 
 
 def test_what_run_would_refuse_is_said_once_at_the_end(data: dict[str, Any], tmp_path: Path) -> None:

@@ -249,6 +249,9 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
     assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
     assert "each arm chose optim.lr among 0.001, 0.003, 0.01" in text
+    assert "Caution: the trials" not in text
+    analysis["study"]["domains"]["images"]["tune"]["metric"] = "validation/loss"
+    assert "Caution: the trials were judged on the data that the scores" in build_document(analysis, {}).markdown()
     assert "| pooling | 0.003 |" in text
     limits = findings(analysis)["limits"]
     assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
