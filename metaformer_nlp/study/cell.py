@@ -8,6 +8,7 @@ moved.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -89,13 +90,32 @@ def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
     """Where a finished cell differs from what the study asks for now: 'model.norm: "group_norm" -> "layer_norm"'."""
     folder = cell_folder(study_folder, cell)
     asked, outcome = read_json(folder / "cell.json"), read_json(folder / "outcome.json")
-    if not asked or not outcome or outcome.get("status") != "finished" or asked.get("digest") == cell.digest:
+    if not asked or not outcome or outcome.get("status") != "finished":
         return []
+    if asked.get("digest") == cell.digest:
+        return changed_files(asked, cell)
     then, now = asked.get("spec") or {}, cell.spec
     return differences(
         {"experiment": then.get("experiment"), **then.get("config", {})},
         {"experiment": now["experiment"], **now["config"]},
     )
+
+
+def own_files(cell: Cell) -> dict[str, str]:
+    """The files of the user's own that the cell's code is in, its experiment and its plugins: name -> sha256."""
+    names = [str(name) for name in (cell.experiment, *(cell.config.get("plugins") or ())) if str(name).endswith(".py")]
+    files = {Path(name).name: Path(name) for name in names if Path(name).is_file()}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
+    """Which of these files are not what they were when the cell was started, as its ``cell.json`` says."""
+    now = own_files(cell)
+    return [
+        f"{name}: its content is another one ({then[:8]} -> {now[name][:8]})"
+        for name, then in (asked.get("files") or {}).items()
+        if now.get(name, then) != then
+    ]
 
 
 def result_problem(result: Any, cell: Cell) -> str | None:
@@ -184,7 +204,10 @@ def run_cell(
             return is_result(outcome, cell)  # another runner was faster
         folder = cell_folder(study_folder, cell)
         _make_room(study_folder, folder, cell)
-        write_json(folder / "cell.json", {"digest": cell.digest, "spec": cell.spec})
+        files = own_files(cell)
+        write_json(
+            folder / "cell.json", {"digest": cell.digest, "spec": cell.spec, **({"files": files} if files else {})}
+        )
         (folder / "outcome.json").unlink(missing_ok=True)
         (folder / "error.txt").unlink(missing_ok=True)
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
@@ -241,12 +264,15 @@ def write_outcome(
 def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
     """Moves the rests of an unfinished cell that was asked for differently out of the way: a run never mixes two."""
     asked = read_json(folder / "cell.json")
-    if asked and asked.get("digest") != cell.digest:
+    if asked and (asked.get("digest") != cell.digest or changed_files(asked, cell)):
         target = study_folder / "replaced" / cell.key.replace("/", "--")
         target.parent.mkdir(parents=True, exist_ok=True)
         number = 1
         while target.with_name(f"{target.name}--{number}").exists():
             number += 1
         folder.rename(target.with_name(f"{target.name}--{number}"))
-        print(f"The cell's settings have changed; its unfinished run was moved to {target}--{number}.", flush=True)
+        print(
+            f"The cell's settings or files have changed; its unfinished run was moved to {target}--{number}.",
+            flush=True,
+        )
     folder.mkdir(parents=True, exist_ok=True)
