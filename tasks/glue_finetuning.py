@@ -76,13 +76,12 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
     ours. ``start`` is the configuration of the run that will make ``model.checkpoint``, where that is not there yet.
 
     Raises:
-        ValueError: as ``run`` does, for options that do not fit and data that is not there; for several runs in one.
+        ValueError: as ``run`` does, for options that do not fit and data that is not there.
+        NotImplementedError: for several runs in one, of which the cost is not known before.
     """
     import_plugins(config.plugins)
     if config.seeds is not None or config.sweep.settings() or config.mnli_checkpoint is not None:
-        raise ValueError(
-            "the cost of one run can be told, not of one with seeds, sweep or mnli_checkpoint; leave them out"
-        )
+        raise NotImplementedError("the cost of a run with seeds, sweep or mnli_checkpoint is not known before it")
     names, length = _task_names(config.data), config.data.max_length
 
     def tokenizer() -> PreTrainedTokenizerBase:

@@ -106,6 +106,8 @@ def _cost(
         return Cost(**known, parameters=parameters.get("total"), minutes=minutes)
     except ValueError as error:
         return Cost(problem=str(error), refused=True)
+    except NotImplementedError as error:  # the experiment says so itself
+        return Cost(problem=str(error))
     except Exception as error:  # not known to be the study's fault: if the run fails of it, too, it will be recorded
         return Cost(problem=f"{type(error).__name__}: {error}")
 

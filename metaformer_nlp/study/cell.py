@@ -33,6 +33,7 @@ from metaformer_nlp.study.plan import AFTER, Cell
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
 Build = Callable[[type, Mapping[str, Any]], Any]
 Signature = tuple[int, int, int] | None  # of an outcome's file; None if there is none
+NO_METRIC = "the result has no metric"  # how `result_problem` begins where the study names one that is not there
 
 
 def cell_folder(study_folder: Path, cell: Cell) -> Path:
@@ -125,7 +126,7 @@ def result_problem(result: Any, cell: Cell) -> str | None:
         return "the experiment's run() must return a mapping with 'metrics'"
     for key in cell.needs:
         if key not in metrics:
-            return f"the result has no metric {key!r}; {nearest(key, map(str, metrics))}"
+            return f"{NO_METRIC} {key!r}; {nearest(key, map(str, metrics))}"
         value = metrics[key]
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"metric {key!r} is {value!r} and not a finite number"

@@ -21,6 +21,7 @@ from types import FrameType
 from typing import Any
 
 from metaformer_nlp.study.cell import (
+    NO_METRIC,
     Build,
     cell_folder,
     cell_lock,
@@ -37,7 +38,6 @@ from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
 
-NO_METRIC = "the result has no metric"  # how `result_problem` begins where the study names a metric that is not there
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
 REFUSED_TIMES = 10  # refusals in a row after which the runner gives up
 

@@ -83,3 +83,9 @@ def test_time_and_data_that_are_not_known(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nothing: no such folder"):
         image_classification.cost(from_dict(image_classification.Config, values))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_several_runs_in_one_take_is_not_known_and_no_mistake() -> None:
+    config = from_dict(glue_finetuning.Config, {"model": {"checkpoint": "nowhere"}, "seeds": [0, 1]})
+    with pytest.raises(NotImplementedError, match="seeds, sweep or mnli_checkpoint"):
+        glue_finetuning.cost(config)
