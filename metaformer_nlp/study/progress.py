@@ -77,7 +77,8 @@ class Progress:
         known = [value for value in seconds if value is not None]
         if not known or len(known) < len(seconds):
             return ""
-        return f"about {duration(sum(known) / self._parallel)} left"
+        at_once = min(self._parallel, len(known))
+        return f"about {duration(max(sum(known) / at_once, *known, 0.0))} left"
 
     def _counter(self, cell: Cell) -> str:
         """How many of this kind have ended: "[ 3/12]" of the cells, "[trial 3/9]" of the trials."""

@@ -85,7 +85,8 @@ def test_time_and_data_that_are_not_known(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_several_runs_in_one_take_is_not_known_and_no_mistake() -> None:
-    config = from_dict(glue_finetuning.Config, {"model": {"checkpoint": "nowhere"}, "seeds": [0, 1]})
+def test_what_several_runs_in_one_take_is_not_known_and_no_mistake(tmp_path: Path) -> None:
+    values = {"model": {"checkpoint": "nowhere"}, "seeds": [0, 1], "schedule": {"epochs": 1}, "run": run_of(tmp_path)}
+    config = from_dict(glue_finetuning.Config, values)
     with pytest.raises(NotImplementedError, match="seeds, sweep or mnli_checkpoint"):
         glue_finetuning.cost(config)

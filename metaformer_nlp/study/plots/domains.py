@@ -28,7 +28,7 @@ def draw_retention(across: Mapping[str, Any], up: Mapping[str, Any], looks: Look
     axes = figure.add_subplot()
     arms = retained_in_both(across, up)
     low, high = limits_of([arm["retention"]["value"] for pair in arms.values() for arm in pair], [], [0.0, 1.0])
-    low, high = max(low - 8, -60.0), min(high + 8, 220.0)
+    low, high = max(low - 8, -100.0), min(high + 8, 1000.0)  # bars may end at the border, points should not
     axes.plot([low, high], [low, high], color="#bbbbbb", linewidth=1, zorder=1)
     for line, style in ((100, "--"), (0, ":")):
         axes.axvline(line, color=GREY, linewidth=1, linestyle=style, zorder=1)

@@ -37,7 +37,7 @@ def draw_retained(domains: Sequence[Mapping[str, Any]], labels: Mapping[str, str
     shades = np.clip(np.nan_to_num(values) / 120, 0, 1)  # an arm may well keep more than 100 %
     heads = [fill(title_of(domain), max(9, 54 // len(domains))) for domain in domains]
     title = "Retained of the baseline's score above chance, %"
-    return _heat_map(cells, shades, [labels[name] for name in arms], heads, ("0", "120"), title)
+    return _heat_map(cells, shades, [labels[name] for name in arms], heads, ("0", "120 and more"), title)
 
 
 def _heat_map(
