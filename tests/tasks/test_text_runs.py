@@ -199,7 +199,7 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
 def test_masked_lm_then_finetuning(tmp_path: Path) -> None:
     result = masked_lm.run(lm_config(tmp_path / "lm"))
     metrics = result["metrics"]
-    names = ("loss", "accuracy", "constant_accuracy", "masked_perplexity")
+    names = ("loss", "accuracy", "context_free_accuracy", "masked_perplexity")
     assert set(metrics) == {f"validation/{name}" for name in names}
     assert metrics["validation/masked_perplexity"] == pytest.approx(np.exp(metrics["validation/loss"]))
     fill = pipeline("fill-mask", model=str(tmp_path / "lm" / "model"))
