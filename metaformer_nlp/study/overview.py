@@ -127,7 +127,7 @@ class _Overview:
             )
         entries["Metrics"] = (
             "Whether runs give the metrics named here is known when the first run of each kind has ended: if it lacks "
-            "one, its error names those that there are, and nothing more is started"
+            "one, its error names those that there are. If a second arm lacks it, too, nothing more is started"
         )
         return {**entries, "Seeds": ", ".join(map(str, study.seeds))}
 

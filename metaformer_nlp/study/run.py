@@ -25,6 +25,7 @@ from metaformer_nlp.study.cell import (
     Build,
     cell_folder,
     cell_lock,
+    is_finished,
     read_outcome,
     write_json,
     write_outcome,
@@ -37,6 +38,7 @@ from metaformer_nlp.study.refusals import find_refusals, refuse_changes
 from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
+from metaformer_nlp.study.wording import listed
 
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
 REFUSED_TIMES = 10  # refusals in a row after which the runner gives up
@@ -79,7 +81,8 @@ def run_study(
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
     they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
     is not there or a budget is broken (`refusals`), or if the folder holds finished cells that were run with other
-    settings. If the first cell of a domain lacks a metric, nothing more is started: all others would lack it, too.
+    settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
+    wrong in the study file, and all others would lack it, too.
     """
     folder = Path(folder).resolve()
     schedule = Schedule(study, folder, only)
@@ -155,6 +158,7 @@ class _Runner:
         self._look_at = 0.0
         self._refused = 0
         self._told: set[str] = set()
+        self._lacking: dict[tuple[str, bool], dict[str, None]] = {}  # (domain, trial or not) -> arms without a metric
         self._hopeless = ""  # why nothing more is started: what fails all cells of a domain is not tried with each
 
     def run(self) -> None:
@@ -237,13 +241,22 @@ class _Runner:
             return
         problem = str((read_outcome(self._folder, cell) or {"problem": problem})["problem"]).partition("\n")[0]
         self._progress.ended(cell, f"FAILED{where}: {problem} (see {cell_folder(self._folder, cell) / 'error.txt'})")
-        alike = (self._schedule.cells[key] for key in self._schedule.finished)
-        kind = cell.domain, cell.trial is None
-        if problem.startswith(NO_METRIC) and not any((other.domain, other.trial is None) == kind for other in alike):
-            what = "trial" if cell.trial is not None else "cell"
+        if problem.startswith(NO_METRIC):
+            self._lacks_metric(cell, problem)
+
+    def _lacks_metric(self, cell: Cell, problem: str) -> None:
+        """Gives up once that is not the arm's own fault: another arm lacks it, too, and none has ever given it."""
+        kind = cell.domain, cell.trial is not None
+        arms = self._lacking.setdefault(kind, {})
+        arms[cell.arm] = None
+        alike = [other for other in self._schedule.cells.values() if (other.domain, other.trial is not None) == kind]
+        if len(arms) < min(2, len({other.arm for other in alike})):
+            return
+        if not any(is_finished(self._folder, other) for other in alike):
+            what = "cell" if cell.trial is None else "trial"
             self._hopeless = (
-                f"Nothing more is started, since no {what} of domain {cell.domain} can be expected to give what "
-                f"{cell.key} lacks: {problem} Correct the name in domains.{cell.domain}, and start again."
+                f"Nothing more is started: no {what} of domain {cell.domain} has given the metric, and "
+                f"{listed(list(arms))} lacked it: {problem} Correct the name in domains.{cell.domain}, and start again."
             )
 
     def _say(self, line: str) -> None:

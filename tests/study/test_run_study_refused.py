@@ -43,35 +43,69 @@ def starts(folder: Path) -> list[str]:
     return sorted(str(path.parent.relative_to(folder / "cells")) for path in folder.rglob("starts.txt"))
 
 
-def test_a_metric_that_no_run_gives_costs_one_run(
+def test_a_metric_that_no_run_gives_stops_at_the_second_arm(
     data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And the trials' metric one trial; what has run before is kept."""
+    """Of trials, too; what has run before is kept."""
     data["domains"]["vision"] |= {"metric": "accuracy_of_validation", "tune": {**TUNE, "metric": "margin"}}
     summary = run_study(study_from_mapping(data, "file", tmp_path), tmp_path, from_dict, executor="inline")
-    assert starts(tmp_path) == ["vision/attention/trial-0"]
-    assert (len(summary.failed), len(summary.left)) == (1, 7)
+    assert starts(tmp_path) == [
+        f"vision/{name}" for name in ("attention/trial-0", "attention/trial-1", "pooling/trial-0")
+    ]
+    assert len(summary.failed) == 3
     printed = capsys.readouterr().out
-    assert "Nothing more is started, since no trial of domain vision" in printed
+    assert "Nothing more is started: no trial of domain vision" in printed
+    assert "attention and pooling lacked it: the result has" in printed
     assert "no metric 'margin'; allowed: validation/accuracy, validation/topic, validation/order." in printed
 
     data["domains"]["vision"]["tune"]["metric"] = "validation/topic"
     summary = run_study(study_from_mapping(data, "file", tmp_path), tmp_path, from_dict, executor="inline")
-    assert summary.failed == ["vision/attention/seed-0"]
-    assert len(summary.finished) == 4
-    assert "Nothing more is started, since no cell of domain vision" in capsys.readouterr().out
+    assert summary.failed == ["vision/attention/seed-0", "vision/pooling/seed-0"]
+    assert (len(summary.finished), len(summary.left)) == (4, 2)
+    assert "Nothing more is started: no cell of domain vision" in capsys.readouterr().out
 
 
-def test_a_metric_that_one_arm_lacks_costs_its_cells_alone(
+def test_a_domain_of_one_arm_stops_at_its_first_run(
     data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = (ROOT / "tests/study/toy_experiment.py").read_text()
-    lacking = '    if config.model.token_mixer == "pooling":\n        del result["metrics"]["validation/accuracy"]\n'
-    (tmp_path / "one_lacks.py").write_text(source.replace('    (folder / "result', f'{lacking}    (folder / "result'))
-    data["domains"]["vision"]["experiment"] = "one_lacks.py"
+    del data["arms"]["pooling"]
+    data["domains"]["vision"]["metric"] = "accuracy_of_validation"
     summary = run_study(study_from_mapping(data, "file", tmp_path), tmp_path, from_dict, executor="inline")
-    assert summary.failed == ["vision/pooling/seed-0", "vision/pooling/seed-1"]
-    assert len(summary.finished) == 2
+    assert (summary.failed, summary.left) == (["vision/attention/seed-0"], ["vision/attention/seed-1"])
+    assert "Nothing more is started" in capsys.readouterr().out
+
+
+def give_no_accuracy(data: dict[str, Any], folder: Path, mixers: list[str]) -> None:
+    """Runs with these mixers lack the metric that the study is about."""
+    source = (ROOT / "tests/study/toy_experiment.py").read_text()
+    lacking = f'    if config.model.token_mixer in {mixers}:\n        del result["metrics"]["validation/accuracy"]\n'
+    (folder / "some_lack.py").write_text(source.replace('    (folder / "result', f'{lacking}    (folder / "result'))
+    data["domains"]["vision"]["experiment"] = "some_lack.py"
+
+
+@pytest.mark.parametrize("lacks", ["attention", "pooling"])  # the first arm of the file, and the last
+def test_a_metric_that_one_arm_lacks_costs_its_cells_alone(
+    lacks: str, data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_no_accuracy(data, tmp_path, [lacks])
+    study, failing = study_from_mapping(data, "file", tmp_path), [f"vision/{lacks}/seed-{seed}" for seed in (0, 1)]
+    for ended, only in ((1, ["*/seed-0"]), (2, [])):  # so at the next start, too, which tries what has failed first
+        summary = run_study(study, tmp_path, from_dict, executor="inline", only=only)
+        assert (summary.failed, len(summary.finished), summary.left) == (failing[:ended], ended, [])
+    assert "Nothing more is started" not in capsys.readouterr().out
+
+
+def test_a_metric_that_a_run_has_given_before_stops_nothing(
+    data: dict[str, Any], study_data: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data["arms"]["identity"] = study_data["arms"]["identity"]
+    give_no_accuracy(data, tmp_path, ["attention", "pooling"])
+    study = study_from_mapping(data, "file", tmp_path)
+    run_study(study, tmp_path, from_dict, executor="inline")
+    assert "Nothing more is started" in capsys.readouterr().out, "nothing has given it yet"
+    run_study(study, tmp_path, from_dict, executor="inline", only=["*/identity/seed-0"])
+    summary = run_study(study, tmp_path, from_dict, executor="inline", only=["*/attention/*", "*/pooling/*"])
+    assert len(summary.failed) == 4
     assert "Nothing more is started" not in capsys.readouterr().out
 
 
