@@ -4,8 +4,8 @@ An experiment that can tell defines ``cost(config)``, in a domain that comes ``a
 with the configuration of the run it starts from, whose model may not be there yet. It returns, as far as it knows them,
 ``steps``, ``samples``, ``tokens``, ``parameters`` ({"total", "trainable"}), ``macs`` (a forward pass of one sample) and
 ``training_macs`` (all forward passes of the training), computed and not trained. It raises ValueError as ``run`` would,
-for options that do not fit and data that is not there; of what it merely cannot tell it says nothing, or raises another
-error.
+for options that do not fit and data that is not there; of what it merely cannot tell it says nothing, or raises
+NotImplementedError.
 
 `budget_problems` holds these against what the study's domains declare ``equal``, before the study starts;
 `kept_budgets` the finished cells' rows.
@@ -34,8 +34,8 @@ Place = tuple[str, str, int | None]  # domain, arm, number of the trial or None 
 class Cost:
     """What one run will take, None where that is not known.
 
-    `problem` says why nothing is known; `refused`: for a reason of which the run itself would fail, too (its settings
-    are wrong, its data is not there).
+    `problem` says why nothing is known; `refused`: for a reason that would make the run itself fail (its settings are
+    wrong, its data is not there).
     """
 
     steps: float | None = None
@@ -106,6 +106,8 @@ def _cost(
         return Cost(**known, parameters=parameters.get("total"), minutes=minutes)
     except ValueError as error:
         return Cost(problem=str(error), refused=True)
+    except (TypeError, SyntaxError, ImportError) as error:  # a mixer has no such option, a plugin cannot be imported
+        return Cost(problem=f"{type(error).__name__}: {error}", refused=True)
     except NotImplementedError as error:  # the experiment says so itself
         return Cost(problem=str(error))
     except Exception as error:  # not known to be the study's fault: if the run fails of it, too, it will be recorded

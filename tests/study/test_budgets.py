@@ -15,6 +15,7 @@ from metaformer_nlp.study.run import run_study
 from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
 
+ROOT = Path(__file__).parents[2]
 PRICED = str(Path(__file__).with_name("priced_experiment.py"))
 TOY = str(Path(__file__).with_name("toy_experiment.py"))
 TUNE = {"key": "lr", "values": [0.1, 0.2, 0.3], "metric": "held_out", "set": {"schedule.steps": 10}}
@@ -127,6 +128,25 @@ def test_what_the_experiment_cannot_tell_is_no_reason_to_refuse(data: dict[str, 
     for arm in data["arms"].values():
         arm["set"] = {}
     assert refused(data) == []
+
+
+def test_what_a_run_would_fail_of_is_refused(data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "no_python.py").write_text("def mixer(:\n")
+    (tmp_path / "no_module.py").write_text("import there_is_no_such_module\n")
+    data["domains"]["images"] |= {
+        "experiment": "tasks.image_classification",
+        "config": [str(ROOT / "scripts/recipes/digits_study.yaml")],
+    }
+    data["arms"]["first"]["set"] = {"model.token_mixer": {"name": "pooling", "pool_sise": 5}}
+    data["arms"]["second"]["set"] = {"plugins": [str(tmp_path / "no_python.py")]}
+    data["arms"]["third"]["set"] = {"plugins": [str(tmp_path / "no_module.py")]}
+    misspelt, no_python, no_module = refused(data)
+    assert misspelt.startswith("images/first: TypeError: ")
+    assert "pool_sise" in misspelt
+    assert no_python.startswith("images/second: SyntaxError: ")
+    assert "no_python.py, line 1" in no_python
+    assert no_module.startswith("images/third: ModuleNotFoundError: ")
+    assert "there_is_no_such_module" in no_module
 
 
 def test_an_arm_that_breaks_a_budget_is_named_once_and_not_for_its_trials(data: dict[str, Any]) -> None:
