@@ -35,7 +35,7 @@ as of one study with the domains of all; they must name the same baseline."""
 _REPORT_EXAMPLES = """
 examples:
   python scripts/run_study.py report runs/quick
-  python scripts/run_study.py report docs/results/quick docs/results/glue_tiny --output runs/both
+  python scripts/run_study.py report docs/results/images docs/results/text --output runs/both
 """
 
 

@@ -88,8 +88,8 @@ def run_study(
     schedule = Schedule(study, folder, only)
     refuse_changes(folder, list(schedule.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})
-    schedule.settle()
     if not schedule.waiting:
+        schedule.settle()
         _write_study(folder, study)
         print(f"All {runs(schedule.wanted)} are finished.")
         return _summary(schedule, interrupted=False)
@@ -114,6 +114,7 @@ def run_study(
                 f"Not tried again, because their arms have chosen without them: {', '.join(schedule.passed_over)}; "
                 "remove an arm's choice.json to have its trials run again."
             )
+        schedule.settle()
         _write_study(folder, study)
         session = Session(folder, command, executor, place.parallel)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -37,6 +38,22 @@ def test_a_refused_study_leaves_nothing_and_announces_nothing(
     assert str(refusal.value).count("token_mxer") == 1, "the same of all arms and cells is said once"
     assert not (tmp_path / "new").exists()
     assert "4 cells" not in capsys.readouterr().out
+
+
+def test_a_refused_study_writes_down_no_choice(data: dict[str, Any], tmp_path: Path) -> None:
+    data["domains"]["vision"]["tune"] = TUNE
+    study = study_from_mapping(data, "file", tmp_path)
+    run_study(study, tmp_path / "run", from_dict, executor="inline", only=["*/trial-*"])
+    choices = sorted((tmp_path / "run").rglob("choice.json"))
+    assert len(choices) == 2
+    for path in choices:
+        path.unlink()  # as if the runner had been killed before it wrote them
+    data["arms"]["wrong"] = {"kind": "mixer", "set": {"model.token_mxer": "pooling"}}
+    with pytest.raises(ValueError, match="token_mxer"):
+        run_study(study_from_mapping(data, "file", tmp_path), tmp_path / "run", from_dict, executor="inline")
+    assert not list((tmp_path / "run").rglob("choice.json"))
+    run_study(study, tmp_path / "run", from_dict, executor="inline")
+    assert sorted((tmp_path / "run").rglob("choice.json")) == choices
 
 
 def starts(folder: Path) -> list[str]:
@@ -138,7 +155,7 @@ def test_plan_and_run_agree_from_the_command_line(
     [
         ("plan", ["default: runs/NAME", 'docs/studies.md, section "A study file"', "Exit status 2"]),
         ("run", ["timeout_min=60 cluster=local", "cifar10/pooling/seed-0", "of SLURM jobs 100"]),
-        ("report", ["default: FOLDER/report", "--output runs/both"]),
+        ("report", ["default: FOLDER/report", "docs/results/images docs/results/text --output runs/both"]),
     ],
 )
 def test_the_help_has_examples(command: str, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,3 +164,5 @@ def test_the_help_has_examples(command: str, said: list[str], capsys: pytest.Cap
     printed = " ".join(capsys.readouterr().out.split())
     for part in said:
         assert part in printed, part
+    for folder in re.findall(r"docs/results/\S+", printed):
+        assert (ROOT / folder / "report.json").is_file(), f"{folder} has no report that could be made again"
