@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.budgets import Cost, Place, budget_problems, cell_costs
@@ -13,6 +13,8 @@ from metaformer_nlp.study.cell import Build, changed_keys
 from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.wording import listed
+
+_MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence
 
 
 def find_refusals(study: Study, folder: Path, build: Build, cells: Sequence[Cell]) -> list[str]:
@@ -28,23 +30,23 @@ def refusals(study: Study, costs: Mapping[Place, Cost], cells: Sequence[Cell]) -
     """As `find_refusals`, from the costs that are known already: wrong settings and missing data, then budgets."""
     kinds = {(cell.domain, cell.arm, cell.trial is not None) for cell in cells}
     domains = {cell.domain for cell in cells}
-    wrong: dict[str, dict[str, None]] = {}
+    wrong: dict[str, list[Place]] = {}
     for (domain, arm, trial), cost in costs.items():
         if cost.refused and cost.problem and (domain, arm, trial is not None) in kinds:
-            wrong.setdefault(cost.problem, {})[f"{domain}/{arm}"] = None
+            wrong.setdefault(cost.problem, []).append((domain, arm, trial))
     settings = [
-        f"{_where(study, list(places))}: {problem}{_section(study, list(places), problem)}"
-        for problem, places in wrong.items()
+        f"{_where(study, places)}: {problem}{_section(study, places, problem)}" for problem, places in wrong.items()
     ]
     return settings + budget_problems(study, {place: cost for place, cost in costs.items() if place[0] in domains})
 
 
-def _where(study: Study, places: Sequence[str]) -> str:
+def _where(study: Study, places: Iterable[Place]) -> str:
     """Of which arms and domains something holds, as short as it can be said."""
+    arms_in = {(domain, arm) for domain, arm, _ in places}
     whole, parts = list[str](), list[str]()
     for domain in study.domains:
         arms = [arm.name for arm in study.arms_of(domain.name)]
-        its = [arm for arm in arms if f"{domain.name}/{arm}" in places]
+        its = [arm for arm in arms if (domain.name, arm) in arms_in]
         if its == arms:
             whole.append(domain.name)
         elif len(its) > 3:
@@ -56,26 +58,30 @@ def _where(study: Study, places: Sequence[str]) -> str:
     return listed([*([f"domain{'s' * (len(whole) > 1)} {listed(whole)}"] if whole else []), *parts])
 
 
-def _section(study: Study, places: Sequence[str], problem: str) -> str:
-    """Where in the study file that is set which `problem` names first, by key or value; "" if that is not plain."""
-    found: dict[str, int] = {}
-    for domain, arm in ((study.domain(name), study.arm(arm)) for name, arm in (place.split("/") for place in places)):
-        sections = {
-            f"domains.{domain.name}.config": flatten(dict(domain.config)),
-            f"domains.{domain.name}.set": domain.set,
-            f"domains.{domain.name}.tune.set": domain.tune.set if domain.tune else {},
-            f"arms.{arm.name}.set": {} if domain.after else arm.set,
-            f"arms.{arm.name}.set_in.{domain.name}": arm.set_in.get(domain.name, {}),
-        }
-        for section, settings in sections.items():
-            for key, value in settings.items():
-                texts = [re.escape(key)] if "." in key else []  # a short key may be any word
-                texts += [re.escape(repr(value))] if isinstance(value, str) and value else []
-                for text in texts:
-                    if named := re.search(rf"(?<![\w.]){text}(?![\w.]*\w)", problem):
-                        found[section] = min(named.start(), found.get(section, len(problem)))
-    first = [section for section, start in found.items() if start == min(found.values())]
-    return f" (set in {listed(first)})" if 0 < len(first) <= 2 else ""
+def _section(study: Study, places: Iterable[Place], problem: str) -> str:
+    """Where the study file sets the dotted key that `problem` names; "" if it names none, or one set in many places."""
+    words = [word.strip(_MARKS) for word in problem.split()]
+    keys = dict.fromkeys(word for word in words if "." in word)
+    for key in keys:
+        found = {section for place in places if (section := _last_section(study, *place, key))}
+        if found:
+            return f" (set in {listed(sorted(found))})" if len(found) <= 2 else ""
+    return ""
+
+
+def _last_section(study: Study, domain_name: str, arm_name: str, trial: int | None, key: str) -> str | None:
+    """The section whose `key` a run takes, of those that set it: the last one in the order of `make_cell`."""
+    domain, arm, tune = study.domain(domain_name), study.arm(arm_name), study.domain(domain_name).tune
+    sections: dict[str, Mapping[str, Any]] = {
+        f"domains.{domain.name}.config": domain.config,
+        f"domains.{domain.name}.set": domain.set,
+        f"arms.{arm.name}.set": {} if domain.after else arm.set,
+        f"arms.{arm.name}.set_in.{domain.name}": arm.set_in.get(domain.name, {}),
+        f"domains.{domain.name}.tune.set": tune.set if tune and trial is not None else {},
+        f"domains.{domain.name}.tune.values": {tune.key: None} if tune else {},
+    }
+    setting = [section for section, settings in sections.items() if key in {**settings, **flatten(dict(settings))}]
+    return setting[-1] if setting else None
 
 
 def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:

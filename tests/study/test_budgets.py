@@ -123,6 +123,32 @@ def test_where_something_is_wrong_is_said_shortly(data: dict[str, Any]) -> None:
     assert refused(data) == ["all domains: data nowhere: no such folder"]
 
 
+def test_the_section_that_counts_is_named(data: dict[str, Any]) -> None:
+    """Of those that set the key the one that is applied last; what is only mentioned, or set nowhere, is no section."""
+    images = data["domains"]["images"]
+    images |= {"config": [{"model": {"depth": 1}, "data": "here"}], "set": {"model.depth": 2}}
+    for arm, section in (
+        ({}, "domains.images.set"),
+        ({"set": {"model.depth": "deep"}}, "arms.second.set"),
+        ({"set": {"model.depth": 2}, "set_in": {"images": {"model.depth": "deep"}}}, "arms.second.set_in.images"),
+    ):
+        data["arms"]["second"] = {"kind": "mixer", "set": {"lr": 0.1}, **arm}
+        images["set"]["model.depth"] = 2 if arm else "deep"
+        (problem,) = refused(data, "images/second/seed-0")
+        assert "model.depth" in problem
+        assert problem.endswith(f"(set in {section})"), problem
+    data["arms"]["second"]["set_in"] = {}
+    images["tune"] = {**TUNE, "key": "model.depth", "values": [2, "deep"]}
+    (problem,) = refused(data)
+    assert problem.startswith("images/first: "), "the baseline stands for all"
+    assert problem.endswith("(set in domains.images.tune.values)")
+    images["tune"] = {**TUNE, "set": {"model.depth": "deep"}}
+    (problem,) = refused(data)
+    assert problem.endswith("(set in domains.images.tune.set)")
+    images |= {"tune": None, "set": {"data": "nowhere"}}
+    assert refused(data) == ["domain images: data nowhere: no such folder"]
+
+
 def test_what_the_experiment_cannot_tell_is_no_reason_to_refuse(data: dict[str, Any]) -> None:
     data["domains"]["images"] |= {"experiment": TOY, "config": [{"seconds": 0.0}]}
     for arm in data["arms"].values():
