@@ -29,15 +29,19 @@ def draw_tasks(domain: Mapping[str, Any]) -> Figure:
 
 
 def draw_retained(domains: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> Figure:
-    """Percent of the baseline's score above chance that each arm keeps in each domain; darker is less."""
-    kept = [{arm["arm"]: arm["retention"]["value"] for arm in domain["arms"]} for domain in domains]
+    """Percent of the baseline's score above chance that each arm keeps in each domain, if known; darker is less."""
+    kept = [
+        {arm["arm"]: arm["retention"]["value"] if domain["learned"] else None for arm in domain["arms"]}
+        for domain in domains
+    ]
     arms = [name for name in labels if any(its.get(name) is not None for its in kept)]
     values = np.array([[np.nan if (v := its.get(name)) is None else 100 * v for its in kept] for name in arms])
-    cells = [["–" if np.isnan(value) else f"{value:.0f}" for value in row] for row in values]
-    shades = np.clip(np.nan_to_num(values) / 120, 0, 1)  # an arm may well keep more than 100 %
-    heads = [fill(title_of(domain), max(9, 54 // len(domains))) for domain in domains]
+    cells = [["–" if np.isnan(value) else f"{round(value)}" for value in row] for row in values]
+    shades = np.clip(values / 120, 0, 1)  # an arm may well keep more than 100 %
+    room = _room([labels[name] for name in arms]) // len(domains)
+    heads = [fill(title_of(domain), max(9, room)) for domain in domains]
     title = "Retained of the baseline's score above chance, %"
-    return _heat_map(cells, shades, [labels[name] for name in arms], heads, ("0", "120 and more"), title)
+    return _heat_map(cells, shades, [labels[name] for name in arms], heads, ("0", "≥ 120"), title)
 
 
 def _heat_map(
@@ -49,19 +53,22 @@ def _heat_map(
     title: str,
 ) -> Figure:
     lines = max(head.count("\n") for head in columns)
-    crowded = max(len(part) for head in columns for part in head.split("\n")) * len(columns) > 50
-    figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1 + (0.7 if crowded else 0.16 * lines)), layout="constrained")
-    axes = figure.add_subplot()
+    crowded = max(len(part) for head in columns for part in head.split("\n")) * len(columns) > _room(rows)
+    if crowded:
+        columns = [head.replace("\n", " ") for head in columns]
+    above = 0.2 + 0.055 * max(map(len, columns)) if crowded else 0.16 * lines  # the heads, in inches
+    figure = Figure(figsize=(WIDTH, 0.42 * len(rows) + 1.1 + above), layout="constrained")
+    axes = figure.add_subplot(facecolor="#f0f0f0")  # seen where a shade is not known
     image = axes.imshow(shades, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(*shades.shape):
-        colour = "white" if shades[row, column] < 0.5 else "black"
+        colour = "white" if shades[row, column] < 0.5 else "black"  # black where it is not known
         size = 10 if len(columns) < 8 else 8.5
         axes.text(column, row, cells[row][column], ha="center", va="center", color=colour, fontsize=size)
+    axes.xaxis.tick_top()  # before the heads are turned, since others are shown from then on
     axes.set_xticks(range(len(columns)), columns)
     if crowded:  # side by side the heads would run into one another
         for label in axes.get_xticklabels():
             label.set(rotation=50, ha="left", rotation_mode="anchor", fontsize=8.5)
-    axes.xaxis.tick_top()
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -71,3 +78,8 @@ def _heat_map(
     bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
+
+
+def _room(rows: Sequence[str]) -> int:
+    """How many characters the heads of all columns may have side by side, beside these names of rows."""
+    return max(20, 56 - max(map(len, rows)))
