@@ -118,17 +118,18 @@ def _configuration(cell: Cell, build: Build, folder: Path) -> Any:
     return configure(cell, build, Path("check"), folder)[1]
 
 
-def budget_problems(study: Study, costs: Mapping[Place, Cost]) -> list[str]:
-    """What breaks a budget that a domain declares equal, or keeps it from being checked; [] if all is as declared.
+def budget_problems(study: Study, costs: Mapping[Place, Cost]) -> dict[tuple[str, str], list[str]]:
+    """(domain, budget) -> what breaks one that is declared equal, or keeps it from being checked; {} if all is well.
 
     Runs that are refused anyway are left out, and with the baseline's all of its domain: they are compared once they
     can be.
     """
-    problems: list[str] = []
+    problems: dict[tuple[str, str], list[str]] = {}
     for domain in study.domains:
         its = {place: cost for place, cost in costs.items() if place[0] == domain.name and not cost.refused}
         for budget in domain.equal if (domain.name, study.baseline, None) in its else ():
-            problems += _unknown(domain, budget, its) or _broken(study, domain, budget, its)
+            if found := _unknown(domain, budget, its) or _broken(study, domain, budget, its):
+                problems[domain.name, budget] = found
     return problems
 
 

@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from metaformer_nlp.study.budgets import Cost, cell_costs
-from metaformer_nlp.study.cell import Build, is_finished, read_outcome
-from metaformer_nlp.study.choices import all_cells, chosen_values
+from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs
+from metaformer_nlp.study.cell import Build, read_outcome
+from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.expected import RULE, Times
 from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, written
 from metaformer_nlp.study.plan import Arm, Cell, Study
 from metaformer_nlp.study.refusals import refusals, refuse_changes
+from metaformer_nlp.study.schedule import Schedule
 from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.wording import count, duration, listed
 
@@ -65,7 +66,8 @@ class _Overview:
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=width, markup=False, highlight=False, emoji=False)
         self.costs = cell_costs(study, build, folder, chosen_values(study, folder))
-        self.cells = all_cells(study, folder)
+        schedule = Schedule(study, folder)  # as the runner's
+        self.cells = list(schedule.cells.values())
         self.outcomes = {cell.key: read_outcome(folder, cell) or {} for cell in self.cells}
         work = {
             (domain, arm, trial is not None): cost.training_macs
@@ -76,17 +78,14 @@ class _Overview:
         for cell in self.cells:
             if self.outcomes[cell.key].get("status") == "finished":
                 self.times.add(cell, self.outcomes[cell.key].get("seconds"))
-        self.domains = Domains(study, self.costs, self.times, self.console)
-        self.refusals = self._refusals()
-
-    def _refusals(self) -> list[str]:
-        """As the runner finds them: of what is not finished, and of finished cells that do not fit the file."""
-        found = refusals(self.study, self.costs, [cell for cell in self.cells if not is_finished(self.folder, cell)])
+        waiting = [schedule.cells[key] for key in schedule.waiting]
+        budgets = budget_problems(study, self.costs)
+        self.domains = Domains(study, self.costs, budgets, waiting, self.times, self.console)
+        self.refusals = refusals(study, self.costs, budgets, waiting)
         try:
-            refuse_changes(self.folder, self.cells)
+            refuse_changes(folder, self.cells)
         except ValueError as error:
-            found.append(str(error))
-        return found
+            self.refusals.append(str(error))
 
     def parts(self) -> Iterator[str | Table]:
         study = self.study

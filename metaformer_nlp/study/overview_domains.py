@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.budgets import Cost, Place, budget_problems, difference
+from metaformer_nlp.study.budgets import Cost, Place, difference
 from metaformer_nlp.study.choices import tuned_on_scores
 from metaformer_nlp.study.expected import Times
-from metaformer_nlp.study.plan import Domain, Study, set_dotted
+from metaformer_nlp.study.plan import Cell, Domain, Study, set_dotted
 from metaformer_nlp.study.wording import count, duration, listed
 
 INDENT = 2  # columns before each part
@@ -25,9 +25,18 @@ Entries = dict[str, str]  # names and what belongs to them
 class Domains:
     """The parts of each domain, top to bottom. One that is like an earlier one says only in what it differs."""
 
-    def __init__(self, study: Study, costs: Mapping[Place, Cost], times: Times, console: Console) -> None:
-        self._study, self._costs, self._times, self._console = study, costs, times, console
-        self._broken = budget_problems(study, costs)
+    def __init__(
+        self,
+        study: Study,
+        costs: Mapping[Place, Cost],
+        budgets: Mapping[tuple[str, str], list[str]],
+        refused: Sequence[Cell],
+        times: Times,
+        console: Console,
+    ) -> None:
+        """`budgets` are the `budget_problems`; what concerns the cells `refused` is said after all domains."""
+        self._study, self._costs, self._budgets, self._times, self._console = study, costs, budgets, times, console
+        self._refused = {(cell.domain, cell.arm, cell.trial is not None) for cell in refused}
 
     def parts(self, domain: Domain) -> Iterator[str | Table]:
         yield f"\nDomain {domain.name}" + (f": {domain.label}" if domain.label else "") + "\n"
@@ -86,8 +95,11 @@ class Domains:
 
     def _budget(self, domain: Domain, budget: str, allowed: float) -> str:
         share = f"within {100 * allowed:g} % of {self._study.baseline}'s" if allowed else "the same"
-        broken = any(text.startswith(f"domains.{domain.name}.equal.{budget}") for text in self._broken)
-        return f"{budget}: {share} in all arms" + (" - broken or not known, see the end" if broken else "")
+        said = f"{budget}: {share} in all arms"
+        problems = self._budgets.get((domain.name, budget))
+        if problems and any(name == domain.name for name, _, _ in self._refused):
+            return f"{said} - broken or not known, see the end"
+        return "\n- ".join([said, *(problems or ())])
 
     def _tuned(self, domain: Domain) -> str:
         tune = domain.tune
@@ -104,9 +116,10 @@ class Domains:
     def _unknown(self, domain: Domain) -> str:
         """Why the experiment could not tell what a run takes: each reason once, and for which arms."""
         reasons: dict[str, dict[str, None]] = {}
-        for (name, arm, _), cost in self._costs.items():
+        for (name, arm, trial), cost in self._costs.items():
             if name == domain.name and cost.problem:
-                reason = "why, is said at the end" if cost.refused else cost.problem
+                at_end = cost.refused and (name, arm, trial is not None) in self._refused
+                reason = "the reason is at the end" if at_end else cost.problem
                 reasons.setdefault(reason, {})[arm] = None
         everyone = len(self._study.arms_of(domain.name))
         return "\n".join(

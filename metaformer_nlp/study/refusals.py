@@ -23,11 +23,14 @@ def find_refusals(study: Study, folder: Path, build: Build, cells: Sequence[Cell
     Every arm's configuration is built and its cost computed once: a misspelt key costs seconds, not hours.
     """
     domains = {cell.domain for cell in cells}
-    return refusals(study, cell_costs(study, build, folder, chosen_values(study, folder), domains), cells)
+    costs = cell_costs(study, build, folder, chosen_values(study, folder), domains)
+    return refusals(study, costs, budget_problems(study, costs), cells)
 
 
-def refusals(study: Study, costs: Mapping[Place, Cost], cells: Sequence[Cell]) -> list[str]:
-    """As `find_refusals`, from the costs that are known already: wrong settings and missing data, then budgets."""
+def refusals(
+    study: Study, costs: Mapping[Place, Cost], budgets: Mapping[tuple[str, str], list[str]], cells: Sequence[Cell]
+) -> list[str]:
+    """As `find_refusals`, from the costs and their `budget_problems`: wrong settings and missing data, then budgets."""
     kinds = {(cell.domain, cell.arm, cell.trial is not None) for cell in cells}
     domains = {cell.domain for cell in cells}
     wrong: dict[str, list[Place]] = {}
@@ -37,7 +40,7 @@ def refusals(study: Study, costs: Mapping[Place, Cost], cells: Sequence[Cell]) -
     settings = [
         f"{_where(study, places)}: {problem}{_section(study, places, problem)}" for problem, places in wrong.items()
     ]
-    return settings + budget_problems(study, {place: cost for place, cost in costs.items() if place[0] in domains})
+    return settings + [text for (domain, _), texts in budgets.items() if domain in domains for text in texts]
 
 
 def _where(study: Study, places: Iterable[Place]) -> str:

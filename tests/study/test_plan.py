@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
+from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.expected import Times, trial_share
 from metaformer_nlp.study.overview import describe
 from metaformer_nlp.study.plan import Cell, Study
@@ -137,7 +138,7 @@ def test_data_that_is_not_there_is_said_once_for_all_domains(data: dict[str, Any
     plan = describe(study_of(data), tmp_path, from_dict)
     assert plan.refusals == ("all domains: data elsewhere: no such folder",), "a budget that waits for it is not broken"
     assert plan.text.count("data elsewhere") == 1
-    assert "Not known what runs take; why, is said at the end" in words(plan.text)
+    assert "Not known what runs take; the reason is at the end" in words(plan.text)
     assert "Time left about" in plan.text, "the file's expected_seconds are still there"
 
 
@@ -150,6 +151,39 @@ def test_finished_cells_are_not_refused_and_others_settings_are(data: dict[str, 
     data["domains"]["first"]["set"] = {"lr": 0.7}
     (problem,) = describe(study_of(data), tmp_path, from_dict).refusals
     assert "6 finished cells that were run with other settings" in problem
+
+
+def test_what_is_not_refused_is_said_in_its_place(data: dict[str, Any], tmp_path: Path) -> None:
+    """All is finished, so that there is no end to refer to."""
+    del data["domains"]["second"], data["domains"]["first"]["tune"]
+    for cell in study_of(data).cells():
+        end(tmp_path, cell, 1.0, accuracy=0.5)
+    data["domains"]["first"]["equal"] = {"macs": 0.1}
+    plan = describe(study_of(data), tmp_path, from_dict)
+    assert plan.refusals == ()
+    assert "the end" not in plan.text
+    assert "in all arms - domains.first.equal.macs: arm wide takes 800, 300 % more than the 200" in words(plan.text)
+    for arm in data["arms"].values():  # the data is gone; that is no other run
+        arm["set"]["data"] = "elsewhere"
+    for cell in study_of(data).cells():
+        end(tmp_path, cell, 1.0, accuracy=0.5)
+    plan = describe(study_of(data), tmp_path, from_dict)
+    assert plan.refusals == ()
+    assert "the end" not in plan.text
+    assert "Not known what runs take; data elsewhere: no such folder" in words(plan.text)
+
+
+def test_a_failed_trial_that_is_not_tried_again_is_not_refused(data: dict[str, Any], tmp_path: Path) -> None:
+    """run looks at what it would start, and so does the plan: here nothing, since the choice stands without it."""
+    del data["domains"]["second"]
+    study = study_of(data)
+    for trial in study.trials():
+        end(tmp_path, trial, 1.0, "" if trial.key.endswith("0") else "it failed", held_out=0.5)
+    chosen = chosen_values(study, tmp_path, record=True)
+    for cell in study.cells(chosen):
+        end(tmp_path, cell, 1.0, accuracy=0.5)
+    data["domains"]["first"]["equal"] = {"macs": 0.1}
+    assert describe(study_of(data), tmp_path, from_dict).refusals == ()
 
 
 def grid(data: dict[str, Any]) -> dict[str, Any]:
@@ -229,6 +263,10 @@ def test_the_time_left_counts_trials_and_arms(data: dict[str, Any], tmp_path: Pa
     progress = Progress(study, tmp_path, cells, parallel=1)
     assert progress.time_left() == "about 3 min left"  # 8 trials of 10 s and 6 cells of 20 s: 200 s
     assert Progress(study, tmp_path, cells[:1], parallel=1).time_left() == ""
+    two = [cell for cell in cells if cell.key in ("first/wide/seed-0", "first/wide/seed-1")]
+    for parallel in (2, 8):  # no more at once than there are
+        assert Progress(study, tmp_path, [cells[0], *two], parallel).time_left() == "about 20 s left"
+    assert Progress(study, tmp_path, [cells[0], *two, cells[1]], 2).time_left() == "about 25 s left"
 
 
 def test_a_narrow_terminal_breaks_no_name(
