@@ -1,9 +1,9 @@
 """What the trials decide: the value of a tuned setting for each domain and arm.
 
 A choice is made from the outcomes of all of an arm's trials, written down beside them (``cells/<domain>/<arm>/
-choice.json``) by the first runner that sees them ended, and stands from then on: a trial that failed and were tried
-again could else change the settings of an arm half of whose cells have run. It is void when the trials or the metric
-that decides are no longer the same, because the study file has changed; to make it anew, remove the file.
+choice.json``) by the first runner that sees them ended, and stands from then on: a trial that failed and was tried
+again could otherwise change the settings of an arm half of whose cells have run. It is void when the trials or the
+metric that decides are no longer the same, because the study file has changed; to make it anew, remove the file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,6 @@ from metaformer_nlp.study.lock import Taken, held
 from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, make_cell
 
 Chosen = dict[tuple[str, str], Any]
-
-
-def all_cells(study: Study, folder: Path) -> list[Cell]:
-    """Trials and cells, in the order in which they are best run, with the values that are chosen by now."""
-    chosen = chosen_values(study, folder)
-    return [*study.trials(chosen), *study.cells(chosen)]
 
 
 def chosen_values(

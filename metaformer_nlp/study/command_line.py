@@ -17,7 +17,7 @@ A study file is YAML: question, domains, arms, seeds. Its keys are explained in 
 the files in scripts/recipes/studies are examples.
 """
 _PLAN = """Prints what a study file asks, what was decided beforehand and is held equal, its cells and trials, and what
-they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; why, is said at the end."""
+they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; the reason is at the end."""
 _RUN = """Runs every cell of a study that is not finished, then writes the report. Started again it goes on where it was
 stopped; started beside another runner it takes other cells. Exit status: 0 all is finished, 1 something failed, 2 the
 study or an option is wrong (nothing was started), 130 interrupted."""

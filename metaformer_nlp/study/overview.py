@@ -17,7 +17,7 @@ from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs
 from metaformer_nlp.study.cell import Build, read_outcome
 from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.expected import RULE, Times
-from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, written
+from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.plan import Arm, Cell, Study
 from metaformer_nlp.study.refusals import refusals, refuse_changes
 from metaformer_nlp.study.schedule import Schedule
@@ -49,7 +49,7 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
         if isinstance(part, str):
             console.print(part)
         else:  # a table whose names and numbers alone are wider than the terminal is not broken by us
-            needed = console.measure(part, options=console.options.update_width(10_000))
+            needed = widths(part, console)
             console.width = max(width, INDENT + (needed.maximum if part.show_header else needed.minimum))
             console.print(Padding(part, (0, 0, 0, INDENT)))
             console.width = width

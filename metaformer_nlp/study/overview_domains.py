@@ -9,6 +9,7 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from metaformer_nlp.engine.record import flatten
@@ -144,7 +145,7 @@ class Domains:
         """What a run of each arm takes. Where it is too wide columns are left out: no name or number is ever broken."""
         table, dropped = self._table(domain, ()), list[str]()
         for column in ("away", "MACs", "a trial", "samples", "tokens"):
-            if natural_width(table, self._console) <= self._console.width - INDENT:
+            if widths(table, self._console).maximum <= self._console.width - INDENT:
                 break
             dropped.append(column)
             table = self._table(domain, dropped)
@@ -181,9 +182,9 @@ class Domains:
         return ("" if self._times.measured(domain.name, arm, trial) else "~") + duration(seconds)
 
 
-def natural_width(part: Table, console: Console) -> int:
-    """The columns that `part` takes if nothing in it is broken."""
-    return console.measure(part, options=console.options.update_width(10_000)).maximum
+def widths(part: Table, console: Console) -> Measurement:
+    """The columns that `part` takes on any terminal: ``maximum`` if nothing in it is broken, ``minimum`` at least."""
+    return console.measure(part, options=console.options.update_width(10_000))
 
 
 def pairs(entries: Mapping[str, str]) -> Table:

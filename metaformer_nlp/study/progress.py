@@ -51,10 +51,6 @@ class Progress:
         if self._bar:
             self._bar.update(self._task, description=f"{self.time_left()}  running: {', '.join(keys)}")
 
-    def stopped(self, cell: Cell) -> None:
-        """A cell's process has ended because the study is interrupted."""
-        self.line(f"{cell.key} stopped")
-
     def ended(self, cell: Cell, how: str) -> None:
         """A cell's process has ended: `how` says with what."""
         self._count(cell)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.study.cell import cell_folder, configure, write_outcome
-from metaformer_nlp.study.choices import all_cells, best_trial, chosen_values, tuned_on_scores
+from metaformer_nlp.study.choices import best_trial, chosen_values, tuned_on_scores
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
@@ -63,6 +63,11 @@ def end(folder: Path, cell: Cell, **metrics: float) -> None:
     """As if the cell had run; failed, if there are no metrics."""
     cell_folder(folder, cell).mkdir(parents=True, exist_ok=True)
     write_outcome(folder, cell, "" if metrics else "it failed", result={"metrics": metrics})
+
+
+def all_cells(study: Study, folder: Path) -> list[Cell]:
+    chosen = chosen_values(study, folder)
+    return [*study.trials(chosen), *study.cells(chosen)]
 
 
 def find(study: Study, folder: Path, key: str) -> Cell:
