@@ -53,7 +53,7 @@ def _figures(analysis: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     for domain in costly:
         yield f"effects-{domain['name']}", draw_effects(domain, looks, effects_limits(costly))
     judged = [domain for domain in domains if any(arm["retention"]["value"] is not None for arm in domain["arms"])]
-    if len(judged) > 1:
+    if len(judged) > 1 and any(domain["learned"] for domain in judged):
         labels = {arm["arm"]: arm["label"] for domain in judged for arm in domain["arms"]}
         ordered = {name: labels[name] for name in analysis["study"]["arms"] if name in labels}
         yield "retained", draw_retained(judged, ordered)
