@@ -64,7 +64,10 @@ def effects_limits(domains: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
 
 
 def draw_effects(domain: Mapping[str, Any], looks: Looks, limits: tuple[float, float]) -> Figure:
-    """What each mixer swap and each missing part costs, with intervals; a diamond is the mean of its group."""
+    """What each mixer swap and each missing part costs, with intervals; a diamond is the mean of its group.
+
+    There are none where the baseline is not above chance: nothing is said of what it costs to change it there.
+    """
     effects = domain["effects"]
     figure = Figure(figsize=(WIDTH, 0.36 * (len(effects["costs"]) + 2) + 1.0), layout="constrained")
     axes = figure.add_subplot()
@@ -77,7 +80,7 @@ def draw_effects(domain: Mapping[str, Any], looks: Looks, limits: tuple[float, f
             draw_estimate(axes, cost, len(labels), looks[cost["arm"]], limits)
             draw_dots(axes, cost["seeds"].values(), len(labels))
             labels.append(cost["label"] if kind == "mixer" else f"{cost['label']} (of {names[cost['reference']]})")
-        if group and effects[kind]["value"] is not None:
+        if group and domain["learned"] and effects[kind]["value"] is not None:
             axes.axhspan(len(labels) - 0.45, len(labels) + 0.45, color="#f1f1f1", zorder=0)
             draw_estimate(axes, effects[kind], len(labels), mean_look, limits)
             labels.append(title)
