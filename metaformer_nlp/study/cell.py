@@ -4,6 +4,9 @@ A cell's folder is the run folder of its experiment. The study adds to it: ``cel
 ``outcome.json`` (what came of it: the result, or why there is none) and ``error.txt`` (the traceback of a failed cell).
 What it prints (``<study>/logs``) and its lock (``<study>/locks``, see `lock`) lie outside, so that the folder can be
 moved.
+
+Its seconds are wall-clock time. Where it was started more than once they are those of all starts, as far as its
+experiment remembers them: what came after the last checkpoint of a start that was killed is lost.
 """
 
 from __future__ import annotations
@@ -205,10 +208,7 @@ def run_cell(
             return is_result(outcome, cell)  # another runner was faster
         folder = cell_folder(study_folder, cell)
         _make_room(study_folder, folder, cell)
-        files = own_files(cell)
-        write_json(
-            folder / "cell.json", {"digest": cell.digest, "spec": cell.spec, **({"files": files} if files else {})}
-        )
+        starts = _record_start(folder, cell)
         (folder / "outcome.json").unlink(missing_ok=True)
         (folder / "error.txt").unlink(missing_ok=True)
         started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
@@ -229,6 +229,9 @@ def run_cell(
         if claim.lost():
             raise Taken(cell.key)
         seconds = time.perf_counter() - clock
+        known = result.get("seconds") if starts > 1 and not problem else None
+        if isinstance(known, int | float):  # of all starts, from the checkpoint: a start that was killed tells nothing
+            seconds = max(seconds, known)
         write_outcome(study_folder, cell, problem, trace, result, started, seconds, environment("study cell", None))
         return problem is None
 
@@ -260,6 +263,15 @@ def write_outcome(
             "environment": where,
         },
     )
+
+
+def _record_start(folder: Path, cell: Cell) -> int:
+    """Writes down what is asked for; how many starts it has had with this one."""
+    before, files = read_json(folder / "cell.json"), own_files(cell)
+    starts = 1 if before is None else int(before.get("starts", 1)) + 1
+    asked = {"digest": cell.digest, "spec": cell.spec, "starts": starts, **({"files": files} if files else {})}
+    write_json(folder / "cell.json", asked)
+    return starts
 
 
 def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
