@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.cli import from_dict, option_names, parse, to_dict
+from tasks.cli import from_dict, parse, to_dict
+from tasks.options import option_names
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ def test_a_recipes_values_have_their_options_types(
     with pytest.raises(SystemExit) as end:
         parse(Config, ["--config", str(path)])
     assert end.value.code == 2
-    assert "Expected a" in capsys.readouterr().err
+    assert "is not allowed; it must be a" in capsys.readouterr().err
 
 
 def test_recipes_must_be_mappings(tmp_path: Path) -> None:
