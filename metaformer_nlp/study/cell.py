@@ -11,7 +11,6 @@ experiment remembers them: what came after the last checkpoint of a start that w
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import json
@@ -31,6 +30,7 @@ from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.checks import nearest
 from metaformer_nlp.study.lock import Hold, Taken, held
+from metaformer_nlp.study.own_files import changed_files, other_content, own_files
 from metaformer_nlp.study.plan import AFTER, Cell
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
@@ -103,23 +103,6 @@ def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
         {"experiment": then.get("experiment"), **then.get("config", {})},
         {"experiment": now["experiment"], **now["config"]},
     )
-
-
-def own_files(cell: Cell) -> dict[str, str]:
-    """The files of the user's own that the cell's code is in, its experiment and its plugins: name -> sha256."""
-    names = [str(name) for name in (cell.experiment, *(cell.config.get("plugins") or ())) if str(name).endswith(".py")]
-    files = {Path(name).name: Path(name) for name in names if Path(name).is_file()}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-
-
-def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
-    """Which of these files are not what they were when the cell was started, as its ``cell.json`` says."""
-    now = own_files(cell)
-    return [
-        f"{name}: its content is another one ({then[:8]} -> {now[name][:8]})"
-        for name, then in (asked.get("files") or {}).items()
-        if now.get(name, then) != then
-    ]
 
 
 def result_problem(result: Any, cell: Cell) -> str | None:
@@ -200,12 +183,16 @@ def run_cell(
     this process's runner came, such as a failure that this is another try after.
 
     What ends because it was told to stop has not failed and leaves no outcome: `stopping` says so, or the experiment by
-    SystemExit(EXIT_CODE). Raises Taken if another process runs the cell; OSError if the outcome cannot be written.
+    SystemExit(EXIT_CODE). One whose files have changed since its runner came fails without being run. Raises Taken if
+    another process runs the cell; OSError if the outcome cannot be written.
     """
     with cell_lock(study_folder, cell) as claim:
         outcome = read_outcome(study_folder, cell)
         if is_result(outcome, cell) or (outcome and outcome_signature(study_folder, cell) != before):
             return is_result(outcome, cell)  # another runner was faster
+        if problem := other_content(cell):
+            write_outcome(study_folder, cell, problem)
+            return False
         folder = cell_folder(study_folder, cell)
         _make_room(study_folder, folder, cell)
         starts = _record_start(folder, cell)

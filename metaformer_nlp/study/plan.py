@@ -161,7 +161,8 @@ class Cell:
     """One run: its place in the grid and the whole configuration of the experiment, except the folder.
 
     ``trial`` is the number of the value that is tried, None for what is no trial. ``waits_for`` has the keys of the
-    cells that must end before this one can start, ``after`` that of the one it starts from, with its digest.
+    cells that must end before this one can start, ``after`` that of the one it starts from, with its digest. ``files``
+    are those of the user's own as a runner found them when it came (`own_files`).
     """
 
     domain: str
@@ -173,6 +174,7 @@ class Cell:
     trial: int | None = None
     waits_for: tuple[str, ...] = ()
     after: tuple[str, str] | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

@@ -10,11 +10,13 @@ import difflib
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metaformer_nlp.study.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
 from metaformer_nlp.study.choices import Chosen, chosen_values
 from metaformer_nlp.study.lock import is_held
+from metaformer_nlp.study.own_files import own_files, was_not_run
 from metaformer_nlp.study.plan import Cell, Study, make_cell
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
@@ -31,8 +33,9 @@ class Schedule:
     def __init__(self, study: Study, folder: Path, only: Sequence[str] = ()) -> None:
         self._study, self._folder = study, folder
         self._chosen: Chosen = chosen_values(study, folder, given_up=())
-        cells = [*study.trials(self._chosen), *study.cells(self._chosen)]
-        self.cells = {cell.key: cell for cell in cells}
+        self._files: dict[str, str] = {}  # the user's own, as they are now
+        self.cells: dict[str, Cell] = {}
+        self._add([*study.trials(self._chosen), *study.cells(self._chosen)])
         self.wanted = select(self.cells, only)
         self.finished: list[str] = []
         self.failed: list[str] = []
@@ -165,7 +168,11 @@ class Schedule:
                 trials = range(len(domain.tune.values)) if domain.tune else ()
                 made = [make_cell(study, domain, arm, study.seeds[0], chosen, trial) for trial in trials]
                 made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds]
-                self.cells.update((cell.key, cell) for cell in made)
+                self._add(made)
+
+    def _add(self, cells: Iterable[Cell]) -> None:
+        """Takes cells in, or in place of those that they are now."""
+        self.cells.update((cell.key, replace(cell, files=own_files(cell, self._files))) for cell in cells)
 
     def _is_ready(self, cell: Cell) -> bool:
         return all(self._is_done(key) for key in self._needed(cell)) and not self._lacks_choice(cell)
@@ -200,9 +207,13 @@ class Schedule:
                 trials = [
                     self._failure(other, known) for other in cell.waits_for if self.cells[other].trial is not None
                 ]
-                found += trials[:1] if all(trials) else []
+                found += trials[:1] if all(trials) else [key for key in trials if key and self._was_not_run(key)][:1]
             known[key] = next(filter(None, found), None)
         return known[key]
+
+    def _was_not_run(self, key: str) -> bool:
+        """Whether the failed trial has only been kept from running: then nothing is chosen without it."""
+        return was_not_run(read_outcome(self._folder, self.cells[key]))
 
     def _failure(self, key: str, known: dict[str, str | None]) -> str | None:
         """The failed cell, `key` or one before it, because of which `key` will not be finished."""
