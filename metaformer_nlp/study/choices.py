@@ -13,12 +13,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.cell import is_result, read_json, read_outcome, write_json
 from metaformer_nlp.study.lock import Taken, held
 from metaformer_nlp.study.own_files import was_not_run
 from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, make_cell
 
 Chosen = dict[tuple[str, str], Any]
+# Where the experiments of this project read the data that they measure on.
+SOURCES = frozenset({"data.name", "data.root", "data.revision", "data.text", "data.validation"})
 
 
 def chosen_values(
@@ -68,10 +71,10 @@ def best_trial(metric: str, outcomes: list[Mapping[str, Any]]) -> int | None:
 def tuned_on_scores(tune: Mapping[str, Any], score: str) -> bool:
     """Whether trials are judged on the data that the cells' metric `score` is measured on, as far as names tell.
 
-    So it is where both metrics are of one part of the data, "validation" in "validation/accuracy", and trials set
-    nothing of "data.".
+    So it is where both metrics are of one part of the data, "validation" in "validation/accuracy", and trials set none
+    of `SOURCES`. Less of the same data (``data.max_train_samples``, another share for validation) is no other data.
     """
-    other_data = any(key.startswith("data.") for key in tune["set"])
+    other_data = not SOURCES.isdisjoint(flatten(dict(tune["set"])))
     return not other_data and str(tune["metric"]).partition("/")[0] == score.partition("/")[0]
 
 

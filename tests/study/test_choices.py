@@ -43,6 +43,10 @@ def test_the_best_trial(metric: str, values: list[float | None], best: int | Non
         ("validation/loss", {"schedule.epochs": 1}, True),
         ("held_out/accuracy", {"data.held_out": 0.1}, False),
         ("validation/loss", {"data.text": "other.txt"}, False),  # its own part of another text
+        ("validation/loss", {"data": {"text": "other.txt"}}, False),
+        ("validation/accuracy", {"data.max_train_samples": 100}, True),
+        ("validation/loss", {"data.held_out": 0.1}, True),  # of a text: a larger part of the same documents
+        ("validation/loss", {"data": {"max_length": 64}, "optim.lr": 0.1}, True),
     ],
 )
 def test_trials_on_the_data_of_the_scores_are_known(metric: str, changes: dict[str, Any], same: bool) -> None:
