@@ -89,7 +89,7 @@ def _told_findings(findings: Sequence[Mapping[str, Any]], base: str) -> str:
     shown = [item for item in findings if item["holds"] != "none"]
     if not shown:
         return f"no mixer's difference from {base} is shown in any domain"
-    everywhere = [item["label"] for item in shown if item["holds"] == "all"]
+    everywhere = [item["label"] for item in shown if item["holds"] == "all" and len(item["in"]) > 1]
     text = f"of {len(findings)} mixers, {len(shown)} {'differs' if len(shown) == 1 else 'differ'} from {base} somewhere"
     return f"{text}, in all domains alike: {listed(everywhere)}" if everywhere else f"{text}, none in all domains alike"
 

@@ -7,10 +7,11 @@ number follows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import fsum
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from metaformer_nlp.study.across import across
@@ -19,7 +20,7 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.effects import above, effects, variance
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Arm, Domain, Study
-from metaformer_nlp.study.rows import Row, empty_row, read_row, read_trial, unfold_environments
+from metaformer_nlp.study.rows import Row, empty_row, of_all_starts, read_row, read_trial, unfold_environments
 from metaformer_nlp.study.statistics import (
     LEVEL,
     Estimate,
@@ -31,7 +32,7 @@ from metaformer_nlp.study.statistics import (
 )
 from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
 
-_COST = ("total", "trainable", "macs", "steps", "tokens", "train_seconds")
+_COST = ("total", "trainable", "macs", "steps", "tokens")
 
 Scores = dict[int, float]  # seed -> score
 
@@ -72,7 +73,7 @@ def _read_folder(folder: Path) -> tuple[Study, list[Row], list[Row], str, list[s
 
 def analyse(study: Study, rows: Sequence[Row]) -> dict[str, Any]:
     """The statistics of a study from its cells' rows."""
-    rows = [{**empty_row(), **row} for row in rows]
+    rows = [of_all_starts({**empty_row(), **row}) for row in rows]
     domains = {domain.name: _domain(study, domain, rows) for domain in study.domains}
     return {
         "study": study_to_mapping(study),
@@ -107,6 +108,7 @@ def _domain(study: Study, domain: Domain, rows: Sequence[Row]) -> dict[str, Any]
             "curve": _curve([row["curve"] for row in by_arm[arm.name]]),
             "tuned": {str(row["seed"]): row["tuned"] for row in its if row["arm"] == arm.name and row["tuned"]},
             **{key: _mean(row[key] for row in by_arm[arm.name]) for key in _COST},
+            "train_seconds": _median(row["train_seconds"] for row in by_arm[arm.name]),
         }
         for arm in arms
     ]
@@ -198,6 +200,12 @@ def _claim(study: Study, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | 
         if arm["arm"] == study.claim.arm:
             return {"arm": study.claim.arm, "retains": study.claim.retains, "retention": arm["retention"]}
     return None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """Of seconds: a run that was made to wait would move their mean, though it took no more work."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def _mean(values: Any) -> float | None:

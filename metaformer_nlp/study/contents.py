@@ -8,11 +8,12 @@ from typing import Any
 
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.findings import RULES, findings
-from metaformer_nlp.study.judged import arm_of
-from metaformer_nlp.study.protocol import add_missing, add_protocol
+from metaformer_nlp.study.judged import arm_of, telling_domains
+from metaformer_nlp.study.protocol import add_missing, add_protocol, key_of, questions
 from metaformer_nlp.study.verdict import SEVERAL_DOMAINS, verdict
 from metaformer_nlp.study.wording import capital, count, interval, listed, p_value, percent, points, ratio, share_of
 
+_MANY_PAIRS = 6  # of domains; a longer table would bury what comes after it
 Pictures = Mapping[str, Path]
 _TONES = {
     "below": "minus",
@@ -27,11 +28,17 @@ _TONES = {
 def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
     """The report's content; `pictures` are the PNG files by name."""
     study, found = analysis["study"], findings(analysis)
-    document = Document(f"Study “{study['name']}”")
-    document.paragraph(study["question"], lead=True)
+    names = [name for name, *_ in questions(analysis)]
+    document = Document(f"{'Study' if len(names) == 1 else 'Studies'} {listed([f'“{name}”' for name in names])}")
+    if len(names) == 1:
+        document.paragraph(study["question"], lead=True)
+    for name, question, its in questions(analysis) if len(names) > 1 else ():
+        document.paragraph(f"“{name}” ({'; '.join(its)}): {question}")
     document.heading("Verdict")
     for answer in verdict(analysis):
-        document.answer(answer["statement"], answer["verdict"], answer["sentence"], answer["rule"])
+        document.answer(
+            answer["statement"], answer["verdict"], answer["sentence"], answer["rule"], answer.get("details", ())
+        )
     if len(analysis["domains"]) > 1:
         document.paragraph(SEVERAL_DOMAINS)
     document.heading("What was found")
@@ -46,7 +53,7 @@ def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
         _across(document, analysis, pictures)
     _effects(document, analysis, pictures)
     for domain in analysis["domains"].values():
-        _domain(document, domain, pictures, study)
+        _domain(document, domain, pictures, analysis)
     add_missing(document, analysis)
     add_protocol(document, analysis)
     return document
@@ -55,37 +62,35 @@ def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
 def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
     domains, across = analysis["domains"], analysis["across"]
     document.heading("Which findings hold where")
-    study = analysis["study"]
+    study, single = analysis["study"], dict[str, None]()
     for reference in dict.fromkeys((study["baseline"], *study["references"], None)):
         its = [item for item in across["findings"] if item["reference"] == reference]
-        if not its:
-            continue
+        single |= {item["label"]: None for item in its if len(item["domains"]) == 1 and item["kind"] == "arm"}
         rows = [
             [
                 item["label"] if item["kind"] == "arm" else "parts beside mixers",
+                _shown_in(item),
                 *(_standing(item, name) for name in domains),
-                _HOLDS[item["holds"]],
             ]
             for item in its
+            if len(item["domains"]) > 1
         ]
         first = "what costs more" if reference is None else f"beside {_label(analysis, reference)}"
-        header = (first, *(domain["label"] for domain in domains.values()), "shown")
-        document.table(header, rows, tones=_TONES)
+        if rows:
+            document.table((first, "shown in", *(domain["label"] for domain in domains.values())), rows, tones=_TONES)
+    if single:
+        document.paragraph(f"Left out, as only one domain has their runs: {listed(list(single))}.")
     document.paragraph(
         "Points above or below the arm that is named in the first column's head; for the architecture's parts, points "
-        "that they cost more or less than swapping the mixer does. A word is only said where it is shown. “–”: not "
-        "part of the domain; “no say”: no arm is above chance there or, of what parts cost, the baseline is not."
+        "that they cost more or less than swapping the mixer does. A word is only said where it is shown; “shown in” "
+        "counts the domains that show the same, of those that can say something. “–”: not part of the domain; “no "
+        "say”: no arm is above chance there or, of what parts cost, the baseline is not."
     )
-    if across["ranks"]:
+    if telling := [rank for rank in across["ranks"] if all(domains[name]["telling"] for name in rank["domains"])]:
         document.heading("Do the domains rank the mixers alike?", 3)
         ranks = [
             [
-                listed(
-                    [
-                        domains[name]["label"] + ("" if domains[name]["telling"] else " (no say)")
-                        for name in rank["domains"]
-                    ]
-                ),
+                listed([domains[name]["label"] for name in rank["domains"]]),
                 str(rank["n"]),
                 ratio(rank),
                 p_value(rank["p"]),
@@ -93,9 +98,10 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
                 if rank["pairs"]
                 else "–",
             ]
-            for rank in across["ranks"]
+            for rank in telling
         ]
-        document.table(("domains", "mixers", "Kendall's τ", "p", "pairs: same / opposite / open"), ranks)
+        header = ("domains", "mixers", "Kendall's τ", "p", "pairs: same / opposite / open")
+        document.table(header, ranks, fold=f"All {len(ranks)} pairs of domains" if len(ranks) > _MANY_PAIRS else "")
         document.paragraph(
             "1: the same order of the mixers' mean scores, −1: the opposite order, 0: no agreement; in brackets the "
             "95 % interval over seeds; p: how often so much agreement or more would come about by chance. Pairs of "
@@ -118,7 +124,12 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
         )
 
 
-_HOLDS = {"all": "in all", "some": "in some", "contradicts": "contradicted", "none": "nowhere"}
+def _shown_in(item: Mapping[str, Any]) -> str:
+    """In how many of the domains that count a finding is shown: "2 of 3"; in either direction: "1 against 1"."""
+    if item["against"]:
+        return f"{len(item['in'])} against {len(item['against'])}"
+    counted = sum(its["counts"] for its in item["domains"].values())
+    return f"{len(item['in'])} of {counted}" if counted else "–"
 
 
 def _standing(item: Mapping[str, Any], name: str) -> str:
@@ -137,31 +148,43 @@ def _standing(item: Mapping[str, Any], name: str) -> str:
 
 def _effects(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
     document.heading("The architecture's parts beside the mixers")
-    for name in analysis["domains"]:
-        _picture(document, pictures, f"effects-{name}", "")
-    document.paragraph(
-        "Points that each change costs. A mixer is compared with the baseline mixer, a part of the architecture with "
-        "the arm it was taken out of, seed by seed (dots). Bars are 95 % intervals; at an arrow head, one goes on."
-    )
+    if silent := [domain["label"] for domain in analysis["domains"].values() if not domain["telling"]]:
+        document.paragraph(f"Nothing is shown of {listed(silent)}, where no arm is clearly above chance.")
+    domains = telling_domains(analysis)
+    for domain in domains:
+        _picture(document, pictures, f"effects-{domain['name']}", "")
+    if domains:
+        document.paragraph(
+            "Points that each change costs. A mixer is compared with the baseline mixer, a part of the architecture "
+            "with the arm it was taken out of, seed by seed (dots). Bars are 95 % intervals; at an arrow head, one "
+            "goes on."
+        )
     rows = list[tuple[str, ...]]()
     notes = dict[str, None]()
-    for domain in analysis["domains"].values():
+    for domain in domains:
         variance = domain["variance"]
         if not variance:
             continue
-        parts = (variance[kind] for kind in ("mixer", "architecture", "seed"))
-        rows.append((domain["label"], *("–" if part is None else percent(share_of(part)) for part in parts)))
+        rows.append((domain["label"], *_shares(variance)))
+        if without := variance["without"]:
+            rows.append((f"{domain['label']}, without “{arm_of(domain, without['arm'])['label']}”", *_shares(without)))
         notes |= {variance["method"]: None, variance["note"]: None}
     if rows:
         document.table(("share of the variance, %", "mixer", "architecture's parts", "seed"), rows)
         document.paragraph(
             "How much scores vary when only the mixer, only one part of the architecture or only the seed is another "
-            f"one, as shares of the three together. {' '.join(f'{capital(note)}.' for note in notes if note)}"
+            "one, as shares of the three together. Where one of the three is clearly the largest, but another one "
+            f"without a single arm, this is shown, too. {' '.join(f'{capital(note)}.' for note in notes if note)}"
         )
 
 
-def _domain(document: Document, domain: Mapping[str, Any], pictures: Pictures, study: Mapping[str, Any]) -> None:
-    title, name = capital(domain["label"]), domain["name"]
+def _shares(variance: Mapping[str, Any]) -> list[str]:
+    parts = (variance[kind] for kind in ("mixer", "architecture", "seed"))
+    return ["–" if part is None else percent(share_of(part)) for part in parts]
+
+
+def _domain(document: Document, domain: Mapping[str, Any], pictures: Pictures, analysis: Mapping[str, Any]) -> None:
+    title, name, study = capital(domain["label"]), domain["name"], analysis["study"]
     document.heading(title)
     _picture(document, pictures, f"scores-{name}", "Mean score with its 95 % interval; each dot is a seed.")
     baseline = study["baseline"]
@@ -189,9 +212,11 @@ def _domain(document: Document, domain: Mapping[str, Any], pictures: Pictures, s
         for arm in domain["arms"]
     ]
     document.table(("arm", "parameters", "trainable", "MACs", "steps", "tokens", "train s"), rows)
+    again = [key_of(row).partition("/")[2] for row in analysis["cells"] if row["domain"] == name and row["restarted"]]
     document.paragraph(
-        "MACs: multiply-accumulate operations of one forward pass. Seconds: mean of the training runs, which shared "
-        "their machine, so that they are a rough measure."
+        "MACs: multiply-accumulate operations of one forward pass. Seconds: median of the training runs' wall-clock "
+        "times; machines are shared, and time that a run was kept waiting counts, so that they are a rough "
+        f"measure.{f' Started more than once, with the seconds of all starts: {listed(again)}.' if again else ''}"
     )
     _picture(
         document,

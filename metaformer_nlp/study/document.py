@@ -33,7 +33,10 @@ nav a { margin-right: 1.1rem; white-space: nowrap; }
 .answer .rule { font-size: .88rem; color: #444; line-height: 1.45; }
 .answer.supported { border-color: #117733; } .answer.supported .label { color: #0c5a26; }
 .answer.not-supported { border-color: #b3401f; } .answer.not-supported .label { color: #9a3214; }
-.scroll { overflow-x: auto; margin: .8rem 0; }
+/* A shadow at the right as long as there is more to scroll to: its cover moves along with the table. */
+.scroll { overflow-x: auto; margin: .8rem 0; background:
+  linear-gradient(to left, #fff 40%, #fff0) right / 3.5rem 100% no-repeat local,
+  linear-gradient(to left, #0006, #0000) right / 1.1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .32rem .8rem .32rem 0; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; }
 th { border-bottom: 2px solid #888; font-weight: 600; vertical-align: bottom; white-space: normal; }
@@ -55,7 +58,8 @@ summary { cursor: pointer; }
   h2, h3 { break-after: avoid; } figure, tr, .answer { break-inside: avoid; } figure img { width: auto;
   max-width: 12cm; max-height: 11.5cm; }
   p, ul, .answer, figcaption { max-width: none; }
-  .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
+  .scroll, pre { overflow: visible; } .scroll { background: none; }
+  pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 7pt; }
   table { font-size: 7.5pt; } th, td { white-space: normal; padding-right: .5rem; } td.text:last-child { min-width: 0; }
   th:first-child, td:first-child { position: static; }
   details::details-content { content-visibility: visible; block-size: auto; } }
@@ -82,19 +86,20 @@ class Document:
         kind = ' class="lead"' if lead else ""
         self._add(f"**{_escape(text)}**" if lead else _escape(text), f"<p{kind}>{html.escape(text)}</p>")
 
-    def answer(self, statement: str, label: str, sentence: str, rule: str) -> None:
-        """A verdict: what was asked, the answer, and the rule that made it."""
+    def answer(self, statement: str, label: str, sentence: str, rule: str, details: Sequence[str] = ()) -> None:
+        """A verdict: what was asked, the answer, its `details` as a list, and the rule that made it."""
+        markdown, page = _list(details) if details else ("", "")
+        below = f"\n\n{markdown}" if details else ""
         self._add(
-            f"**{_escape(statement)}: {_escape(label)}**\n\n{_escape(sentence)}\n\n*Rule: {_escape(rule)}*",
+            f"**{_escape(statement)}: {_escape(label)}**\n\n{_escape(sentence)}{below}\n\n*Rule: {_escape(rule)}*",
             f'<div class="answer {html.escape(label.replace(" ", "-"))}"><p>{html.escape(statement)}: '
-            f'<span class="label">{html.escape(label)}</span></p><p>{html.escape(sentence)}</p>'
+            f'<span class="label">{html.escape(label)}</span></p><p>{html.escape(sentence)}</p>{page}'
             f'<p class="rule">Rule: {html.escape(rule)}</p></div>',
         )
 
     def bullets(self, items: Sequence[str]) -> None:
         if items:
-            rows = "\n".join(f"<li>{html.escape(item)}</li>" for item in items)
-            self._add("\n".join(f"- {_escape(item)}" for item in items), f"<ul>\n{rows}\n</ul>")
+            self._add(*_list(items))
 
     def table(
         self,
@@ -166,6 +171,11 @@ class Document:
 
     def _add(self, markdown: str, page: str) -> None:
         self._blocks.append((markdown, page))
+
+
+def _list(items: Sequence[str]) -> tuple[str, str]:
+    rows = "\n".join(f"<li>{html.escape(item)}</li>" for item in items)
+    return "\n".join(f"- {_escape(item)}" for item in items), f"<ul>\n{rows}\n</ul>"
 
 
 def _escape(text: str, table: bool = False) -> str:

@@ -19,6 +19,7 @@ from metaformer_nlp.study.statistics import (
 )
 
 Scores = Mapping[str, Mapping[int, float]]  # arm -> seed -> score
+_SHARES = ("mixer", "architecture", "seed")
 Families = Mapping[str, Mapping[str, Mapping[str, Any]]]  # reference -> arm -> comparison of arm minus reference
 
 
@@ -85,12 +86,40 @@ def above(chance: float | None, score: Estimate) -> bool:
 
 
 def variance(arms: Sequence[Arm], scores: Scores) -> dict[str, Any] | None:
-    """The shares of variance of mixers, parts and seeds; arms without a finished run are left out."""
+    """The shares of variance of mixers, parts and seeds; arms without a finished run are left out.
+
+    ``without``: the ``arm`` without which another of the three has the largest share, and the shares then: a single arm
+    that fails to train would else speak for all of its kind. Of several such arms, the one without which the largest
+    share falls lowest; None if there is none, or if no share is clearly the largest (by their intervals) with all arms.
+    """
     mixers = {arm.name: scores[arm.name] for arm in _mixers(arms, scores)}
     parts = {
         arm.name: (scores[arm.of], scores[arm.name]) for arm in arms if arm.of and scores[arm.name] and scores[arm.of]
     }
-    return variance_shares(mixers, parts)
+    whole = variance_shares(mixers, parts)
+    if whole is None:
+        return None
+    without = dict[str, dict[str, Any]]()
+    largest = _largest_share(whole)
+    for name in (*mixers, *(parts if len(parts) > 1 else ())) if parts and _is_clear(whole, largest) else ():
+        rest = variance_shares(_less(mixers, name), _less(parts, name))
+        if rest and _largest_share(rest) != largest:
+            without[name] = {"arm": name, **{kind: rest[kind] for kind in _SHARES}}
+    return {**whole, "without": min(without.values(), key=lambda its: its[largest]["share"], default=None)}
+
+
+def _largest_share(variance: Mapping[str, Any]) -> str:
+    return max((kind for kind in _SHARES if variance[kind]), key=lambda kind: variance[kind]["share"])
+
+
+def _is_clear(variance: Mapping[str, Any], largest: str) -> bool:
+    """Whether the intervals of the others lie below that of the largest share."""
+    low = variance[largest]["share_low"]
+    return low is not None and all(variance[kind]["share_high"] < low for kind in _SHARES if kind != largest)
+
+
+def _less(its: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in its.items() if key != name}
 
 
 def _tests(

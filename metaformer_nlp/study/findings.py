@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -11,7 +11,7 @@ from scipy import stats
 from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.judged import arm_of, at_chance, mixers_of
 from metaformer_nlp.study.statistics import side
-from metaformer_nlp.study.wording import PERCENT, deviation, interval, listed, percent, points, share_of
+from metaformer_nlp.study.wording import PERCENT, capital, deviation, interval, listed, percent, points, share_of
 
 RULES = (
     "Two arms are compared seed by seed. “Different” (below, above, costs, gains): the paired t-test is significant at "
@@ -23,8 +23,8 @@ RULES = (
     "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may lie "
     "beside zero where the words say that it cannot be told.",
     "Of a domain in which no arm is clearly above chance (its interval reaches down to it, at 95 % for all arms "
-    "together), nothing is concluded; where only the baseline is not, nothing is said of what it costs to change it or "
-    "what is retained of it. A task in which the baseline is not above chance is named.",
+    "together, or there is only one run), nothing is concluded; where only the baseline is not, nothing is said of "
+    "what it costs to change it or what is retained of it. A task in which the baseline is not above chance is named.",
 )
 
 
@@ -148,8 +148,8 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         said.append(f"“{cost['label']}” {clause}.")
     if poor := [labels[name] for name in effects["nothing_to_lose"]]:
         said.append(
-            f"{listed(poor)} {'is' if len(poor) == 1 else 'are'} not clearly above chance with all parts: what it "
-            "costs to take one out cannot be said."
+            f"{capital(listed(poor))} {'is' if len(poor) == 1 else 'are'} not clearly above chance with all parts: "
+            "what it costs to take one out cannot be said."
         )
         return said
     if floored := at_chance(domain):
@@ -172,13 +172,22 @@ def _variance_sentence(domain: Mapping[str, Any]) -> list[str]:
     variance = domain["variance"]
     if not variance:
         return []
-    parts = []
-    for name, title in (("mixer", "the mixer"), ("architecture", "the architecture's parts"), ("seed", "the seed")):
-        if variance[name] is not None and variance[name]["share"] is not None:
-            parts.append(f"{title} {percent(share_of(variance[name]))}{PERCENT}")
-    if not parts:
-        return []
-    return [f"Share of the variance of scores that goes with each: {listed(parts)}."]
+    said = f"Share of the variance of scores that goes with each: {_shares(variance)}."
+    if without := variance["without"]:
+        name = arm_of(domain, without["arm"])["label"]
+        said += f" Which is the largest hangs on one arm; without “{name}”: {_shares(without)}."
+    return [said]
+
+
+def _shares(variance: Mapping[str, Any]) -> str:
+    titles = {"mixer": "the mixer", "architecture": "the architecture's parts", "seed": "the seed"}
+    return listed(
+        [
+            f"{title} {percent(share_of(variance[name]))}{PERCENT}"
+            for name, title in titles.items()
+            if variance[name] is not None
+        ]
+    )
 
 
 def _limits(analysis: Mapping[str, Any]) -> list[str]:
@@ -204,7 +213,7 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
         )
     for domain in analysis["domains"].values():
         said += _broken_budgets(domain, analysis)
-        said += _detectable(domain, study["baseline"])
+    said += _detectable(list(analysis["domains"].values()), study["baseline"])
     said.append(
         "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
         "sizes of the model, longer training or other settings, and the mean over arms depends on which arms there are."
@@ -229,19 +238,27 @@ def _broken_budgets(domain: Mapping[str, Any], analysis: Mapping[str, Any]) -> l
     ]
 
 
-def _detectable(domain: Mapping[str, Any], baseline: str) -> list[str]:
+def _detectable(domains: Sequence[Mapping[str, Any]], baseline: str) -> list[str]:
     """How large a difference must be to be seen, and whether equality could be shown at all."""
-    pairs = [arm["against"].get(baseline) for arm in domain["arms"] if arm["arm"] != baseline]
-    known = [pair for pair in pairs if pair and pair["low_corrected"] is not None]
-    if not known:
-        return []
-    half = median((pair["high_corrected"] - pair["low_corrected"]) / 2 for pair in known)
-    said = [
-        f"In {domain['label']}, a difference from the baseline smaller than about {points(half)} points could not have "
-        f"been seen (median half-width of the intervals, corrected for {known[0]['comparisons']} comparisons)."
-    ]
-    if domain["margin"] is None:
+    sizes, open_ended = [], []
+    for domain in domains:
+        pairs = [arm["against"].get(baseline) for arm in domain["arms"] if arm["arm"] != baseline]
+        known = [pair for pair in pairs if pair and pair["low_corrected"] is not None]
+        if not known:
+            continue
+        half = median((pair["high_corrected"] - pair["low_corrected"]) / 2 for pair in known)
+        size = "less than 0.1" if half < 0.0005 else "over 100 (hardly any)" if half >= 1 else f"about {points(half)}"
+        sizes.append(f"{size} in {domain['label']}")
+        open_ended += [domain["label"]] if domain["margin"] is None else []
+    said = []
+    if sizes:
         said.append(
-            f"In {domain['label']}, the study file states no margin, so that no two arms can be shown to be equal."
+            "The smallest difference from the baseline that could be seen, in points (median half-width of the "
+            f"intervals, corrected for the number of comparisons): {listed(sizes)}."
+        )
+    if open_ended:
+        said.append(
+            f"The study file states no margin in {listed(open_ended)}, so that no two arms can be shown to be equal "
+            "there."
         )
     return said

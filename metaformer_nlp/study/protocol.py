@@ -34,14 +34,35 @@ def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str | None, 
     commands = (session["command"] or "" for session in sessions_of(analysis["sessions"]))
     runs = [run for command in commands if (run := file_and_folder(command))]
     name = analysis["study"]["name"]
-    for text in filter(None, (analysis["text"] or "").split("\n---\n")):  # of merged studies, one after the other
-        data = read_yaml(text, "the study file in the report")
+    for data in _study_files(analysis):
         inner = next((key for key in (domain, domain.removeprefix(f"{data['name']}-")) if key in data["domains"]), None)
         if inner:
             name, domain = data["name"], inner
             break
     file, folder = next((run for run in reversed(runs) if Path(run[0]).stem == name), (f"{name}.yaml", None))
     return file, folder, domain
+
+
+def _study_files(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The study files as they were written; of merged studies, one after the other."""
+    texts = filter(None, (analysis.get("text") or "").split("\n---\n"))
+    return [read_yaml(text, "the study file in the report") for text in texts]
+
+
+def questions(analysis: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """(name, question, labels of its domains) of each study that the report is of."""
+    labels = {name: domain["label"] for name, domain in analysis["domains"].items()}
+    files = _study_files(analysis)
+    if len(files) < 2:
+        return [(analysis["study"]["name"], analysis["study"]["question"], list(labels.values()))]
+    return [
+        (
+            data["name"],
+            data["question"],
+            [labels[key] for name in data["domains"] for key in (f"{data['name']}-{name}", name) if key in labels],
+        )
+        for data in files
+    ]
 
 
 def add_missing(document: Document, analysis: Mapping[str, Any]) -> None:
@@ -231,7 +252,15 @@ def _times(analysis: Mapping[str, Any]) -> list[str]:
         )
     seconds = [row["cell_seconds"] for row in analysis["cells"] if row["cell_seconds"]]
     if seconds:
-        said.append(f"All finished cells together took {duration(sum(seconds))}, the longest {duration(max(seconds))}.")
+        trials = ", trials not counted" if analysis.get("trials") else ""
+        said.append(
+            f"All finished cells together took {duration(sum(seconds))}{trials}, the longest {duration(max(seconds))}."
+        )
+    if again := [key_of(row) for row in analysis["cells"] if row["restarted"]]:
+        said.append(
+            f"Started more than once: {listed(again)}. Seconds are those of all starts; what a start that was killed "
+            "did after its last checkpoint is not in them."
+        )
     return said
 
 

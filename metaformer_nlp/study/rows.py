@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.cell import cell_folder, is_result, read_outcome, result_problem
+from metaformer_nlp.study.cell import cell_folder, is_result, read_json, read_outcome, result_problem
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 
 Row = dict[str, Any]
@@ -32,7 +32,7 @@ CURVE = 40  # points of a learning curve that are kept: enough for a picture, an
 
 def empty_row() -> Row:
     """A row of which nothing is known yet."""
-    row: Row = {"status": "missing", "problem": None, **dict.fromkeys(NUMBERS)}
+    row: Row = {"status": "missing", "problem": None, **dict.fromkeys(NUMBERS), "restarted": None}
     return {**row, "tasks": {}, "curve": [], "tuned": {}, "environment": None}
 
 
@@ -51,6 +51,7 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
     if problem:
         return {**row, "status": "failed", "problem": problem}
     metrics, parameters, train = result["metrics"], result.get("parameters") or {}, result.get("train") or {}
+    starts = (read_json(cell_folder(folder, cell) / "cell.json") or {}).get("starts")
     return row | {
         "status": "finished",
         "score": float(metrics[domain.metric]),
@@ -63,12 +64,25 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         "tokens": train.get("tokens"),
         "train_seconds": result.get("train_seconds", result.get("seconds", outcome.get("seconds"))),
         "cell_seconds": outcome.get("seconds"),
+        "restarted": None if starts is None else starts > 1,
         "tasks": {
             task.name: {"score": float(metrics[task.metric]), "chance": _level(task.chance, metrics)}
             for task in domain.tasks
         },
         "curve": read_curve(cell_folder(folder, cell) / "metrics.jsonl", domain.metric),
     }
+
+
+def of_all_starts(row: Row) -> Row:
+    """The row with ``restarted`` known, and ``cell_seconds`` of all starts.
+
+    Outcomes that do not tell it hold the seconds of the cell's last start alone. Those of training come from the
+    checkpoint and are of all starts; where they are more, there was another start.
+    """
+    train, cell = row["train_seconds"] or 0.0, row["cell_seconds"] or 0.0
+    if row["restarted"] is None and row["status"] == "finished":
+        row = {**row, "restarted": 0 < cell < train}
+    return {**row, "cell_seconds": max(train, cell)} if row["restarted"] else row
 
 
 def read_trial(study: Study, folder: Path, cell: Cell) -> Row:

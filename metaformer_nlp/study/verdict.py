@@ -1,4 +1,4 @@
-"""The answer of a study in three sentences: "supported", "not supported" or "cannot tell", each by a stated rule.
+"""The answer of a study: a few statements, each "supported", "not supported" or "cannot tell" by a stated rule.
 
 A pure function of the analysis: no number is read off a picture or by a person, and other numbers give other sentences.
 """
@@ -21,6 +21,7 @@ from metaformer_nlp.study.judged import (
 )
 from metaformer_nlp.study.wording import PERCENT, capital, interval, listed, percent
 
+_MANY = 3  # domains whose numbers can be read in one sentence
 SEVERAL_DOMAINS = (
     "With several domains, a statement is supported if it is in every domain that has the arms for it, not supported "
     "if it is not in at least one, and otherwise left open. A domain of which nothing can be said, since its "
@@ -29,9 +30,15 @@ SEVERAL_DOMAINS = (
 
 
 def verdict(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Three answers: {"statement", "verdict", "sentence", "rule", "domains": {domain's name: its own verdict}}."""
-    judged = learned_domains(analysis)
-    answers = [_architecture(analysis, judged), _claim(analysis, judged)]
+    """The answers: {"statement", "verdict", "sentence", "rule", "domains": {domain's name: its own verdict}}.
+
+    On the architecture's parts if the study takes some out, on its claim if it makes one, and on the mixers.
+    """
+    study, judged, answers = analysis["study"], learned_domains(analysis), []
+    if any(arm["kind"] == "architecture" for arm in study["arms"].values()):
+        answers.append(_architecture(analysis, judged))
+    if study["claim"]:
+        answers.append(_claim(analysis, judged))
     return [*answers, agreement(analysis, answers) if len(analysis["domains"]) > 1 else sameness(analysis)]
 
 
@@ -43,10 +50,6 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         if domain["name"] in planned:
             labels[domain["name"]] = {1: SUPPORTED, -1: NOT_SUPPORTED, 0: CANNOT_TELL}[domain["effects"]["side"]]
             told[domain["name"]] = _told_contrast(domain)
-    if not any(arm["kind"] == "architecture" for arm in analysis["study"]["arms"].values()):
-        why = "no part of the architecture was taken out in this study"
-    else:
-        why = "no domain has the runs that this takes"
     return _answer(
         analysis,
         "Taking out a part of the architecture costs more than swapping the token mixer",
@@ -59,7 +62,6 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         "lose.",
         labels,
         told,
-        why,
         planned,
     )
 
@@ -104,14 +106,6 @@ def _labels(domain: Mapping[str, Any], names: Sequence[str]) -> str:
 def _claim(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     study = analysis["study"]
     claim = study["claim"]
-    if claim is None:
-        return {
-            "statement": "A claim decided before the first run",
-            "verdict": CANNOT_TELL,
-            "sentence": "The study file makes no claim to be tested beforehand.",
-            "rule": "A study file may name an arm and the share of the baseline's score above chance it should retain.",
-            "domains": {},
-        }
     names = {arm["arm"]: arm["label"] for domain in analysis["domains"].values() for arm in domain["arms"]}
     share = f"{100 * claim['retains']:g}{PERCENT}"
     planned = [name for name, domain in analysis["domains"].items() if domain["claim"]]
@@ -131,7 +125,6 @@ def _claim(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> 
         "not supported if wholly below, cannot tell otherwise.",
         labels,
         told,
-        "no domain has the runs that this takes",
         planned,
     )
 
@@ -159,26 +152,31 @@ def _answer(
     rule: str,
     labels: Mapping[str, str],
     told: Mapping[str, str],
-    why: str,
     planned: Sequence[str],
 ) -> dict[str, Any]:
-    """One verdict from those of the domains, with the number of each; `planned` are those that have the arms for it."""
+    """One verdict from those of the domains, with the number of each; `planned` are those that have the arms for it.
+
+    Of many domains the numbers are a list of their own, ``details``.
+    """
     overall = _overall([labels.get(name, CANNOT_TELL) for name in planned])
     titles = {name: domain["label"] for name, domain in analysis["domains"].items()}
-    groups = []
+    groups, many = [], len(labels) > _MANY
     for label in (SUPPORTED, NOT_SUPPORTED, CANNOT_TELL):
-        its = [f"{titles[name]} ({told[name]})" for name, own in labels.items() if own == label]
+        its = [
+            titles[name] if many else f"{titles[name]} ({told[name]})" for name, own in labels.items() if own == label
+        ]
         if its:
             groups.append(f"{label} in {listed(its)}")
     silent = [titles[name] for name in titles if name not in labels]
     if labels and silent:
         groups.append(f"nothing is said of {listed(silent)}")
-    own = "; ".join(groups) if groups else f"{CANNOT_TELL}: {why}"
+    own = "; ".join(groups) if groups else f"{CANNOT_TELL}: no domain has the runs that this takes"
     several = set(labels.values()) not in ({overall}, set())
     return {
         "statement": statement,
         "verdict": overall,
         "sentence": f"{capital(overall)} as a whole: {own}." if several else f"{capital(own)}.",
+        "details": [f"{capital(titles[name])}: {told[name]}." for name in labels] if many else [],
         "rule": rule,
         "domains": dict(labels),
     }

@@ -326,3 +326,19 @@ def test_run_folders_and_reports_are_laid_side_by_side(
     assert not analysis["domains"]["text"]["learned"]
     write_json(tmp_path / "again" / "report.json", analysis)
     assert analyse_folders([tmp_path / "again"]) == analysis
+
+
+def test_an_arm_that_the_largest_share_of_variance_hangs_on_is_named(
+    study_data: dict[str, Any], make_study: Make
+) -> None:
+    """A part that fails to train makes the parts weigh most; without it the mixers do."""
+    study = make_study(many_arms(study_data, 3))
+    truth = {arm.name: 0.80 for arm in study.arms} | {"a": 0.77, "b": 0.83, "no_residual": 0.1}
+    variance = analyse(study, rows(study, truth, 0.001))["domains"]["vision"]["variance"]
+    assert variance["architecture"]["share"] > 0.9
+    assert variance["without"]["arm"] == "no_residual"
+    assert variance["without"]["mixer"]["share"] > 0.9
+    both = analyse(study, rows(study, truth | {"no_norm": 0.1}, 0.001))["domains"]["vision"]["variance"]
+    assert both["without"] is None, "without one of the two, the other still weighs most"
+    mixer = truth | {"no_residual": 0.7, "c": 0.1}
+    assert analyse(study, rows(study, mixer, 0.001))["domains"]["vision"]["variance"]["without"]["arm"] == "c"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,11 @@ def test_a_merged_report_of_different_arms_is_rebuilt_byte_for_byte(make_study: 
         write_report({**analyse(study, its), "text": study.text, "sessions": []}, tmp_path / study.name)
     page = build_report(tmp_path / "first", tmp_path / "second", output=tmp_path / "both")
     before = content(tmp_path / "both")
+    assert before["report.md"].decode().startswith("# Studies “first” and “second”")
+    text = before["report.md"].decode().partition("## Which findings hold where")[2].partition("\n### ")[0]
+    assert "Left out, as only one domain has their runs: pooling, fourier, no residual" in text
+    assert "| fourier |" not in text
+    assert re.search(r"^\| identity \| 2 of 2 \| below .* \| below", text, re.MULTILINE)
     assert b"not compared with pooling here" in before["report.md"].replace(b"\n", b" ")
     build_report(page.parent)
     assert content(page.parent) == before

@@ -14,6 +14,7 @@ from metaformer_nlp.study.analysis import analyse
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.plots.cost import costs_that_differ, draw_cost
 from metaformer_nlp.study.plots.curves import axis_tasks, draw_curves, draw_distance, learning_curves
+from metaformer_nlp.study.plots.scores import effects_limits
 from metaformer_nlp.study.plots.style import arm_looks, limits_of
 from tests.study.simulated import DISTANCES, SKILLS, large_study_data, simulated_rows
 
@@ -38,6 +39,9 @@ def test_only_what_has_numbers_is_drawn(analysis: dict[str, Any], monkeypatch: p
     assert {"curves-images", "cost-text", "tasks-text", "distance-probe-match", "retention-images-text"} <= set(names)
     assert "curves-probe" not in names, "it has no learning curves"
     assert "tasks-probe" not in names, "the distances are its tasks"
+    assert "effects-images" in names
+    analysis["domains"]["images"]["telling"] = False
+    assert "effects-images" not in [name for name, _ in plots._figures(analysis)], "nothing is said of what costs more"
     for domain in analysis["domains"].values():
         for arm in domain["arms"]:
             arm["score"]["n"] = 0
@@ -108,6 +112,15 @@ def test_the_score_falls_with_the_distance(analysis: dict[str, Any]) -> None:
     places, scores = np.asarray(own.get_data())
     assert places.tolist() == list(DISTANCES)
     assert (np.diff(scores) < 0).all()
+
+
+def test_means_that_are_not_drawn_do_not_widen_the_axis(analysis: dict[str, Any]) -> None:
+    domain = analysis["domains"]["images"]
+    before = effects_limits([domain])
+    domain["effects"]["mixer"] |= {"low": -0.2, "high": 0.2}
+    assert effects_limits([domain]) != before
+    domain["learned"] = False
+    assert effects_limits([domain]) == before
 
 
 def test_wide_intervals_do_not_dwarf_the_values() -> None:

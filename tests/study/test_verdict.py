@@ -61,7 +61,7 @@ def test_an_arm_at_chance_has_no_part_to_lose(baseline: float, others: float, an
     study = make_study(large_study_data(3))
     analysis = analyse(study, simulated_rows(study, {**skills, "pooling": (-0.02,) * 3, **parts}))
     assert any(
-        text.startswith("pooling is not clearly above chance") for text in findings(analysis)["domains"]["images"]
+        text.startswith("Pooling is not clearly above chance") for text in findings(analysis)["domains"]["images"]
     )
 
 
@@ -84,7 +84,22 @@ def test_the_claim_turns_with_the_numbers(answers: Any) -> None:
     assert second["verdict"] == SUPPORTED
     assert answers({**SAME, "pooling": (0.3, 0.3, 0.3)})[1]["verdict"] == NOT_SUPPORTED
     assert answers({**SAME, "pooling": (0.54,) * 3}, ("images",))[1]["verdict"] == CANNOT_TELL, "the bound itself"
-    assert answers(keeps, claim=None)[1]["sentence"] == "The study file makes no claim to be tested beforehand."
+    statements = [answer["statement"] for answer in answers(keeps, claim=None)]
+    assert len(statements) == 2, "a study that makes no claim is not asked about one"
+    assert not any("retains" in statement for statement in statements)
+
+
+def test_the_numbers_of_many_domains_are_a_list(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeps = {**SAME, "pooling": (0.59, 0.59, 0.6)}
+    assert answers(keeps)[1]["details"] == []
+    monkeypatch.setattr("metaformer_nlp.study.verdict._MANY", 2)
+    second = answers(keeps)[1]
+    assert second["sentence"] == "Supported in CIFAR-10 images, text (GLUE) and matching probe."
+    assert [text.split(" retains")[0] for text in second["details"]] == [
+        "CIFAR-10 images:",
+        "Text (GLUE):",
+        "Matching probe:",
+    ]
 
 
 def test_domains_that_agree_and_domains_that_turn(answers: Any) -> None:
@@ -195,10 +210,10 @@ def test_arms_that_failed_hold_the_verdict_back(with_failures: Any) -> None:
     assert second["sentence"].startswith("Cannot tell as a whole: supported in CIFAR-10 images (")
 
 
-def test_studies_without_parts_or_with_one_seed_cannot_tell(answers: Any) -> None:
+def test_studies_without_parts_are_not_asked_of_them_and_with_one_seed_none_can_tell(answers: Any) -> None:
     arms = large_study_data()["arms"]
     mixers = {name: arm for name, arm in arms.items() if arm["kind"] == "mixer"}
-    assert "no part of the architecture was taken out" in answers(SKILLS, arms=mixers)[0]["sentence"]
+    assert not any("Taking out a part" in answer["statement"] for answer in answers(SKILLS, arms=mixers))
     assert [answer["verdict"] for answer in answers(SKILLS, seeds=1)] == [CANNOT_TELL] * 3
 
 
@@ -232,5 +247,5 @@ def test_the_words_beside_the_numbers_are_the_corrected_ones(make_study: Make) -
     arm["against"]["attention"] |= {"label": "equivalent", "sign": 0}
     assert any("equivalent within 2.0: depthwise conv" in said for said in findings(analysis)["domains"]["images"])
     limits = " ".join(findings(analysis)["limits"])
-    assert "corrected for 10 comparisons" in limits
-    assert "In matching probe, the study file states no margin" in limits
+    assert "corrected for the number of comparisons" in limits
+    assert "The study file states no margin in matching probe, so that no two arms" in limits

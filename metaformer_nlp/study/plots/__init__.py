@@ -49,7 +49,7 @@ def _figures(analysis: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
                     f"distance-{name}{f'-{ability}' if ability else ''}",
                     draw_distance(domain, tasks, looks, baseline),
                 )
-    costly = [domain for domain in domains if domain["effects"]["costs"]]
+    costly = [domain for domain in domains if domain["telling"] and domain["effects"]["costs"]]
     for domain in costly:
         yield f"effects-{domain['name']}", draw_effects(domain, looks, effects_limits(costly))
     judged = [domain for domain in domains if any(arm["retention"]["value"] is not None for arm in domain["arms"])]

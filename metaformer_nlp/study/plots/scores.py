@@ -49,13 +49,13 @@ def draw_scores(domain: Mapping[str, Any], looks: Looks, baseline: str) -> Figur
     return figure
 
 
+_MEANS = {"mixer": "mean of mixer swaps", "architecture": "mean of parts taken out"}
+
+
 def effects_limits(domains: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     """The same axis for the effects of all domains, so that their pictures can be compared."""
-    drawn = [
-        item
-        for domain in domains
-        for item in (*domain["effects"]["costs"], domain["effects"]["mixer"], domain["effects"]["architecture"])
-    ]
+    drawn = [cost for domain in domains for cost in domain["effects"]["costs"]]
+    drawn += [domain["effects"][kind] for domain in domains for kind in _MEANS if domain["learned"]]
     return limits_of(
         [value for domain in domains for cost in domain["effects"]["costs"] for value in cost["seeds"].values()],
         [end for item in drawn for end in (item["low"], item["high"])],
@@ -74,7 +74,7 @@ def draw_effects(domain: Mapping[str, Any], looks: Looks, limits: tuple[float, f
     labels: list[str] = []
     names = {arm["arm"]: arm["label"] for arm in domain["arms"]}
     mean_look = {"color": "#000000", "marker": "d", "markersize": 9}
-    for kind, title in (("mixer", "mean of mixer swaps"), ("architecture", "mean of parts taken out")):
+    for kind, title in _MEANS.items():
         group = [cost for cost in effects["costs"] if cost["kind"] == kind]
         for cost in group:
             draw_estimate(axes, cost, len(labels), looks[cost["arm"]], limits)

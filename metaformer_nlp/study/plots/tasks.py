@@ -62,7 +62,7 @@ def _heat_map(
     image = axes.imshow(shades, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     for row, column in np.ndindex(*shades.shape):
         colour = "white" if shades[row, column] < 0.5 else "black"  # black where it is not known
-        size = 10 if len(columns) < 8 else 8.5
+        size = 8.5 if crowded else 10
         axes.text(column, row, cells[row][column], ha="center", va="center", color=colour, fontsize=size)
     axes.xaxis.tick_top()  # before the heads are turned, since others are shown from then on
     axes.set_xticks(range(len(columns)), columns)
@@ -73,8 +73,9 @@ def _heat_map(
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(image, ax=axes, ticks=[0, 1], pad=0.02, aspect=30)
-    bar.ax.set_yticklabels(ends)
+    # Turned heads reach beyond the last column; a bar beside them would leave the map little room.
+    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=30, location="bottom" if crowded else "right")
+    bar.set_ticks([0, 1], labels=ends)
     bar.outline.set_visible(False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     return figure
