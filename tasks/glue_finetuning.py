@@ -29,10 +29,11 @@ from tasks.glue_files import available_tasks, read_split
 from tasks.glue_sweep import Setting, SweepConfig, choose, is_first_process
 from tasks.glue_table import averages, combine, glue_table, render, results_table, show
 from tasks.glue_task import DataConfig, GlueFinetuning
-from tasks.masked_lm import tokenizer_of
+from tasks.masked_lm import saved_config, tokenizer_of
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
-from tasks.text_model import TextModelConfig, encoder_macs, load_tokenizer
+from tasks.text_folders import given_tokenizer, load_tokenizer
+from tasks.text_model import TextModelConfig, encoder_macs
 
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
 
@@ -76,20 +77,21 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
     ours. ``start`` is the configuration of the run that will make ``model.checkpoint``, where that is not there yet.
 
     Raises:
-        ValueError: as ``run`` does, for options that do not fit and data that is not there.
+        ValueError: as ``run`` does, for options that do not fit (the checkpoint's, too) and data that is not there.
         NotImplementedError: for several runs in one, of which the cost is not known before.
     """
     import_plugins(config.plugins)
     if config.seeds is not None or config.sweep.settings() or config.mnli_checkpoint is not None:
         raise NotImplementedError("the cost of a run with seeds, sweep or mnli_checkpoint is not known before it")
     names, length = _task_names(config.data), config.data.max_length
+    start = start if config.model.checkpoint is not None else None
+    saved = None if start is None else saved_config(start)
 
     def tokenizer() -> PreTrainedTokenizerBase:
         its_own = start is None or config.data.tokenizer is not None
         return _tokenizer(config, names) if its_own else tokenizer_of(start)
 
     words = counted_once(tokenizer, config.data, config.model.checkpoint, start and start.data)
-    before, longest = (config.model, length) if start is None else (start.model, start.data.max_length)
     total: dict[str, int] = {}
     first: dict[str, Any] = {}
     for name in names:
@@ -101,7 +103,7 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
 
         num_samples, tokens_per_sample = counted_once(count, name, config.data, tokenizer_key(words))
         training = planned_training(config.run, config.optim, config.schedule, num_samples, tokens_per_sample)
-        description = before.build_config(words, longest, num_labels=len(task.labels or ("score",)))
+        description = config.model.build_config(words, length, saved=saved, num_labels=len(task.labels or ("score",)))
         model = without_memory(lambda it=description: AutoModelForSequenceClassification.from_config(it))  # type: ignore[misc]
         macs = encoder_macs(model, length)
         if training and macs is not None:
@@ -231,6 +233,8 @@ def _check_mnli(config: Config, names: Sequence[str]) -> None:
         raise ValueError(f"mnli_checkpoint is given, but none of {', '.join(MNLI_STARTS)} is among data.tasks")
     if config.mnli_checkpoint == "own" and "MNLI" not in names:
         raise ValueError("mnli_checkpoint is own, but MNLI is not among data.tasks; name the folder of its model")
+    if config.mnli_checkpoint != "own":
+        load_tokenizer(config.mnli_checkpoint, "mnli_checkpoint")  # not only when all other tasks have been trained
 
 
 def _task_names(data: DataConfig) -> list[str]:
@@ -257,10 +261,9 @@ def _task_names(data: DataConfig) -> list[str]:
 
 
 def _tokenizer(config: Config, names: Sequence[str]) -> PreTrainedTokenizerBase:
-    if config.data.tokenizer is not None:
-        return load_tokenizer(config.data.tokenizer, "data.tokenizer")
-    if config.model.checkpoint is not None:
-        return load_tokenizer(config.model.checkpoint, "model.checkpoint")
+    given = given_tokenizer(config.data.tokenizer, config.model.checkpoint)
+    if given is not None:
+        return given
     # Small tasks alone have too few different words for a vocabulary; the embedded English is always there.
     texts = [document.text for document in english_documents()]
     for name in names:

@@ -32,7 +32,8 @@ from tasks.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, toke
 from tasks.glue import GlueTask
 from tasks.glue_files import Example, read_split
 from tasks.metrics import compute, constant_scores
-from tasks.text_model import TextModelConfig, encoder_macs, save_text_model
+from tasks.text_folders import save_text_model
+from tasks.text_model import TextModelConfig, encoder_macs
 
 __all__ = ["DataConfig", "GlueFinetuning", "Row", "inputs_of", "split_rows", "write_predictions"]
 

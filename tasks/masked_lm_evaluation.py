@@ -39,10 +39,11 @@ from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
 from tasks.corpus import pack_text
-from tasks.masked_lm import EVAL_RATE, MaskedPositions, MaskedRows, MaskingConfig
+from tasks.masked_lm import MaskedPositions
+from tasks.masked_lm_data import EVAL_RATE, MaskedRows, MaskingConfig
 from tasks.plugins import import_plugins
 from tasks.text_data import DocumentUnit, text_source
-from tasks.text_model import load_tokenizer
+from tasks.text_folders import load_tokenizer
 
 __all__ = ["Config", "DataConfig", "run"]
 

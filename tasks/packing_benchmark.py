@@ -39,9 +39,10 @@ from tasks.benchmarking import Options, Report, open_device
 from tasks.encoding import encode_texts, pack_rows, pad_rows, trained_tokenizer
 from tasks.glue import task_named
 from tasks.glue_files import read_split
-from tasks.masked_lm import EVAL_RATE, MaskedPositions, MaskingConfig
+from tasks.masked_lm import MaskedPositions
+from tasks.masked_lm_data import EVAL_RATE, MaskingConfig
 from tasks.text_benchmark import model_specs
-from tasks.text_model import load_tokenizer
+from tasks.text_folders import load_tokenizer
 
 __all__ = ["Config", "Contestant", "example_lengths", "run"]
 

@@ -22,8 +22,8 @@ from tasks.image_card import image_card
 from tasks.model_card import last_part
 from tasks.plugins import import_plugins
 from tasks.text_card import text_card
+from tasks.text_folders import load_tokenizer
 from tasks.text_hub import PREFIX
-from tasks.text_model import load_tokenizer
 from vision.loading import model_folder
 
 __all__ = ["Config", "best_result", "run", "write_shared"]

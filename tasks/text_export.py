@@ -19,7 +19,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 from tasks.cli import split_names
 from tasks.export import Exportable, output_paths, write
 from tasks.plugins import import_plugins
-from tasks.text_model import load_tokenizer
+from tasks.text_folders import load_tokenizer
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HEADS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import logging
@@ -14,18 +15,17 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 
 from metaformer_nlp.core import MetaFormerBlock
 from metaformer_nlp.core.cost import block_macs, linear_macs
 from metaformer_nlp.text import MetaFormerTextConfig
+from tasks.text_folders import load_text_config
 
-__all__ = ["TextModelConfig", "encoder_macs", "load_tokenizer", "save_text_model"]
+__all__ = ["TextModelConfig", "encoder_macs"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,8 +123,17 @@ class TextModelConfig:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return {"checkpoint": digest.hexdigest()}
 
-    def build_config(self, tokenizer: PreTrainedTokenizerBase, max_length: int, **extra: Any) -> PreTrainedConfig:
+    def build_config(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        *,
+        saved: PreTrainedConfig | None = None,
+        **extra: Any,
+    ) -> PreTrainedConfig:
         """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.
+
+        ``saved`` is that of ``checkpoint``, for one that is not there yet; else it is read from the folder.
 
         Raises:
             ValueError: for options that do not fit each other, the checkpoint or the tokenizer.
@@ -140,13 +149,15 @@ class TextModelConfig:
                 **fields,
                 **extra,
             )
-        return self._from_checkpoint(self.checkpoint, tokenizer, max_length, extra)
+        return self._changed(
+            saved or load_text_config(self.checkpoint, "model.checkpoint"), tokenizer, max_length, extra
+        )
 
-    def _from_checkpoint(
-        self, folder: str, tokenizer: PreTrainedTokenizerBase, max_length: int, extra: dict[str, Any]
+    def _changed(
+        self, saved: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int, extra: dict[str, Any]
     ) -> PreTrainedConfig:
-        _check_folder(folder, "model.checkpoint")
-        config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
+        """The checkpoint's configuration with the options that are free, and ``extra``; others must say the same."""
+        config, folder = copy.deepcopy(saved), self.checkpoint
         differing = [
             f"{key}: {getattr(config, key, 'absent')!r} in the checkpoint, {value!r} given"
             for key, value in {**self.given(), **self._unmixed(tokenizer)}.items()
@@ -206,36 +217,6 @@ class TextModelConfig:
         # Not strict: an encoder on its own may have a pooler that the classifier's goes without.
         fresh.load_state_dict(encoder.state_dict(), strict=False)
         return model.train()
-
-
-def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder``; a ``ValueError`` names ``option`` if there is none, or one not of BERT's kind."""
-    _check_folder(folder, option)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # several classes, depending on which file is missing or broken
-        raise ValueError(f"{option}={folder} holds no tokenizer that can be read: {error}") from error
-    missing = [name for name in ("pad_token", "cls_token", "sep_token") if getattr(tokenizer, name) is None]
-    if missing:
-        raise ValueError(f"{option}={folder}: the tokenizer lacks {', '.join(missing)}; train one of BERT's kind")
-    return tokenizer
-
-
-def save_text_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Model and tokenizer as the Auto classes and ``pipeline`` read them; without transformers' own progress bar."""
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-
-
-def _check_folder(folder: str, option: str) -> None:
-    if not Path(folder).is_dir():
-        raise ValueError(f"{option}={folder} is not a folder (looked in {Path.cwd()})")
 
 
 def encoder_macs(model: nn.Module, length: int, predictions: int = 1) -> int | None:

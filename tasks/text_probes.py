@@ -30,7 +30,8 @@ from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.plugins import import_plugins
 from tasks.probes import Copying, Ints
 from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
-from tasks.text_model import TextModelConfig, encoder_macs, save_text_model
+from tasks.text_folders import save_text_model
+from tasks.text_model import TextModelConfig, encoder_macs
 from tasks.training import train
 
 __all__ = ["DISTANCES", "Config", "TextProbe", "cost", "run"]

@@ -36,7 +36,7 @@ from tasks.glue_finetuning import Config, run
 from tasks.glue_submission import predict, write_submission
 from tasks.glue_sweep import SweepConfig, choose
 from tasks.glue_task import split_rows
-from tasks.text_model import load_tokenizer
+from tasks.text_folders import load_tokenizer
 
 WORDS = ["file", "line", "name", "list", "value", "string", "read", "write"]
 

@@ -17,7 +17,8 @@ from metaformer_nlp.core import MIXERS
 from metaformer_nlp.engine.order import sample_rng
 from tasks import masked_lm
 from tasks.cli import from_dict
-from tasks.masked_lm import MaskedLM, MaskedRow
+from tasks.masked_lm import MaskedLM
+from tasks.masked_lm_data import MaskedRow
 
 TINY: dict[str, Any] = {
     "schedule": {"steps": 6, "warmup_steps": 2},

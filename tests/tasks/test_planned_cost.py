@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
 
 from tasks import glue_finetuning, image_classification, masked_lm
 from tasks.cli import from_dict
+from tasks.text_folders import save_text_model
 
 TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "token_mixer": ["pooling", "random"]}
 IMAGES = {"name": "poolformer_xxs", "token_mixer": "random"}
@@ -73,6 +76,55 @@ def test_text_and_what_starts_from_it(tmp_path: Path, tokenizer: PreTrainedToken
     check(expected, result)
     assert expected["tokens"] == sum(task["train"]["tokens"] for task in result["tasks"].values())
     assert expected["training_macs"] < expected["macs"] * expected["samples"], "several texts share a row"
+
+
+@pytest.mark.parametrize("experiment", [glue_finetuning, masked_lm])
+def test_options_beside_a_checkpoint_are_taken_as_the_run_takes_them(
+    experiment: Any, tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Whether it is there, or is yet to be made by another run: what differs is refused, in the same words."""
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+    larger = copy.deepcopy(tokenizer)
+    larger.add_tokens(["a-word-of-its-own"])
+    larger.save_pretrained(tmp_path / "larger")
+    made = tmp_path / "before" / "model"
+    data = {"max_length": 64, "tokenizer": str(tmp_path / "tokenizer"), "max_documents": 100}
+    options = {"model": TEXT, "data": data, "schedule": {"steps": 1}, "run": run_of(tmp_path / "before")}
+    before = from_dict(masked_lm.Config, options)
+    rows: dict[str, Any] = {"tasks": "topic", "max_train_rows": 40}
+    values = {
+        "model.checkpoint": str(made),
+        "data": {"max_length": 64, **(rows if experiment is glue_finetuning else {"max_documents": 100})},
+        "schedule.steps": 1,
+        "run": run_of(tmp_path / "after"),
+    }
+    wrong: list[tuple[str, Any, str]] = [
+        ("model.hidden_size", 32, "hidden_size: 16 in the checkpoint, 32 given"),
+        ("model.token_mixer", "attention", r"\['pooling', 'random'\] in the checkpoint, 'attention' given"),
+        ("model.exclude_mask_token", True, "unmixed_token_id: None in the checkpoint"),
+        ("data.max_length", 65, "data.max_length=65, but .* has positions for 64 tokens"),
+        (
+            "data.tokenizer",
+            str(tmp_path / "larger"),
+            f"has {len(larger)} tokens, .* leave data.tokenizer out",
+        ),
+    ]
+    fitting = {**values, "model.hidden_size": 16, "model.hidden_dropout_prob": 0.3, "model.drop_path_rate": 0.1}
+
+    told = experiment.cost(from_dict(experiment.Config, fitting), before)
+    refused = [(from_dict(experiment.Config, {**values, key: value}), problem) for key, value, problem in wrong]
+    said = []
+    for config, problem in refused:
+        with pytest.raises(ValueError, match=problem) as error:
+            experiment.cost(config, before)
+        said.append(str(error.value))
+
+    save_text_model(AutoModelForMaskedLM.from_config(masked_lm.saved_config(before)), tokenizer, made)
+    assert experiment.cost(from_dict(experiment.Config, fitting)) == told
+    for act in (experiment.cost, experiment.run):
+        for (config, _), message in zip(refused, said, strict=True):
+            with pytest.raises(ValueError, match="^" + re.escape(message) + "$"):
+                act(config)
 
 
 def test_time_and_data_that_are_not_known(tmp_path: Path) -> None:

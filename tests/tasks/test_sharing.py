@@ -23,7 +23,7 @@ from tasks import sharing
 from tasks.cli import from_dict
 from tasks.plugins import import_plugins
 from tasks.text_card import text_card
-from tasks.text_model import save_text_model
+from tasks.text_folders import save_text_model
 
 TEXTS = ["A short one.", "A much longer text, which has many more words in it than the short one has.", "x"]
 FILES = {

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from metaformer_nlp.engine.order import sample_rng
 from tasks.corpus import pack_text
 from tasks.encoding import encode_texts, pad_rows
-from tasks.masked_lm import MaskedRows, MaskingConfig
+from tasks.masked_lm_data import MaskedRows, MaskingConfig
 from tasks.text_data import TextPart, TextSource, text_source
 
 TEXT = "the name of a file is read from the list and its value is set to the first line of the string"

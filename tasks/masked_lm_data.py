@@ -1,0 +1,167 @@
+"""What masked-LM pre-training sees: documents, a tokenizer, packed rows of their tokens, and what is hidden in a row.
+
+What is hidden is a function of (seed, epoch, row); in evaluation of the row alone, at a rate of 15 % whatever the
+training rate is, so that losses can be compared.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from metaformer_nlp.text.masking import WordPieces, mask_tokens, replacement_ids
+from tasks.corpus import PackedText
+from tasks.encoding import trained_tokenizer
+from tasks.text_data import DocumentUnit, TextSource, text_source
+from tasks.text_folders import given_tokenizer
+
+__all__ = [
+    "EVAL_RATE",
+    "DataConfig",
+    "MaskedRow",
+    "MaskedRows",
+    "MaskingConfig",
+    "make_tokenizer",
+    "most_frequent_token",
+    "sources_of",
+    "tokens_per_row",
+]
+
+EVAL_RATE = 0.15
+_EVAL_MASKS = 11  # sets these random choices apart from others
+_TOKENIZER_CHARACTERS = 10_000_000  # enough for 32k pieces; a whole corpus would take hours
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The text, and how it becomes rows of tokens."""
+
+    text: str | list[str] = "english"
+    """english (embedded: the documentation of Python), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder with
+    some, a pattern such as 'corpus/train-*.parquet', a data set of the hub as hub:NAME[:CONFIG][@SPLIT], such as
+    hub:allenai/c4:en, or a list of these. It is tokenised once, into the cache ($METAFORMER_CACHE)."""
+    max_documents: int | None = None
+    """The first so many documents of `text` are used; what is taken of a stream. null: all."""
+    validation: str | list[str] | None = None
+    """Held-out text of its own, named in the same way. null: a part of `text` is held out."""
+    held_out: float = 0.05
+    """Share of the documents of `text` that is held out if `validation` is null; by a document's number."""
+    column: str = "text"
+    """Parquet, JSON and hub: the column with the text."""
+    unit: DocumentUnit = "paragraph"
+    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
+    max_length: int = 128
+    """Slots of a row; longer documents are cut into pieces, short ones share a row."""
+    tokenizer: str | None = None
+    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
+    vocab_size: int = 8192
+    """Size of a tokenizer that is trained here."""
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """What is hidden in training. Evaluation hides 15 % of the tokens, of which 80 % become [MASK] and 10 % another
+    token."""
+
+    rate: float = 0.3
+    """Share of the tokens to be predicted."""
+    mask_share: float = 0.8
+    """Share of these that are replaced by [MASK]; 1, with a random_share of 0, makes all of them [MASK]."""
+    random_share: float = 0.1
+    """Share of these that are replaced by another token; the others stay as they are."""
+    whole_words: bool = False
+    """Hide words and not pieces of them: all tokens of a word, in the same way. The rate stays that of the tokens."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"masking.rate is {self.rate}; it must be above 0 and at most 1")
+        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1 + 1e-9:
+            raise ValueError(
+                f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} are shares of the "
+                "same tokens: both at least 0, together at most 1"
+            )
+
+
+@dataclass(frozen=True)
+class MaskedRow:
+    """A packed row with some tokens hidden: ids, segments and labels (l,); a label is IGNORE where nothing is asked."""
+
+    ids: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+
+class MaskedRows:
+    """Packed text as the engine's map-style data."""
+
+    def __init__(self, text: PackedText, tokenizer: PreTrainedTokenizerBase, masking: MaskingConfig) -> None:
+        if tokenizer.mask_token_id is None:
+            raise ValueError("the tokenizer has no [MASK] token; masked-LM training needs one")
+        self.text, self.masking = text, masking
+        self.mask_token_id = int(tokenizer.mask_token_id)
+        self.special = np.array(sorted(tokenizer.all_special_ids))
+        self.replacements = replacement_ids(tokenizer)
+        self.pieces = WordPieces.of(tokenizer) if masking.whole_words else None
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def sample(self, index: int, rng: np.random.Generator | None) -> MaskedRow:
+        """Row ``index``, masked by ``rng``; in evaluation always in the same way, at `EVAL_RATE`."""
+        ids, segments = self.text.row(index)
+        masking = self.masking
+        if rng is None:
+            rng, masking = np.random.default_rng([_EVAL_MASKS, index]), MaskingConfig(EVAL_RATE)
+        special = np.isin(ids, self.special)
+        hidden, labels = mask_tokens(
+            ids,
+            special,
+            rng,
+            mask_token_id=self.mask_token_id,
+            replacement_ids=self.replacements,
+            rate=masking.rate,
+            mask_share=masking.mask_share,
+            random_share=masking.random_share,
+            words=self.pieces.words(ids, special) if self.pieces is not None and masking.whole_words else None,
+        )
+        return MaskedRow(hidden, segments, labels)
+
+
+def sources_of(data: DataConfig) -> tuple[TextSource, TextSource]:
+    """The documents to train on, and those to measure on; ValueError where ``held_out`` is no share."""
+    if data.validation is None and not 0 < data.held_out < 1:
+        raise ValueError(f"data.held_out={data.held_out}; it must be between 0 and 1, or name data.validation")
+    source = text_source(data.text, column=data.column, unit=data.unit, max_documents=data.max_documents)
+    if data.validation is None:
+        return source.part(data.held_out, inside=False), source.part(data.held_out, inside=True)
+    return source, text_source(data.validation, column=data.column, unit=data.unit)
+
+
+def make_tokenizer(data: DataConfig, checkpoint: str | None, train: TextSource) -> PreTrainedTokenizerBase:
+    """``data.tokenizer``, or else the checkpoint's; without both, one that is trained on the first of the text."""
+    given = given_tokenizer(data.tokenizer, checkpoint)
+    if given is not None:
+        return given
+    texts: list[str] = []
+    characters = 0
+    for text in train.read():
+        characters += len(text)
+        if texts and characters > _TOKENIZER_CHARACTERS:
+            break
+        texts.append(text)
+    return trained_tokenizer(texts, data.vocab_size)
+
+
+def tokens_per_row(text: PackedText) -> float:
+    """Mean number of tokens in a row, [CLS] and [SEP] counted and padding not."""
+    return float((text.info["tokens"] + 2 * text.info["pieces"]) / text.info["rows"])
+
+
+def most_frequent_token(text: PackedText, special: NDArray[np.int64], rows: int = 2000) -> int:
+    """The most frequent token of the first `rows` rows, special ones aside; the lowest number of equals."""
+    counts = np.bincount(np.concatenate([text.row(index)[0] for index in range(min(rows, len(text)))]))
+    counts[special[special < len(counts)]] = 0
+    return int(counts.argmax())
