@@ -1,18 +1,12 @@
-"""A corpus in the cache: documents tokenised once, cut into pieces, packed into rows that do not mix them.
+"""A corpus in the cache: documents that are tokenised (tasks/tokenised_text.py), packed into rows that do not mix them.
 
-    cache/tokens/<key>/    a part of a source (a large file, some small ones, a stream), tokenised
-        tokens.bin         all token ids, one after the other
-        lengths.bin        tokens of each document
-        state.json         how much of both counts
     cache/packed/<key>/    a choice of the documents for one length of a row
         pieces.bin         (P, 2) begin and end of each piece among the tokens of all parts
         rows.bin           (N + 1,) row i has the pieces rows[i] to rows[i + 1]
         info.json
 
 A document longer than a row is cut into pieces. Each piece has a segment number of its own in its row, so that no
-model sees two documents as one. Nothing here holds more than a block of the corpus in memory: tokens are appended to
-files, which are mapped to be read. ``state.json`` is replaced every few million tokens: what was interrupted goes on
-from there. Tokenising uses all cores (RAYON_NUM_THREADS limits them); a second process that asks for the same waits.
+model sees two documents as one. Nothing here holds more than a block of the corpus in memory.
 """
 
 from __future__ import annotations
@@ -24,28 +18,23 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from metaformer_nlp.engine.files import replace_text, sync
-from tasks.cache import build_once, cache_folder, locked, short_hash
+from metaformer_nlp.engine.files import sync
+from tasks.cache import build_once, cache_folder, short_hash
 from tasks.encoding import tokenizer_key
-from tasks.text_data import TextPart, TextSource
+from tasks.text_data import TextSource
+from tasks.tokenised_text import TokenisedPart, map_file, tokenise
 
 __all__ = ["PackedText", "pack_text"]
 
-_FORMAT = 1  # to be raised when other tokens, or other files, are written
-_PACKED_FORMAT = 2  # the same for the choice of documents and their rows
-_BATCH_CHARACTERS = 1_000_000  # tokenised at once, the cores sharing them
-_COMMIT_TOKENS = 4_000_000  # what a kill costs at most
+_FORMAT = 2  # to be raised when other documents are chosen, or other rows are made of them
 _BLOCK_DOCUMENTS, _BLOCK_TOKENS = 2**17, 2**25  # packed at once
-_OPEN_PARTS = 256  # files that are mapped at a time: systems allow about a thousand
 
 
 class PackedText:
@@ -66,11 +55,11 @@ class PackedText:
 
     @functools.cached_property
     def _pieces(self) -> NDArray[np.int64]:
-        return _map(str(self.folder / "pieces.bin"), "int64", 2 * self.info["pieces"]).reshape(-1, 2)
+        return map_file(str(self.folder / "pieces.bin"), "int64", 2 * self.info["pieces"]).reshape(-1, 2)
 
     @functools.cached_property
     def _rows(self) -> NDArray[np.int64]:
-        return _map(str(self.folder / "rows.bin"), "int64", len(self) + 1)
+        return map_file(str(self.folder / "rows.bin"), "int64", len(self) + 1)
 
     def row(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and segment numbers (from 1) of a row, without padding: both (l,), l at most L."""
@@ -83,12 +72,7 @@ class PackedText:
     def _tokens(self, begin: int, end: int) -> NDArray[Any]:
         part = bisect.bisect_right(self._starts, begin) - 1
         first, last = self._starts[part : part + 2]
-        return _map(self._parts[part], self.info["kind"], last - first)[begin - first : end - first]
-
-
-@functools.lru_cache(maxsize=_OPEN_PARTS)
-def _map(path: str, kind: str, count: int) -> NDArray[Any]:
-    return np.memmap(path, kind, "r", shape=(count,)) if count else np.empty(0, kind)
+        return map_file(self._parts[part], self.info["kind"], last - first)[begin - first : end - first]
 
 
 def pack_text(source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length: int) -> PackedText:
@@ -105,120 +89,13 @@ def pack_text(source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length
     for number, part in enumerate(source.parts, 1):
         if left == 0:
             break
-        parts.append(_tokenise(part, tokenizer, key, left, f"tokenising {part.name} ({number}/{len(source.parts)})"))
+        parts.append(tokenise(part, tokenizer, key, left, f"tokenising {part.name} ({number}/{len(source.parts)})"))
         left = None if left is None else left - parts[-1].documents
     identity = [(part.folder.name, part.documents) for part in parts]
-    name = short_hash(_PACKED_FORMAT, identity, source.held_out, source.inside, max_length)
+    name = short_hash(_FORMAT, identity, source.held_out, source.inside, max_length)
     packed = cache_folder() / "packed" / name
     build_once(packed, lambda path: _write_packed(path, source, parts, tokenizer, max_length))
     return PackedText(packed, [part.folder for part in parts])
-
-
-# ---------------------------------------------------------------------------------------------------- tokenising
-
-
-@dataclass(frozen=True)
-class TokenisedPart:
-    """The first ``documents`` of a part, as ``tokens`` ids of a ``kind``."""
-
-    folder: Path
-    documents: int
-    tokens: int
-    kind: str
-
-    def lengths(self) -> NDArray[np.uint32]:
-        return _map(str(self.folder / "lengths.bin"), "uint32", self.documents)
-
-
-@dataclass
-class _State:
-    """What of the files counts. The rest was written by a process that was killed."""
-
-    documents: int = 0
-    tokens: int = 0
-    ended: bool = False
-    """Whether this is all that the part has."""
-
-
-def _tokenise(
-    part: TextPart, tokenizer: PreTrainedTokenizerBase, key: str, limit: int | None, description: str
-) -> TokenisedPart:
-    """The part's first ``limit`` documents (None: all), of which those are tokenised that have not been before."""
-    folder = cache_folder() / "tokens" / short_hash(_FORMAT, part.identity, key)
-    folder.mkdir(parents=True, exist_ok=True)
-    kind = "uint16" if len(tokenizer) <= 2**16 else "uint32"
-    with locked(folder / ".lock"):
-        file = folder / "state.json"
-        state = _State(**json.loads(file.read_text("utf-8"))) if file.exists() else _State()
-        if not state.ended and (limit is None or state.documents < limit):
-            _append(folder, part, tokenizer, kind, limit, state, description)
-    if limit is None or state.documents <= limit:
-        return TokenisedPart(folder, state.documents, state.tokens, kind)
-    tokens = int(TokenisedPart(folder, limit, 0, kind).lengths().sum(dtype=np.int64))
-    return TokenisedPart(folder, limit, tokens, kind)
-
-
-def _append(
-    folder: Path,
-    part: TextPart,
-    tokenizer: PreTrainedTokenizerBase,
-    kind: str,
-    limit: int | None,
-    state: _State,
-    description: str,
-) -> None:
-    wanted = None if limit is None else limit - state.documents
-    read = 0
-    with (
-        _opened(folder / "tokens.bin", state.tokens * np.dtype(kind).itemsize) as tokens,
-        _opened(folder / "lengths.bin", state.documents * 4) as lengths,
-        tqdm(desc=description, initial=state.tokens, unit="token", unit_scale=True, disable=None) as bar,
-    ):
-
-        def commit() -> None:
-            for file in (tokens, lengths):
-                file.flush()
-                sync(Path(file.name))
-            replace_text(folder / "state.json", json.dumps(asdict(state)) + "\n")
-
-        committed = state.tokens
-        for documents in _batches(itertools.islice(part.read(state.documents), wanted)):
-            encoded = tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"]
-            sizes = np.array([len(ids) for ids in encoded], np.uint32)
-            tokens.write(np.fromiter(itertools.chain.from_iterable(encoded), kind, int(sizes.sum())).tobytes())
-            lengths.write(sizes.tobytes())
-            read += len(documents)
-            state.documents += len(documents)
-            state.tokens += int(sizes.sum())
-            bar.update(int(sizes.sum()))
-            if state.tokens - committed >= _COMMIT_TOKENS:
-                commit()
-                committed = state.tokens
-        state.ended = wanted is None or read < wanted
-        commit()
-
-
-def _opened(path: Path, size: int) -> BinaryIO:
-    """The file, cut to what counts of it, open to write on."""
-    path.touch()
-    os.truncate(path, size)
-    return path.open("ab")
-
-
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if characters >= _BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
-
-
-# ------------------------------------------------------------------------------------------------------- packing
 
 
 def _write_packed(
@@ -231,7 +108,7 @@ def _write_packed(
     with (folder / "pieces.bin").open("wb") as pieces_file, (folder / "rows.bin").open("wb") as rows_file:
         rows_file.write(np.zeros(1, np.int64).tobytes())
         for part, start in zip(parts, starts, strict=False):
-            everything = _map(str(part.folder / "tokens.bin"), part.kind, part.tokens)
+            everything = map_file(str(part.folder / "tokens.bin"), part.kind, part.tokens)
             for begin, offset, lengths in _blocks(part.lengths()):
                 chosen = source.chosen(range(first + begin, first + begin + len(lengths)))
                 ends = offset + np.cumsum(lengths)

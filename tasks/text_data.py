@@ -1,7 +1,8 @@
 """Plain text: documents from files, from streams of the hub, or the embedded English, always in the same order.
 
 A document is one row of a parquet table or of a hub data set, one line of a ``.jsonl`` file, one module or chapter of
-the embedded English, and in ``.txt`` files a paragraph, a line or the whole file. tasks/corpus.py tokenises them.
+the embedded English, and in ``.txt`` files a paragraph, a line or the whole file. tasks/tokenised_text.py makes them
+numbers.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks import corpus
+from tasks import corpus, tokenised_text
 from tasks.corpus import PackedText, pack_pieces, pack_text
 from tasks.text_data import TextPart, TextSource, text_source
 from tests.tasks.test_text_data import sentences, source_of
@@ -30,8 +30,8 @@ def _fresh_cache(tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch
 @pytest.fixture
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything is done in many steps, as for a large corpus."""
-    monkeypatch.setattr(corpus, "_BATCH_CHARACTERS", 500)
-    monkeypatch.setattr(corpus, "_COMMIT_TOKENS", 300)
+    monkeypatch.setattr(tokenised_text, "_BATCH_CHARACTERS", 500)
+    monkeypatch.setattr(tokenised_text, "_COMMIT_TOKENS", 300)
     monkeypatch.setattr(corpus, "_BLOCK_DOCUMENTS", 7)
     monkeypatch.setattr(corpus, "_BLOCK_TOKENS", 250)
 
@@ -178,7 +178,7 @@ def test_a_large_corpus_needs_little_memory(
     tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its texts are not held, its tokens neither: of 3 MB of text at most a part is there at a time."""
-    monkeypatch.setattr(corpus, "_BATCH_CHARACTERS", 50_000)
+    monkeypatch.setattr(tokenised_text, "_BATCH_CHARACTERS", 50_000)
     text = " ".join(sentences(1)[0] for _ in range(5))
     alive = most = 0
 

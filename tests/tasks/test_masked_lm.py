@@ -79,6 +79,16 @@ def test_packed_and_padded_batches_have_the_same_loss(tmp_path: Path, mixer: Any
         assert abs(mixed_sum - packed_sum) / packed_count > 5e-5
 
 
+def test_a_batch_without_masked_tokens_counts_nothing_but_has_a_gradient(tmp_path: Path) -> None:
+    task = MaskedLM(config_of(tmp_path))
+    model = task.build_model()
+    sample = task.train_data.sample(0, None)
+    nothing = MaskedRow(sample.ids, sample.segments, np.full_like(sample.labels, -100))
+    total, count = task.loss(model, task.collate([nothing]))
+    assert (total.item(), count.item()) == (0.0, 0)
+    total.backward()
+
+
 def test_tokens_are_counted_as_they_come(tmp_path: Path) -> None:
     config = config_of(tmp_path / "run", schedule={"tokens": 3000})
     task = MaskedLM(config)
@@ -123,6 +133,15 @@ def test_whole_words_in_training_alone(tmp_path: Path) -> None:
 def test_wrong_masks_are_named(tmp_path: Path, masking: dict[str, float], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         config_of(tmp_path, masking=masking)
+
+
+def test_none_switches_a_scale_off(tmp_path: Path) -> None:
+    scales = {"layer_scale_init_value": "none", "res_scale_init_value": "none"}
+    plain, off = (MaskedLM(config_of(tmp_path, model=extra)) for extra in ({}, scales))
+    assert off.model_config.layer_scale_init_value is off.model_config.res_scale_init_value is None
+    assert off.build_model().state_dict().keys() == plain.build_model().state_dict().keys()
+    with pytest.raises(ValueError, match="layer_scale_init_value"):
+        config_of(tmp_path, model={"layer_scale_init_value": "off"})
 
 
 def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""From text to documents and to rows of tokens, and masks that are functions of where they are."""
+"""From text to documents: files, places of the hub, parts that are held out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from metaformer_nlp.engine.order import sample_rng
 from tasks.corpus import pack_text
-from tasks.encoding import encode_texts, pad_rows
-from tasks.masked_lm_data import MaskedRows, MaskingConfig
 from tasks.text_data import TextPart, TextSource, text_source
 
 TEXT = "the name of a file is read from the list and its value is set to the first line of the string"
@@ -31,69 +28,6 @@ def sentences(number: int, seed: int = 0, longest: int = 60) -> list[str]:
 
 def source_of(texts: list[str], identity: str = "x") -> TextSource:
     return TextSource("made up", (TextPart("made up", identity, lambda start: iter(texts[start:])),))
-
-
-# ---------------------------------------------------------------------------------------------------- encoding
-
-
-def test_rows_are_what_the_tokenizer_itself_makes(tokenizer: PreTrainedTokenizerBase) -> None:
-    pairs = list(zip(sentences(20), sentences(20, seed=1), strict=True))
-    encoded = encode_texts(pairs, tokenizer, 512)
-    for i, pair in enumerate(pairs):
-        expected = tokenizer(*pair)
-        ids, second = encoded.row(i)
-        assert ids.tolist() == expected["input_ids"]
-        assert [0] * second + [1] * (len(ids) - second) == expected["token_type_ids"]
-    assert encoded.truncated == 0
-
-
-@pytest.mark.parametrize("max_length", [8, 13, 40])
-def test_long_pairs_are_cut_where_they_are_longer_and_counted(
-    tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> None:
-    pairs = [(a, b) for a in ["", *sentences(6)] for b in ["", *sentences(6, seed=1)]]
-    encoded = encode_texts(pairs, tokenizer, max_length)
-    cut = 0
-    for i, texts in enumerate(pairs):
-        ids, second = encoded.row(i)
-        whole = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
-        kept = [ids[1 : second - 1].tolist(), ids[second:-1].tolist()]
-        assert ids[0] == tokenizer.cls_token_id
-        assert ids[second - 1] == ids[-1] == tokenizer.sep_token_id
-        assert [tokens[: len(part)] for tokens, part in zip(whole, kept, strict=True)] == kept
-        if kept != whole:
-            cut += 1
-            assert len(ids) == max_length
-            lost = [len(tokens) - len(part) for tokens, part in zip(whole, kept, strict=True)]
-            if not all(lost):  # the shorter text is whole
-                assert len(kept[lost.index(0)]) <= len(kept[1 - lost.index(0)])
-            else:
-                assert abs(len(kept[0]) - len(kept[1])) <= 1
-    assert encoded.truncated == cut
-
-
-def test_odd_texts_give_valid_rows(tokenizer: PreTrainedTokenizerBase) -> None:
-    texts = [("",), ("   ",), ("\N{PILE OF POO}" * 3,), ("\0",), ("日本語",), ("a" * 5000,)]
-    encoded = encode_texts(texts, tokenizer, 16)
-    batch = pad_rows([encoded.row(i) for i in range(len(texts))], 0, 16)
-    assert batch["input_ids"].shape == (len(texts), 16)
-    assert batch["attention_mask"].sum(1).min() >= 2
-    assert encoded.truncated >= 1
-    with pytest.raises(ValueError, match=r"data.max_length=7 leaves no room for 2 texts"):
-        encode_texts([("a", "b")], tokenizer, 7)
-
-
-def test_padding_goes_to_a_multiple_of_eight_but_not_beyond_the_model() -> None:
-    rows = [(np.arange(1, n + 1, dtype=np.int32), 2) for n in (3, 9)]
-    batch = pad_rows(rows, 0, 128)
-    assert batch["input_ids"].shape == (2, 16)
-    assert batch["input_ids"][0].tolist() == [1, 2, 3] + [0] * 13
-    assert batch["token_type_ids"][0].tolist() == [0, 0, 1] + [0] * 13
-    assert batch["attention_mask"].sum(1).tolist() == [3, 9]
-    assert pad_rows(rows, 0, 10)["input_ids"].shape == (2, 10)
-
-
-# ---------------------------------------------------------------------------------------------------- sources
 
 
 def test_text_files_give_paragraphs_lines_or_themselves(tmp_path: Path) -> None:
@@ -258,44 +192,3 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do() -> None:
         ValueError, match=r"hub:nobody/nothing could not be read .*hf download --repo-type dataset nobody"
     ):
         list(text_source("hub:nobody/nothing").read())
-
-
-# ---------------------------------------------------------------------------------------------------- masks
-
-
-@pytest.fixture
-def rows(tokenizer: PreTrainedTokenizerBase) -> MaskedRows:
-    return MaskedRows(pack_text(source_of(sentences(100)), tokenizer, 64), tokenizer, MaskingConfig(rate=0.3))
-
-
-def test_masks_are_functions_of_seed_epoch_and_index(rows: MaskedRows) -> None:
-    def mask(seed: int, epoch: int, index: int) -> bytes:
-        sample = rows.sample(index, sample_rng(seed, epoch, index))
-        return sample.ids.tobytes() + sample.labels.tobytes()
-
-    assert mask(0, 0, 3) == mask(0, 0, 3)
-    assert len({mask(0, 0, 3), mask(1, 0, 3), mask(0, 1, 3), mask(0, 0, 4)}) == 4
-
-
-def test_training_and_evaluation_have_their_own_rates(rows: MaskedRows, tokenizer: PreTrainedTokenizerBase) -> None:
-    for evaluation, rate in ((False, 0.3), (True, 0.15)):
-        chosen = total = kept = 0
-        for i in range(len(rows)):
-            sample = rows.sample(i, None if evaluation else sample_rng(0, 0, i))
-            original, segments = rows.text.row(i)
-            special = np.isin(original, tokenizer.all_special_ids)
-            asked = sample.labels != -100
-            assert not (asked & special).any()
-            assert np.array_equal(sample.ids[~asked], original[~asked])
-            assert np.array_equal(sample.labels[asked], original[asked])
-            assert np.array_equal(sample.segments, segments)
-            chosen, total = chosen + asked.sum(), total + (~special).sum()
-            kept += (sample.ids[asked] == tokenizer.mask_token_id).sum()
-        assert abs(chosen / total - rate) < 0.01
-        assert abs(kept / chosen - 0.8) < 0.1
-
-
-def test_evaluation_masks_never_change(rows: MaskedRows) -> None:
-    first, second = (rows.sample(5, None) for _ in range(2))
-    assert np.array_equal(first.ids, second.ids)
-    assert np.array_equal(first.labels, second.labels)

@@ -21,7 +21,6 @@ from metaformer_nlp.engine import EXIT_CODE
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cli import from_dict
 from tasks.glue import task_named
-from tasks.masked_lm import MaskedLM
 
 TINY: dict[str, Any] = {
     "schedule": {"steps": 6, "warmup_steps": 2},
@@ -255,45 +254,6 @@ def test_a_checkpoint_of_another_task_gives_its_encoder_only(
                 assert torch.equal(found[key], changed[key]), key
         assert ("its classifier is kept" in caplog.text) == kept
         assert ("the classifier is fresh" in caplog.text) != kept
-
-
-def test_none_switches_a_scale_off(tmp_path: Path) -> None:
-    scales = {"layer_scale_init_value": "none", "res_scale_init_value": "none"}
-    plain, off = (MaskedLM(lm_config(tmp_path, model={**TINY["model"], **extra})) for extra in ({}, scales))
-    assert off.model_config.layer_scale_init_value is off.model_config.res_scale_init_value is None
-    assert off.build_model().state_dict().keys() == plain.build_model().state_dict().keys()
-    with pytest.raises(ValueError, match="layer_scale_init_value"):
-        lm_config(tmp_path, model={**TINY["model"], "layer_scale_init_value": "off"})
-
-
-def test_packed_rows_give_the_loss_of_their_documents_alone(tmp_path: Path) -> None:
-    task = MaskedLM(lm_config(tmp_path))
-    torch.manual_seed(0)
-    model = task.build_model().eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
-    sample = next(
-        row for row in (task.train_data.sample(i, None) for i in range(len(task.train_data))) if row.segments.max() > 2
-    )
-    alone = [
-        masked_lm.MaskedRow(*(part[sample.segments == k] for part in (sample.ids, sample.segments, sample.labels)))
-        for k in range(1, int(sample.segments.max()) + 1)
-    ]
-    with torch.no_grad():
-        packed, count = task.loss(model, task.collate([sample]))
-        single, number = task.loss(model, task.collate(alone))
-    assert count == number > 0
-    assert torch.allclose(packed, single, rtol=1e-5)
-
-
-def test_a_batch_without_masked_tokens_counts_nothing_but_has_a_gradient(tmp_path: Path) -> None:
-    task = MaskedLM(lm_config(tmp_path))
-    model = task.build_model()
-    sample = task.train_data.sample(0, None)
-    nothing = masked_lm.MaskedRow(sample.ids, sample.segments, np.full_like(sample.labels, -100))
-    total, count = task.loss(model, task.collate([nothing]))
-    assert (total.item(), count.item()) == (0.0, 0)
-    total.backward()
 
 
 @pytest.mark.parametrize(
