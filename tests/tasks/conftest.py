@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from tasks.encoding import trained_tokenizer
 from tasks.english import english_documents
+from tests.tasks.glue_runs import write_rows
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,3 +28,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def tokenizer(_own_cache: None) -> PreTrainedTokenizerBase:
     """A small tokenizer of the embedded English."""
     return trained_tokenizer([document.text for document in english_documents()[:60]], 700)
+
+
+@pytest.fixture(scope="session")
+def words(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of that tokenizer."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def glue_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A few made-up rows of RTE and MNLI."""
+    folder = tmp_path_factory.mktemp("glue")
+    write_rows(folder)
+    return str(folder)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks.encoding import encode_texts, pad_rows
+from tasks.encoding import encode_texts, pad_rows, tokenizer_key
+from tasks.text_folders import load_tokenizer
 from tests.tasks.test_text_data import sentences
 
 
@@ -65,3 +66,11 @@ def test_padding_goes_to_a_multiple_of_eight_but_not_beyond_the_model() -> None:
     assert batch["token_type_ids"][0].tolist() == [0, 0, 1] + [0] * 13
     assert batch["attention_mask"].sum(1).tolist() == [3, 9]
     assert pad_rows(rows, 0, 10)["input_ids"].shape == (2, 10)
+
+
+def test_a_tokenizer_is_the_same_however_it_was_last_called(words: str) -> None:
+    """Whether texts were tokenised or read from the cache must not look like another tokenizer to a run."""
+    tokenizer = load_tokenizer(words, "words")
+    fresh = tokenizer_key(tokenizer)
+    tokenizer("read a file", truncation=True, max_length=4, padding="max_length")
+    assert tokenizer_key(tokenizer) == fresh

@@ -1,8 +1,7 @@
-"""Fine-tuning over seeds, with a sweep, and from MNLI's model: folders, files, and what is in which average."""
+"""Fine-tuning over seeds and from MNLI's model: folders, files, and what is in which average."""
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import socket
@@ -26,63 +25,18 @@ from transformers import (
     pipeline,
 )
 
-from metaformer_nlp.engine import NonFiniteLossError
 from tasks.cli import from_dict
-from tasks.encoding import tokenizer_key
 from tasks.glue_evaluation import Config as EvaluationConfig
 from tasks.glue_evaluation import run as evaluate
-from tasks.glue_files import Example
-from tasks.glue_finetuning import Config, run
+from tasks.glue_finetuning import run
 from tasks.glue_submission import predict, write_submission
-from tasks.glue_sweep import SweepConfig, choose
-from tasks.glue_task import split_rows
-from tasks.text_folders import load_tokenizer
-
-WORDS = ["file", "line", "name", "list", "value", "string", "read", "write"]
-
-
-@pytest.fixture(scope="module")
-def words(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tokenizer")
-    tokenizer.save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A few rows of RTE and MNLI."""
-    folder = tmp_path_factory.mktemp("glue")
-    rng = np.random.default_rng(0)
-    labels = {"RTE": ["entailment", "not_entailment"], "MNLI": ["entailment", "neutral", "contradiction"]}
-    sets = {"RTE": ("train", "dev"), "MNLI": ("train", "dev_matched", "dev_mismatched")}
-    for name, parts in sets.items():
-        (folder / name).mkdir()
-        for part in parts:
-            rows = [f"sentence1\tsentence2\t{'label' if name == 'RTE' else 'gold_label'}"]
-            for _ in range(40 if part == "train" else 11):
-                first, second = (" ".join(rng.choice(WORDS, rng.integers(1, 7))) for _ in range(2))
-                rows.append(f"{first}\t{second}\t{rng.choice(labels[name])}")
-            (folder / name / f"{part}.tsv").write_text("\n".join(rows) + "\n")
-    return str(folder)
-
-
-def options(folder: Path, root: str, words: str, **values: Any) -> Config:
-    model = {"model.hidden_size": 16, "model.num_hidden_layers": 1} if "model.checkpoint" not in values else {}
-    fixed = {
-        "run.folder": str(folder), "run.batch_size": 4, "run.log_every": 1, "schedule.steps": 2, "optim.lr": 1e-2,
-        "data.tasks": "RTE", "data.root": root, "data.max_length": 32, "data.tokenizer": words,
-    }  # fmt: skip
-    return from_dict(Config, {**fixed, **model, **values})
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text())
+from tests.tasks.glue_runs import WORDS, options, read
 
 
 def test_seeds_are_runs_of_their_own_and_one_table(
-    tmp_path: Path, root: str, words: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, glue_root: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = run(options(tmp_path / "all", root, words, seeds=[3, 1]))
+    result = run(options(tmp_path / "all", glue_root, words, seeds=[3, 1]))
     assert "95 %" in capsys.readouterr().out
     scores = []
     for seed in (3, 1):
@@ -96,103 +50,41 @@ def test_seeds_are_runs_of_their_own_and_one_table(
     assert read(tmp_path / "all" / "result.json") == result
 
     # One seed alone is the same run without the folder; the same seed twice gives the same answers to the last bit.
-    alone = run(options(tmp_path / "alone", root, words, **{"run.seed": 1}))
+    alone = run(options(tmp_path / "alone", glue_root, words, **{"run.seed": 1}))
     assert alone["metrics"] == result["seeds"]["1"]
     files = [tmp_path / name / "RTE" / "predictions-validation.tsv" for name in ("all/seed-1", "alone")]
     assert files[0].read_bytes() == files[1].read_bytes()
     # Finished runs are not run again, and seeds can be added.
     before = (tmp_path / "all" / "seed-3" / "RTE" / "metrics.jsonl").stat().st_mtime_ns
-    run(options(tmp_path / "all", root, words, seeds=[3, 1, 0]))
+    run(options(tmp_path / "all", glue_root, words, seeds=[3, 1, 0]))
     assert (tmp_path / "all" / "seed-3" / "RTE" / "metrics.jsonl").stat().st_mtime_ns == before
 
     lines = evaluate(from_dict(EvaluationConfig, {"runs": str(tmp_path / "all")}))
     assert lines[0].seeds == 3
 
 
-def test_answers_on_the_dev_set_are_kept_in_the_files_order(tmp_path: Path, root: str, words: str) -> None:
-    result = run(options(tmp_path, root, words))
+def test_answers_on_the_dev_set_are_kept_in_the_files_order(tmp_path: Path, glue_root: str, words: str) -> None:
+    result = run(options(tmp_path, glue_root, words))
     header, *lines = (tmp_path / "RTE" / "predictions-validation.tsv").read_text().splitlines()
     assert header == "index\tprediction\tlabel"
     cells = [line.split("\t") for line in lines]
     assert [int(index) for index, _, _ in cells] == list(range(11))
-    expected = [line.split("\t")[2] for line in (Path(root) / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
+    expected = [line.split("\t")[2] for line in (Path(glue_root) / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
     assert [label for _, _, label in cells] == expected
     accuracy = np.mean([prediction == label for _, prediction, label in cells])
     assert accuracy == pytest.approx(result["metrics"]["validation/RTE/accuracy"])
 
 
-def test_a_sweep_chooses_on_training_rows_and_trains_on_all_of_them(
-    tmp_path: Path, root: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    values = {"sweep.lr": [1e-3, 1e-2], "sweep.batch_size": [4, 8], "sweep.share": 0.25, "seeds": [0, 1]}
-    run(options(tmp_path, root, words, **values))
-    said = capsys.readouterr().out
-    assert "sweep of RTE: 4 trials (2 steps, 2 steps, 2 steps, 2 steps)" in said
-    assert "then 2 runs on all of them" in said
-    sweep = read(tmp_path / "sweep" / "RTE" / "sweep.json")
-    assert sweep["rows"]["train"]["rows"] + sweep["rows"]["held_out"]["rows"] == 40
-    assert [trial["setting"] for trial in sweep["trials"]] == [
-        {"optim.lr": lr, "run.batch_size": size} for lr in (1e-3, 1e-2) for size in (4, 8)
-    ]
-    ranked = sorted(sweep["trials"], key=lambda trial: (-trial["score"], trial["metrics"]["held_out/loss"]))
-    assert sweep["chosen"] == ranked[0]["setting"]
-    assert all(key.startswith("held_out/") for trial in sweep["trials"] for key in trial["metrics"])
-    for seed in (0, 1):
-        config = read(tmp_path / f"seed-{seed}" / "RTE" / "config.json")
-        assert {"optim.lr": config["optim"]["lr"], "run.batch_size": config["run"]["batch_size"]} == sweep["chosen"]
-        assert read(tmp_path / f"seed-{seed}" / "result.json")["tasks"]["RTE"]["data"]["train"]["rows"] == 40
-    # Trials that have ended are not run again, also where values are added.
-    trial = tmp_path / "sweep" / "RTE" / "share-0.25_lr-0.001_batch_size-4"
-    before = (trial / "metrics.jsonl").stat().st_mtime_ns
-    assert not list(trial.glob("model*"))
-    fewer = {**values, "sweep.batch_size": [4]}
-    run(options(tmp_path, root, words, **{**fewer, "sweep.lr": [1e-3, 2e-3], "seeds": [7]}))
-    assert (trial / "metrics.jsonl").stat().st_mtime_ns == before
-    # With another share they are other trials.
-    run(options(tmp_path, root, words, **{**fewer, "sweep.lr": [1e-3], "sweep.share": 0.5, "seeds": [8]}))
-    (other,) = read(tmp_path / "sweep" / "RTE" / "sweep.json")["trials"]
-    assert other["metrics"] == read(trial.with_name("share-0.5_lr-0.001_batch_size-4") / "result.json")["metrics"]
-    assert other["metrics"] != read(trial / "result.json")["metrics"]
-
-
-def test_a_diverged_trial_has_no_score(tmp_path: Path) -> None:
-    def train(setting: dict[str, float], folder: Path) -> dict[str, Any]:
-        (folder / "model").mkdir(parents=True)
-        (folder / "model-best").mkdir()
-        if setting["optim.lr"] > 1:
-            raise NonFiniteLossError("the loss is not finite", {})
-        return {"metrics": {"held_out/score": 0.5, "held_out/loss": abs(setting["optim.lr"] - 0.3)}}
-
-    settings = SweepConfig(lr=[5.0, 0.1, 0.3]).settings()
-    assert choose(settings, 0.1, tmp_path, {"task": "x"}, train) == {"optim.lr": 0.3}, "of equal scores the lower loss"
-    assert [trial["score"] for trial in read(tmp_path / "sweep.json")["trials"]] == [None, 0.5, 0.5]
-    assert not list(tmp_path.glob("*/model*"))
-    with pytest.raises(ValueError, match="all diverged"):
-        choose(SweepConfig(lr=[7.0]).settings(), 0.1, tmp_path, {}, train)
-
-
-def test_what_is_held_out_depends_on_the_rows_number_alone() -> None:
-    rows = [Example((str(number),), number) for number in range(2000)]
-    rest, held = split_rows(rows, 0.1, 2)
-    assert {*rest, *held} == set(rows)
-    assert 150 < len(held) < 250
-    assert all(held[i + 1].label == (held[i].label or 0) + 1 for i in range(0, len(held), 2))  # twins stay together
-    _, fewer = split_rows(rows[:1000], 0.1, 2)
-    assert fewer == held[: len(fewer)]
-    with pytest.raises(ValueError, match="nothing on one side"):
-        split_rows(rows[:2], 0.1, 1)
-
-
-def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, root: str, words: str) -> None:
-    first = run(options(tmp_path / "mnli", root, words, **{"data.tasks": "MNLI"}))
+def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, glue_root: str, words: str) -> None:
+    first = run(options(tmp_path / "mnli", glue_root, words, **{"data.tasks": "MNLI"}))
     assert set(first["tasks"]) == {"MNLI"}
     model = tmp_path / "mnli" / "MNLI" / "model"
     moved = {name: value + 0.25 for name, value in load_file(model / "model.safetensors").items()}
     save_file(moved, model / "model.safetensors", {"format": "pt"})
 
     values = {"mnli_checkpoint": str(model), "schedule.steps": 0}
-    plain = run(options(tmp_path / "plain", root, words, **{"schedule.steps": 0}))["metrics"]
-    result = run(options(tmp_path / "both", root, words, **values))
+    plain = run(options(tmp_path / "plain", glue_root, words, **{"schedule.steps": 0}))["metrics"]
+    result = run(options(tmp_path / "both", glue_root, words, **values))
     metrics = result["metrics"]
     assert set(result["tasks"]) == {"RTE", "RTE-from-MNLI"}
     assert metrics["validation/average"] == plain["validation/average"] == metrics["validation/RTE/score"]
@@ -206,18 +98,21 @@ def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, root: str, wor
     lines = evaluate(from_dict(EvaluationConfig, {"runs": str(tmp_path / "both")}))
     assert [line.task for line in lines] == ["RTE", "RTE-from-MNLI"]
 
-    own = options(tmp_path / "own", root, words, mnli_checkpoint="own", **{"data.tasks": ["RTE", "MNLI"]})
+    own = options(tmp_path / "own", glue_root, words, mnli_checkpoint="own", **{"data.tasks": ["RTE", "MNLI"]})
     assert list(run(own)["tasks"]) == ["RTE", "MNLI", "RTE-from-MNLI"]
     with pytest.raises(ValueError, match=r"MNLI is not among data\.tasks"):
-        run(options(tmp_path / "x", root, words, mnli_checkpoint="own"))
+        run(options(tmp_path / "x", glue_root, words, mnli_checkpoint="own"))
+    with pytest.raises(ValueError, match=r"mnli_checkpoint=nowhere is not a folder .* makes runs/glue/MNLI/model"):
+        run(options(tmp_path / "early", glue_root, words, mnli_checkpoint="nowhere"))
+    assert not (tmp_path / "early").exists(), "said before the first task is trained"
     with pytest.raises(ValueError, match="none of MRPC, STS-B, RTE"):
-        run(options(tmp_path / "x", root, words, mnli_checkpoint=str(model), **{"data.tasks": "MNLI"}))
+        run(options(tmp_path / "x", glue_root, words, mnli_checkpoint=str(model), **{"data.tasks": "MNLI"}))
 
 
-def test_a_checkpoint_whose_weights_have_changed_is_another_start(tmp_path: Path, root: str, words: str) -> None:
+def test_a_checkpoint_whose_weights_have_changed_is_another_start(tmp_path: Path, glue_root: str, words: str) -> None:
     encoder = tmp_path / "first" / "RTE" / "model"
-    run(options(tmp_path / "first", root, words))
-    given = options(tmp_path / "run", root, words, **{"model.checkpoint": str(encoder)})
+    run(options(tmp_path / "first", glue_root, words))
+    given = options(tmp_path / "run", glue_root, words, **{"model.checkpoint": str(encoder)})
     result = run(given)
     assert run(given) == result  # finished before
     moved = {name: value + 0.25 for name, value in load_file(encoder / "model.safetensors").items()}
@@ -229,8 +124,8 @@ def test_a_checkpoint_whose_weights_have_changed_is_another_start(tmp_path: Path
         run(given)
 
 
-def test_a_test_set_is_predicted_by_the_trained_model(tmp_path: Path, root: str, words: str) -> None:
-    run(options(tmp_path / "run", root, words, **{"schedule.steps": 0, "model.initializer_range": 1.0}))
+def test_a_test_set_is_predicted_by_the_trained_model(tmp_path: Path, glue_root: str, words: str) -> None:
+    run(options(tmp_path / "run", glue_root, words, **{"schedule.steps": 0, "model.initializer_range": 1.0}))
     model, pairs = tmp_path / "run" / "RTE" / "model", []
     rng = np.random.default_rng(1)
     for _ in range(30):
@@ -250,7 +145,7 @@ def test_a_test_set_is_predicted_by_the_trained_model(tmp_path: Path, root: str,
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
 def test_encoders_of_other_people_are_fine_tuned_padded(
-    kind: str, tmp_path: Path, root: str, words: str, tokenizer: PreTrainedTokenizerBase
+    kind: str, tmp_path: Path, glue_root: str, words: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     small = {"vocab_size": len(tokenizer), "max_position_embeddings": 48, "pad_token_id": tokenizer.pad_token_id}
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
@@ -260,10 +155,10 @@ def test_encoders_of_other_people_are_fine_tuned_padded(
         "roberta": lambda: RobertaModel(RobertaConfig(**small, **sizes, type_vocab_size=1)),
     }[kind]()
     model.save_pretrained(tmp_path / "encoder")
-    result = run(options(tmp_path / "run", root, words, **{"model.checkpoint": str(tmp_path / "encoder")}))
+    result = run(options(tmp_path / "run", glue_root, words, **{"model.checkpoint": str(tmp_path / "encoder")}))
     saved = tmp_path / "run" / "RTE" / "model"
     assert AutoModelForSequenceClassification.from_pretrained(saved).config.model_type == kind
-    rows = [line.split("\t") for line in (Path(root) / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
+    rows = [line.split("\t") for line in (Path(glue_root) / "RTE" / "dev.tsv").read_text().splitlines()[1:]]
     answers = predict(saved, [(first, second) for first, second, _ in rows], 32).argmax(axis=1)
     right = [answer == (label == "not_entailment") for answer, (_, _, label) in zip(answers, rows, strict=True)]
     assert np.mean(right) == pytest.approx(result["metrics"]["validation/RTE/accuracy"])
@@ -279,16 +174,18 @@ def test_encoders_of_other_people_are_fine_tuned_padded(
         ({"sweep.epochs": [1.0]}, "sweep.epochs needs schedule.epochs"),
     ],
 )
-def test_wrong_options_are_named(tmp_path: Path, root: str, words: str, values: dict[str, Any], problem: str) -> None:
+def test_wrong_options_are_named(
+    tmp_path: Path, glue_root: str, words: str, values: dict[str, Any], problem: str
+) -> None:
     with pytest.raises(ValueError, match=problem):
-        options(tmp_path, root, words, **values)
+        options(tmp_path, glue_root, words, **values)
 
 
 @pytest.mark.distributed
-def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None:
+def test_two_processes_end_as_one(tmp_path: Path, glue_root: str, words: str) -> None:
     """Packed batches under DDP, seeds and sweep included; without dropout, which every process draws for itself."""
     values = {"seeds": [0, 1], "sweep.lr": [1e-2, 1e-3], "model.hidden_dropout_prob": 0.0, "schedule.steps": 4}
-    alone = run(options(tmp_path / "one", root, words, **values))
+    alone = run(options(tmp_path / "one", glue_root, words, **values))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -296,7 +193,7 @@ def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None
     def work(rank: int) -> None:
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "ACCELERATE_USE_CPU": "true"}
         os.environ.update(address | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"})
-        run(options(tmp_path / "two", root, words, **values))
+        run(options(tmp_path / "two", glue_root, words, **values))
 
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
@@ -311,25 +208,3 @@ def test_two_processes_end_as_one(tmp_path: Path, root: str, words: str) -> None
     for seed in (0, 1):
         files = [tmp_path / name / f"seed-{seed}" / "RTE" / "predictions-validation.tsv" for name in ("one", "two")]
         assert files[0].read_bytes() == files[1].read_bytes()
-
-
-def test_a_share_of_the_training_rows_can_be_measured_on(tmp_path: Path, root: str, words: str) -> None:
-    """For choosing settings: the dev set plays no role, and the average is called by what it was measured on.
-
-    Which rows are held out depends on their numbers alone, so that a quarter is about a quarter.
-    """
-    result = run(options(tmp_path, root, words, **{"data.held_out": 0.25}))
-    assert result["tasks"]["RTE"]["data"]["train"]["rows"] == 32
-    assert result["tasks"]["RTE"]["data"]["held_out"]["rows"] == 8
-    metrics = result["metrics"]
-    assert metrics["held_out/average"] == metrics["held_out/RTE/accuracy"]
-    assert not any(key.startswith("validation") for key in metrics)
-    assert 0 < metrics["constant/average"] < 1
-
-
-def test_a_tokenizer_is_the_same_however_it_was_last_called(words: str) -> None:
-    """Whether texts were tokenised or read from the cache must not look like another tokenizer to a run."""
-    tokenizer = load_tokenizer(words, "words")
-    fresh = tokenizer_key(tokenizer)
-    tokenizer("read a file", truncation=True, max_length=4, padding="max_length")
-    assert tokenizer_key(tokenizer) == fresh
