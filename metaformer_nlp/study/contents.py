@@ -77,11 +77,14 @@ def _across(document: Document, analysis: Mapping[str, Any], pictures: Pictures)
         ]
         first = "what costs more" if reference is None else f"beside {_label(analysis, reference)}"
         if rows:
-            document.table((first, "shown in", *(domain["label"] for domain in domains.values())), rows, tones=_TONES)
+            table = [[first, "shown in", *(domain["label"] for domain in domains.values())], *rows]
+            if len(domains) > len(rows):  # the longer side down: a page is narrower than it is high
+                table = [list(column) for column in zip(*table, strict=True)]
+            document.table(table[0], table[1:], tones=_TONES)
     if single:
         document.paragraph(f"Left out, as only one domain has their runs: {listed(list(single))}.")
     document.paragraph(
-        "Points above or below the arm that is named in the first column's head; for the architecture's parts, points "
+        "Points above or below the arm that is named in the first head; for the architecture's parts, points "
         "that they cost more or less than swapping the mixer does. A word is only said where it is shown; “shown in” "
         "counts the domains that show the same, of those that can say something. “–”: not part of the domain; “no "
         "say”: no arm is above chance there or, of what parts cost, the baseline is not."
@@ -147,7 +150,8 @@ def _standing(item: Mapping[str, Any], name: str) -> str:
 
 
 def _effects(document: Document, analysis: Mapping[str, Any], pictures: Pictures) -> None:
-    document.heading("The architecture's parts beside the mixers")
+    parts = any(arm["kind"] == "architecture" for arm in analysis["study"]["arms"].values())
+    document.heading("The architecture's parts beside the mixers" if parts else "What swapping the mixer costs")
     if silent := [domain["label"] for domain in analysis["domains"].values() if not domain["telling"]]:
         document.paragraph(f"Nothing is shown of {listed(silent)}, where no arm is clearly above chance.")
     domains = telling_domains(analysis)

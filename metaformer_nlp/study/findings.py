@@ -20,8 +20,8 @@ RULES = (
     "is smaller than the margin which the study file states. A difference can be both, real and too small to matter. "
     "“Cannot tell”: neither is shown, which does not mean equal.",
     "An architecture part is compared with the arm it was taken out of.",
-    "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may lie "
-    "beside zero where the words say that it cannot be told.",
+    "Intervals are 95 % intervals, each for itself and not corrected; the words are, so that an interval may leave "
+    "out zero where the words are “cannot tell”.",
     "Of a domain in which no arm is clearly above chance (its interval reaches down to it, at 95 % for all arms "
     "together, or there is only one run), nothing is concluded; where only the baseline is not, nothing is said of "
     "what it costs to change it or what is retained of it. A task in which the baseline is not above chance is named.",

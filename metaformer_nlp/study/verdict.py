@@ -54,12 +54,12 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         analysis,
         "Taking out a part of the architecture costs more than swapping the token mixer",
         "The mean cost of the architecture arms minus the mean cost of the mixer arms, seed by seed: supported if its "
-        "95 % interval lies wholly above zero, still does so without the part that costs most, so that no single part "
-        "that fails to train makes the difference, and still does so with the mixers' cost measured from the arm that "
-        "the parts were taken from, so that a baseline that most mixers surpass does not make it either; not "
-        "supported if the interval lies wholly below zero; cannot tell otherwise, where an arm has no run to compare, "
-        "and where the arm that parts were taken from is not clearly above chance itself, so that it has nothing to "
-        "lose.",
+        "95 % interval lies wholly above zero, still does so without the part that costs most if there are several, so "
+        "that no single one that fails to train makes the difference, and still does so with the mixers' cost measured "
+        "from the arm that the parts were taken from, so that a baseline that most mixers surpass does not make it "
+        "either; not supported if the interval lies wholly below zero; cannot tell otherwise, where an arm has no run "
+        "to compare, and where the arm that parts were taken from is not clearly above chance itself, so that it has "
+        "nothing to lose.",
         labels,
         told,
         planned,
@@ -80,6 +80,8 @@ def _told_contrast(domain: Mapping[str, Any]) -> str:
     if effects["without"] and effects["without"]["value"] is not None:
         costliest = arm_of(domain, effects["without"]["arm"])["label"]
         parts.append(f"{interval(effects['without'], signed=True)} without “{costliest}”, which costs most")
+    if len(its := [cost["label"] for cost in effects["costs"] if cost["kind"] == "architecture"]) == 1:
+        parts.append(f"of one part alone, “{its[0]}”")
     if effects["same_arm"] and effects["same_arm"]["value"] is not None:
         parts.append(f"{interval(effects['same_arm'], signed=True)} with all costs measured from {_origins(domain)}")
     if floored := at_chance(domain):
@@ -134,7 +136,8 @@ def _decided(analysis: Mapping[str, Any]) -> str:
     for change in changes_of(analysis.get("sessions", ())):
         ends = tuple(field.rsplit(".", 1)[-1] for field in change["changed"])
         if change["finished"] and {"claim", "baseline", "metric", "chance"} & set(ends):
-            return f"In the study file; what it says of this was changed when {change['finished']} runs were finished."
+            seen = "1 run was" if change["finished"] == 1 else f"{change['finished']} runs were"
+            return f"In the study file; what it says of this was changed when {seen} finished."
     return "Decided in the study file beforehand."
 
 

@@ -81,6 +81,7 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
         return str(verdict(analyse(study, rows(study, truth, noise)))[0]["sentence"])
 
     assert first(TRUTH).startswith("Supported in images (+")
+    assert "points; of one part alone, “no residual”; " in first(TRUTH)
     turned = {"attention": 0.9, "pooling": 0.5, "identity": 0.3, "no_residual": 0.49}
     assert first(turned).startswith("Not supported in images (−")
     assert first(dict.fromkeys(TRUTH, 0.8)).startswith("Cannot tell in images ("), "an A/A study"
