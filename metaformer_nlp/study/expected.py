@@ -13,7 +13,8 @@ from metaformer_nlp.study.plan import Cell, Domain, Study
 LENGTHS = tuple(f"schedule.{unit}" for unit in ("epochs", "steps", "tokens", "minutes"))
 RULE = (
     "Where no run of an arm has ended: the seconds of the domain's other runs, else its expected_seconds for a cell of "
-    "the mean arm; half of that taken as common to all arms, half scaled by the multiply-accumulates of the training."
+    "the mean arm; half of that taken as common to all arms, half scaled by the multiply-accumulates of the training "
+    "(where they are known)."
 )
 
 

@@ -19,7 +19,7 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.expected import RULE, Times
 from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.plan import Arm, Cell, Study
-from metaformer_nlp.study.refusals import refusals, refuse_changes
+from metaformer_nlp.study.refusals import notes, refusals, refuse_changes
 from metaformer_nlp.study.schedule import Schedule
 from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.wording import count, duration, listed
@@ -47,7 +47,7 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
     console, width = overview.console, overview.console.width
     for part in overview.parts():
         if isinstance(part, str):
-            console.print(part)
+            console.print(part, soft_wrap=True)  # as it is: a command can be copied
         else:  # a table whose names and numbers alone are wider than the terminal is not broken by us
             needed = widths(part, console)
             console.width = max(width, INDENT + (needed.maximum if part.show_header else needed.minimum))
@@ -82,6 +82,7 @@ class _Overview:
         budgets = budget_problems(study, self.costs)
         self.domains = Domains(study, self.costs, budgets, waiting, self.times, self.console)
         self.refusals = refusals(study, self.costs, budgets, waiting)
+        self.notes = notes(study, self.refusals)
         try:
             refuse_changes(folder, self.cells)
         except ValueError as error:
@@ -103,6 +104,8 @@ class _Overview:
             yield "\nrun would refuse this:\n"
             for text in self.refusals:
                 yield pairs({"-": text})
+            if self.notes:
+                yield f"\n{self.notes}"
 
     def _decided(self) -> Entries:
         study = self.study

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.wording import listed
 
+_FILES = re.compile(r"\b(file|folder)s?\b")
 _MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence
 
 
@@ -41,6 +44,17 @@ def refusals(
         f"{_where(study, places)}: {problem}{_section(study, places, problem)}" for problem, places in wrong.items()
     ]
     return settings + [text for (domain, _), texts in budgets.items() if domain in domains for text in texts]
+
+
+def notes(study: Study, problems: Sequence[str]) -> str:
+    """The comment at the top of the study file, if it may say where a file or a folder comes from that is missing.
+
+    Its lines are those of the file: a command in it can be copied.
+    """
+    head = list(itertools.takewhile(lambda line: line.startswith("#"), study.text.splitlines()))
+    if not head or not any(_FILES.search(problem) for problem in problems):
+        return ""
+    return "\n".join(["The study file says at its top:", *head])
 
 
 def _where(study: Study, places: Iterable[Place]) -> str:

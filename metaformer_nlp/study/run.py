@@ -34,7 +34,7 @@ from metaformer_nlp.study.executors import Ended, Executor, SubmissionRefused, m
 from metaformer_nlp.study.lock import Taken
 from metaformer_nlp.study.plan import Cell, Study
 from metaformer_nlp.study.progress import Progress, runs
-from metaformer_nlp.study.refusals import find_refusals, refuse_changes
+from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes
 from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
@@ -101,7 +101,8 @@ def run_study(
         print("Checking settings, data and budgets ...", flush=True)
         find = functools.partial(find_refusals, study, folder, build, waiting)
         if problems := place.check(find, lambda: stop.requests > 0):
-            raise ValueError("this study cannot be run as it is:\n  - " + "\n  - ".join(problems))
+            said = notes(study, problems)
+            raise ValueError("\n  - ".join(["this study cannot be run as it is:", *problems]) + (said and f"\n{said}"))
         progress = Progress(study, folder, wanted, place.parallel)
         if place.bar:
             stack.enter_context(progress)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs, kept_budgets
+from metaformer_nlp.study.overview import describe
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.refusals import find_refusals
 from metaformer_nlp.study.run import run_study
@@ -105,6 +107,21 @@ def test_wrong_settings_and_missing_data_are_no_budget_problems(data: dict[str, 
     assert "arm third takes 300" in broken
     assert "cannot be checked" not in misspelt + broken
     assert refused(data, "images/third/seed-1") == [broken], "what is not to be run need not fit"
+
+
+def test_the_head_of_the_study_file_is_shown_where_data_is_missing(data: dict[str, Any], tmp_path: Path) -> None:
+    """Line by line, so that a command in it can be copied; not where something else is wrong."""
+    head = f"# A study.\n# Data: made by\n#   python make.py {'--option value ' * 10}\\\n#     --last"
+    for setting, shown in (({"data": "elsewhere"}, True), ({"schedule.stps": 1}, False)):
+        data["domains"]["images"]["set"] = setting
+        study = replace(study_of(data), text=f"{head}\nname: priced\n# no more of it\n")
+        plan = describe(study, tmp_path, from_dict)
+        (problem,) = plan.refusals
+        end = f"\nThe study file says at its top:\n{head}"
+        assert plan.text.endswith(end) == shown
+        with pytest.raises(ValueError, match="cannot be run as it is") as refused:
+            run_study(study, tmp_path / "new", from_dict, executor="inline")
+        assert str(refused.value).endswith(problem + end if shown else problem)
 
 
 def test_where_something_is_wrong_is_said_shortly(data: dict[str, Any]) -> None:
