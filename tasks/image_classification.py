@@ -86,8 +86,7 @@ class ImageClassification:
         if not 0 <= config.loss.label_smoothing < 1:
             raise ValueError(f"loss.label_smoothing {config.loss.label_smoothing}: must be at least 0 and below 1")
         self.config = config
-        sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
-        self._sizes = {key: value for key, value in sizes.items() if value is not None}
+        self._sizes = config.data.model_fields()
         seen = preprocessing(config.model.describe(**self._sizes))  # checks the options before any data is read
         height, width = seen.image_size
         if height != width:
@@ -203,20 +202,21 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
     that will make ``model.checkpoint``, where that is not there yet.
 
     Raises:
-        ValueError: as ``run`` does, for options that do not fit and data that is not there.
+        ValueError: as ``run`` does, for options that do not fit (the checkpoint's, too) and data that is not there.
     """
     import_plugins(config.plugins)
-    model = config.model if start is None else start.model
-    sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
-    given = {key: value for key, value in sizes.items() if value is not None}
-    height, _ = preprocessing(model.describe(**given)).image_size
+    sizes = config.data.model_fields()
+    if start is None or config.model.checkpoint is None:
+        description = config.model.describe(**sizes)
+    else:
+        description = config.model.describe_after(start.model, start.data.model_fields(), sizes)
+    height, _ = preprocessing(description).image_size
 
     def count() -> tuple[int, int]:
         train, _ = load_sources(config.data, height)
         return len(train), len(train.classes)
 
     num_samples, num_classes = counted_once(count, config.data, height)
-    description = model.describe(**given)
     description.num_labels = num_classes
     built = without_memory(lambda: build_model(description))
     training = planned_training(config.run, config.optim, config.schedule, num_samples)

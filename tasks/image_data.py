@@ -69,6 +69,11 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     canvas: CanvasConfig = field(default_factory=CanvasConfig)
 
+    def model_fields(self) -> dict[str, Any]:
+        """What the data says of the model, where it is given: ``image_size`` and ``crop_pct``."""
+        fields = {"image_size": self.image_size, "crop_pct": self.crop_pct}
+        return {key: value for key, value in fields.items() if value is not None}
+
 
 class ImageSource(Protocol):
     """One part (training or validation) of a data set."""

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import Any, Literal
 
 from torch import nn
 from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
-from vision import ImageClassifier, MetaFormerVisionConfig, create_config, load_model
+from tasks.planned_cost import without_memory
+from vision import (
+    ImageClassifier,
+    MetaFormerVisionConfig,
+    MetaFormerVisionForImageClassification,
+    create_config,
+    load_model,
+)
+from vision.loading import HEAD, resized_positions
 from vision.variants import build_model
+from vision.weights import fill
 
 ModelDescription = MetaFormerVisionConfig | TimmWrapperConfig
 
@@ -89,9 +98,29 @@ class ModelConfig:
             ValueError: unknown name, options that do not fit each other or the checkpoint, an unusable checkpoint.
         """
         if self.checkpoint is None:
-            return create_config(self.name or DEFAULT, **self.overrides(), **fields)
+            return create_config(self.name or DEFAULT, **{**self.overrides(), **fields})
         # Some number of classes, since what was trained without labels has none.
-        return load_model(self.checkpoint, self.name, num_labels=2, **self.overrides(), **fields).config
+        return load_model(self.checkpoint, self.name, num_labels=2, **{**self.overrides(), **fields}).config
+
+    def describe_after(
+        self, before: ModelConfig, its_fields: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> ModelDescription:
+        """What ``describe(**fields)`` will give once ``checkpoint`` is there: the model of ``before``, built with
+        ``its_fields``.
+
+        Raises:
+            ValueError: unknown name, options that do not fit each other or the weights that the checkpoint will hold.
+        """
+        if self.name is None:
+            description = before.describe(**{**its_fields, **self.overrides(), **fields})
+        else:  # as in `load_model`, what the folder says of its model does not count then
+            description = replace(self, checkpoint=None, new_head=False).describe(**fields)
+        made = without_memory(lambda: build_model(before.describe(**its_fields)))
+        model = without_memory(lambda: build_model(description))
+        if all(isinstance(it, MetaFormerVisionForImageClassification) for it in (made, model)):
+            trunk = {name: x for name, x in made.state_dict().items() if name.startswith("metaformer.")}
+            fill(model, resized_positions(trunk, model), str(self.checkpoint), new=("norm.", HEAD))
+        return description
 
     def build(self, classes: Sequence[str], **fields: Any) -> ImageClassifier:
         """The classifier; what the checkpoint does not give is drawn from torch's generator."""

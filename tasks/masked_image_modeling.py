@@ -101,9 +101,9 @@ class MaskedImageModeling:
         if config.model.checkpoint is not None:
             raise ValueError("model.checkpoint: pre-training starts from fresh weights; leave it null")
         self.config = config
-        sizes = {"image_size": config.data.image_size, "crop_pct": config.data.crop_pct}
-        given = {key: value for key, value in sizes.items() if value is not None}
-        row = config.model.describe(num_labels=0, **given)  # checks the options before any data is read
+        row = config.model.describe(
+            num_labels=0, **config.data.model_fields()
+        )  # checks the options before any data is read
         if not isinstance(row, MetaFormerVisionConfig):
             raise ValueError(f"model.name {config.model.name}: only this project's own models can be pre-trained here")
         config.masking.check(row)

@@ -127,6 +127,39 @@ def test_options_beside_a_checkpoint_are_taken_as_the_run_takes_them(
                 act(config)
 
 
+def test_options_beside_an_image_checkpoint_are_taken_as_the_run_takes_them(tmp_path: Path) -> None:
+    made = tmp_path / "before" / "model"
+    data = {"name": "digits", "max_train_samples": 40, "max_eval_samples": 10}
+    model = {"name": "poolformer_xxs", "token_mixer": ["pooling", "pooling", "pooling", "attention"]}
+    options = {"schedule": {"steps": 1}, "run": run_of(tmp_path / "before")}
+    before = from_dict(
+        image_classification.Config, {**options, "model": model, "data": {**data, "image_size": 64, "crop_pct": 0.9}}
+    )
+    values = {**options, "model.checkpoint": str(made), "data": data, "run": run_of(tmp_path / "after")}
+
+    def config(**given: Any) -> image_classification.Config:
+        return from_dict(image_classification.Config, {**values, **given})
+
+    identity = ["identity", "pooling", "pooling", "attention"]  # neither has weights
+    fitting = [config(), config(**{"model.token_mixer": identity}), config(**{"data.image_size": 32})]
+    told = [image_classification.cost(it, before) for it in fitting]
+    assert told[0]["macs"] > 3 * told[2]["macs"], "the size of the images is the checkpoint's"
+    refused = [config(**{"model.token_mixer": "pooling"}), config(**{"model.name": "poolformer_s12"})]
+    refused.append(config(**{"model.use_channel_mlp": False}))
+    said = []
+    for it in refused:
+        with pytest.raises(ValueError, match="before/model does not fit the model") as error:
+            image_classification.cost(it, before)
+        said.append(str(error.value))
+
+    before.model.build(list("0123456789"), **before.data.model_fields()).save_pretrained(made)
+    assert [image_classification.cost(it) for it in fitting] == told
+    for act in (image_classification.cost, image_classification.run):
+        for it, message in zip(refused, said, strict=True):
+            with pytest.raises(ValueError, match="^" + re.escape(message[:200])):  # then, how many more do not fit
+                act(it)
+
+
 def test_time_and_data_that_are_not_known(tmp_path: Path) -> None:
     values = {"model": IMAGES, "data": {"image_size": 32}, "schedule": {"minutes": 1.0}, "run": run_of(tmp_path)}
     told = image_classification.cost(from_dict(image_classification.Config, values))
