@@ -77,5 +77,6 @@ def _made_by(path: Path, option: str) -> str:
     run = path.parent if path.name == "model" and path.parent.name else Path("runs/pretrain")
     return (
         "give the folder of a saved model: `python scripts/pretrain_text.py --config "
-        f"scripts/recipes/pretrain_tiny.yaml --run.folder {shlex.quote(str(run))}` makes {run / 'model'} (docs/text.md)"
+        f"scripts/recipes/pretrain_tiny.yaml --run.folder {shlex.quote(str(run))}` makes {run / 'model'}, with the "
+        "mixer of that recipe (another one: --model.token_mixer; docs/text.md)"
     )

@@ -179,7 +179,9 @@ def _tuning(
     if not tune:
         return
     document.heading(f"Tuned in {domain['label']}", 3)
-    choice = ", ".join(map(setting, tune["values"]))
+    order = _order(tune["values"])  # a value that was appended later stands where it belongs
+    values = [tune["values"][place] for place in order]
+    choice = ", ".join(map(setting, values))
     own = f", with {json.dumps(tune['set'], ensure_ascii=False)}" if tune["set"] else ""
     document.paragraph(
         f"Before its cells ran, each arm chose {tune['key']} among {choice}: one trial a value, the best "
@@ -191,13 +193,14 @@ def _tuning(
             "best of several, which is a little too high."
         )
     its = [trial for trial in trials if trial["domain"] == domain["name"]]  # older reports hold none
-    tried = tune["values"] if its else []
+    tried = values if its else []
     rows, outermost = [], []
     for arm in domain["arms"]:
-        chosen = [values[tune["key"]] for values in arm["tuned"].values() if tune["key"] in values]
-        if any(value in _ends(tune["values"]) for value in chosen):
+        chosen = [tuned[tune["key"]] for tuned in arm["tuned"].values() if tune["key"] in tuned]
+        if _are_numbers(values) and any(value in (values[0], values[-1]) for value in chosen):
             outermost.append(arm["label"])
         scores = [_trial(trial, tune["metric"]) for trial in its if trial["arm"] == arm["arm"]]
+        scores = [scores[place] for place in order if scores]
         rows.append((arm["label"], *scores, " or ".join(dict.fromkeys(map(setting, chosen))) or "–"))
     header = ("arm", *(f"{tune['key']} {setting(value)}" for value in tried), "chosen")
     document.table(header, rows, tones={"failed": "minus"})
@@ -214,11 +217,14 @@ def _trial(trial: Mapping[str, Any], metric: str) -> str:
     return f"{trial['score']:.4g}" if metric.endswith("loss") else points(trial["score"])
 
 
-def _ends(values: Sequence[Any]) -> tuple[Any, ...]:
-    """The smallest and the largest of values that are numbers; others have no order."""
-    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values):
-        return ()
-    return min(values), max(values)
+def _order(values: Sequence[Any]) -> list[int]:
+    """The places of `values` from the smallest to the largest; as they stand where they are no numbers."""
+    places = list(range(len(values)))
+    return sorted(places, key=lambda place: values[place]) if _are_numbers(values) else places
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _changed(analysis: Mapping[str, Any]) -> list[str]:
