@@ -29,8 +29,8 @@ from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.checks import nearest
-from metaformer_nlp.study.lock import Hold, Taken, held
-from metaformer_nlp.study.own_files import changed_files, other_content, own_files
+from metaformer_nlp.study.lock import Hold, Taken, held, is_held
+from metaformer_nlp.study.own_files import changed_files, changes_since, own_files
 from metaformer_nlp.study.plan import AFTER, Cell
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
@@ -91,18 +91,26 @@ def is_result(outcome: Mapping[str, Any] | None, cell: Cell) -> bool:
 
 
 def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
-    """Where a finished cell differs from what the study asks for now: 'model.norm: "group_norm" -> "layer_norm"'."""
+    """Where a finished or running cell differs from what the study asks for now.
+
+    Such as 'model.norm: "group_norm" -> "layer_norm"'. One that has neither ended well nor runs is free to be another.
+    """
     folder = cell_folder(study_folder, cell)
-    asked, outcome = read_json(folder / "cell.json"), read_json(folder / "outcome.json")
-    if not asked or not outcome or outcome.get("status") != "finished":
+    asked = read_json(folder / "cell.json")
+    if not asked:
         return []
-    if asked.get("digest") == cell.digest:
-        return changed_files(asked, cell)
     then, now = asked.get("spec") or {}, cell.spec
-    return differences(
-        {"experiment": then.get("experiment"), **then.get("config", {})},
-        {"experiment": now["experiment"], **now["config"]},
-    )
+    if asked.get("digest") == cell.digest:
+        changed = changed_files(asked, cell)
+    else:
+        changed = differences(
+            {"experiment": then.get("experiment"), **then.get("config", {})},
+            {"experiment": now["experiment"], **now["config"]},
+        )
+    if not changed:
+        return []
+    finished = (read_json(folder / "outcome.json") or {}).get("status") == "finished"
+    return changed if finished or is_held(lock_file(study_folder, cell)) else []
 
 
 def result_problem(result: Any, cell: Cell) -> str | None:
@@ -183,15 +191,15 @@ def run_cell(
     this process's runner came, such as a failure that this is another try after.
 
     What ends because it was told to stop has not failed and leaves no outcome: `stopping` says so, or the experiment by
-    SystemExit(EXIT_CODE). One whose files have changed since its runner came fails without being run. Raises Taken if
-    another process runs the cell; OSError if the outcome cannot be written.
+    SystemExit(EXIT_CODE). One whose files have changed since its runner came is not run, and leaves none either. Raises
+    Taken if another process runs the cell; OSError if the outcome cannot be written.
     """
     with cell_lock(study_folder, cell) as claim:
         outcome = read_outcome(study_folder, cell)
         if is_result(outcome, cell) or (outcome and outcome_signature(study_folder, cell) != before):
             return is_result(outcome, cell)  # another runner was faster
-        if problem := other_content(cell):
-            write_outcome(study_folder, cell, problem)
+        if changes := changes_since(cell):
+            print(f"Not run: {changes}", flush=True)
             return False
         folder = cell_folder(study_folder, cell)
         _make_room(study_folder, folder, cell)

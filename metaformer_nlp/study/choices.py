@@ -16,7 +16,6 @@ from typing import Any
 from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.cell import is_result, read_json, read_outcome, write_json
 from metaformer_nlp.study.lock import Taken, held
-from metaformer_nlp.study.own_files import was_not_run
 from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, make_cell
 
 Chosen = dict[tuple[str, str], Any]
@@ -104,7 +103,7 @@ def _best(folder: Path, domain: Domain, trials: list[Cell], given_up: Container[
     for trial in trials:
         outcome = read_outcome(folder, trial)
         failed = not is_result(outcome, trial)
-        if outcome is None or was_not_run(outcome) or (failed and given_up is not None and trial.key not in given_up):
+        if outcome is None or (failed and given_up is not None and trial.key not in given_up):
             return None
         outcomes.append({} if failed else outcome)
     return best_trial(domain.tune.metric, outcomes)

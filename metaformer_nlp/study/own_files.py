@@ -1,8 +1,10 @@
 """Files of the user's own that a cell's code is in: its experiment and its plugins, where they are named as files.
 
 Two contents of one file are two experiments or two mixers: cells of both must not stand under one name. A runner reads
-the files when it comes (`Cell.files`), a cell that finds another content is not run, and what a cell was run with is in
-its ``cell.json``, which `run` compares with the files at each start. What a file imports is not looked at.
+the files when it comes (`Cell.files`), and what a cell was run with is in its ``cell.json``. A runner does not begin
+beside cells of another content, finished or running, stops starting cells when a file has changed since it came or a
+cell of another content ends elsewhere, and looks at all cells once more when it ends. What a file imports is not looked
+at.
 """
 
 from __future__ import annotations
@@ -13,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.plan import Cell
-
-NOT_RUN = "not run: "  # how the problem of such a cell begins
+from metaformer_nlp.study.wording import listed
 
 
 def own_files(cell: Cell, known: dict[str, str] | None = None) -> dict[str, str]:
@@ -36,8 +37,7 @@ def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
 
     A file that lies elsewhere now, or was written down without its folder, is known by its name.
     """
-    now = own_files(cell)
-    changed = []
+    now, changed = cell.files, []
     for name, then in (asked.get("files") or {}).items():
         found = [now[name]] if name in now else [now[path] for path in now if Path(path).name == Path(name).name]
         if found and then not in found:
@@ -45,18 +45,17 @@ def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
     return changed
 
 
-def other_content(cell: Cell) -> str | None:
-    """Why the cell is not run: a file is not what its runner found when it came; None if all are."""
+def changes_since(cell: Cell) -> str:
+    """What has become of the cell's files since its runner came, and what to do; "" if they are the same."""
     now = own_files(cell)
-    changed = [name for name, then in cell.files.items() if now.get(name) != then]
+    changed = [
+        f"{name} {'has changed' if name in now else 'is gone'}"
+        for name, then in cell.files.items()
+        if now.get(name) != then
+    ]
     if not changed:
-        return None
+        return ""
     return (
-        f"{NOT_RUN}{', '.join(changed)} has changed since the study was started. Change it back and start again, or "
-        "start again with it as it is now: which finished cells do not fit it is said then"
+        f"{listed(changed)} since this runner came. Put back what was there and start again, or start again with what "
+        "is there now: finished cells that do not fit it are named then."
     )
-
-
-def was_not_run(outcome: Mapping[str, Any] | None) -> bool:
-    """Whether a cell has failed for that reason alone."""
-    return bool(outcome and str(outcome.get("problem") or "").startswith(NOT_RUN))

@@ -16,7 +16,7 @@ from metaformer_nlp.study.choices import chosen_values
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.wording import listed
 
-_FILES = re.compile(r"\b(file|folder)s?\b")
+_FILES = re.compile(r"(?<![.\w])(file|folder)s?\b")  # and not an option's name, such as "run.folder"
 _MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence
 
 
@@ -102,7 +102,8 @@ def _last_section(study: Study, domain_name: str, arm_name: str, trial: int | No
 
 
 def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
-    """ValueError if finished cells were run with other settings: two experiments in one table are worse than no table.
+    """ValueError if finished or running cells have other settings or files: two experiments in one table are worse than
+    no table.
 
     A tuned value that is not chosen yet is no difference: the choice may become what it was.
     """
@@ -113,7 +114,7 @@ def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
         differences = Counter(key for keys in changes.values() for key in keys)
         shown = "\n".join(f"  {key}  ({count} cells)" for key, count in differences.most_common(10))
         raise ValueError(
-            f"{folder} holds {len(changes)} finished cells that were run with other settings than the study has now "
-            f"(first: {next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change the settings "
-            f"back, or delete the folders of these cells under {folder / 'cells'} to run them again."
+            f"{folder} holds {len(changes)} finished or running cells of other settings than the study has now (first: "
+            f"{next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change the settings back, or "
+            f"delete the folders of these cells under {folder / 'cells'}, when none runs any more, to run them again."
         )

@@ -25,6 +25,7 @@ from metaformer_nlp.study.cell import (
     Build,
     cell_folder,
     cell_lock,
+    changed_keys,
     is_finished,
     read_outcome,
     write_json,
@@ -32,6 +33,7 @@ from metaformer_nlp.study.cell import (
 )
 from metaformer_nlp.study.executors import Ended, Executor, SubmissionRefused, make_executor
 from metaformer_nlp.study.lock import Taken
+from metaformer_nlp.study.own_files import changes_since
 from metaformer_nlp.study.plan import Cell, Study
 from metaformer_nlp.study.progress import Progress, runs
 from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes
@@ -82,7 +84,8 @@ def run_study(
     they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
     is not there or a budget is broken (`refusals`), or if the folder holds finished cells that were run with other
     settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
-    wrong in the study file, and all others would lack it, too.
+    wrong in the study file, and all others would lack it, too. The same holds when a file of the user's own has changed
+    or a cell was run elsewhere with another content, which is a ValueError at the end (`own_files`).
     """
     folder = Path(folder).resolve()
     schedule = Schedule(study, folder, only)
@@ -118,14 +121,18 @@ def run_study(
         schedule.settle()
         _write_study(folder, study)
         session = Session(folder, command, executor, place.parallel)
+        runner = _Runner(folder, schedule, place, stop, progress)
         try:
-            _Runner(folder, schedule, place, stop, progress).run()
+            runner.run()
         finally:
             session.end(interrupted=stop.requests > 0)
     summary = _summary(schedule, stop.requests > 0)
     print(f"\n{summary.text}")
     if summary.interrupted and command:
         print(f"Interrupted. Go on with:\n  {command}")
+    if runner.refused:
+        raise ValueError(runner.refused)
+    refuse_changes(folder, list(schedule.cells.values()))  # runners that began at once may not have seen each other
     return summary
 
 
@@ -162,6 +169,7 @@ class _Runner:
         self._told: set[str] = set()
         self._lacking: dict[tuple[str, bool], dict[str, None]] = {}  # (domain, trial or not) -> arms without a metric
         self._hopeless = ""  # why nothing more is started: what fails all cells of a domain is not tried with each
+        self.refused = ""  # the same, if what is there is not to be gone on with
 
     def run(self) -> None:
         schedule, executor, stop = self._schedule, self._executor, self._stop
@@ -171,6 +179,7 @@ class _Runner:
         while True:
             if not stop.requests and not self._hopeless:
                 self._look()
+            if not stop.requests and not self._hopeless:
                 self._start()
             if not schedule.running and (stop.requests or self._hopeless or schedule.is_over()):
                 break
@@ -180,7 +189,7 @@ class _Runner:
                 self._say(executor.stop(stop.requests))
         for key, culprit in schedule.blocked().items():
             self._progress.line(f"{key} waits for a failed cell: {culprit}")
-        if self._hopeless:
+        if self._hopeless and not self.refused:
             self._progress.line(self._hopeless)
 
     def _look(self) -> None:
@@ -197,6 +206,9 @@ class _Runner:
     def _start(self) -> None:
         schedule = self._schedule
         if cells := schedule.next(self._executor.parallel - len(schedule.running)):
+            if changes := next(filter(None, map(changes_since, cells)), ""):
+                self._refuse(changes)
+                return
             for cell in cells:
                 schedule.start(cell.key)
             try:
@@ -220,6 +232,10 @@ class _Runner:
             if ended.taken:
                 schedule.postpone(cell.key, POLL)
                 return
+            if not self._stop.requests and (changes := changes_since(cell)):  # then `run_cell` has not run it
+                schedule.postpone(cell.key, 0.0)
+                self._refuse(changes)
+                return
             if ended.stopped or self._stop.requests:
                 self._stop.requests = max(1, self._stop.requests)
                 schedule.postpone(cell.key, 0.0)
@@ -240,6 +256,8 @@ class _Runner:
     def _file(self, cell: Cell, where: str = "", problem: str = "") -> None:
         if cell.key in self._schedule.finished:
             self._progress.ended(cell, f"finished{where}")
+            if changed := changed_keys(self._folder, cell):
+                self._refuse(f"{cell.key} was run elsewhere with other files than are here: {listed(changed)}")
             return
         problem = str((read_outcome(self._folder, cell) or {"problem": problem})["problem"]).partition("\n")[0]
         self._progress.ended(cell, f"FAILED{where}: {problem} (see {cell_folder(self._folder, cell) / 'error.txt'})")
@@ -260,6 +278,10 @@ class _Runner:
                 f"Nothing more is started: no {what} of domain {cell.domain} has given the metric, and "
                 f"{listed(list(arms))} lacked it: {problem} Correct the name in domains.{cell.domain}, and start again."
             )
+
+    def _refuse(self, why: str) -> None:
+        """Starts nothing more, since cells of two contents of one file would stand under one name."""
+        self.refused = self._hopeless = f"Nothing more is started: {why}"
 
     def _say(self, line: str) -> None:
         """A line that is worth saying once."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from metaformer_nlp.study.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
 from metaformer_nlp.study.choices import Chosen, chosen_values
 from metaformer_nlp.study.lock import is_held
-from metaformer_nlp.study.own_files import own_files, was_not_run
+from metaformer_nlp.study.own_files import own_files
 from metaformer_nlp.study.plan import Cell, Study, make_cell
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
@@ -207,13 +207,9 @@ class Schedule:
                 trials = [
                     self._failure(other, known) for other in cell.waits_for if self.cells[other].trial is not None
                 ]
-                found += trials[:1] if all(trials) else [key for key in trials if key and self._was_not_run(key)][:1]
+                found += trials[:1] if all(trials) else []
             known[key] = next(filter(None, found), None)
         return known[key]
-
-    def _was_not_run(self, key: str) -> bool:
-        """Whether the failed trial has only been kept from running: then nothing is chosen without it."""
-        return was_not_run(read_outcome(self._folder, self.cells[key]))
 
     def _failure(self, key: str, known: dict[str, str | None]) -> str | None:
         """The failed cell, `key` or one before it, because of which `key` will not be finished."""

@@ -112,7 +112,7 @@ def test_wrong_settings_and_missing_data_are_no_budget_problems(data: dict[str, 
 def test_the_head_of_the_study_file_is_shown_where_data_is_missing(data: dict[str, Any], tmp_path: Path) -> None:
     """Line by line, so that a command in it can be copied; not where something else is wrong."""
     head = f"# A study.\n# Data: made by\n#   python make.py {'--option value ' * 10}\\\n#     --last"
-    for setting, shown in (({"data": "elsewhere"}, True), ({"schedule.stps": 1}, False)):
+    for setting, shown in (({"data": "elsewhere"}, True), ({"schedule.stps": 1}, False), ({"run.foldr": 1}, False)):
         data["domains"]["images"]["set"] = setting
         study = replace(study_of(data), text=f"{head}\nname: priced\n# no more of it\n")
         plan = describe(study, tmp_path, from_dict)

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.study.cell import cell_lock, write_json, write_outcome
+from metaformer_nlp.study.executors.inline import Inline
 from metaformer_nlp.study.own_files import changed_files, own_files
 from metaformer_nlp.study.plan import Cell, Study
 from metaformer_nlp.study.run import run_study
 from tasks.cli import from_dict
 
+Make = Callable[[dict[str, Any]], Study]
 TOY = Path(__file__).with_name("toy_experiment.py").read_text(encoding="utf-8")
 CHANGING = TOY.replace(  # the first run changes the file, as an editor would
     "    scores =",
@@ -37,7 +40,7 @@ def own(study_data: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def test_finished_cells_of_another_content_are_refused(
-    own: Path, study_data: dict[str, Any], make_study: Callable[[dict[str, Any]], Study], tmp_path: Path
+    own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     study, folder = make_study(study_data), tmp_path / "run"
 
@@ -55,7 +58,7 @@ def test_finished_cells_of_another_content_are_refused(
 
 
 def test_an_unfinished_run_is_not_continued_with_another_content(
-    own: Path, study_data: dict[str, Any], make_study: Callable[[dict[str, Any]], Study], tmp_path: Path
+    own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     study, folder = make_study(study_data), tmp_path / "run"
     key = "vision/pooling/seed-0"
@@ -68,21 +71,15 @@ def test_an_unfinished_run_is_not_continued_with_another_content(
 
 @pytest.mark.parametrize("executor", ["inline", pytest.param("processes", marks=pytest.mark.slow)])
 def test_no_cell_is_run_with_another_content_than_those_before_it(
-    executor: str,
-    own: Path,
-    study_data: dict[str, Any],
-    make_study: Callable[[dict[str, Any]], Study],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    executor: str, own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     own.write_text(CHANGING, encoding="utf-8")
     before, study, folder = own.read_bytes(), make_study(study_data), tmp_path / "run"
-    summary = run_study(study, folder, from_dict, 1, executor=executor)
+    with pytest.raises(ValueError, match=r"Nothing more is started: .*own\.py has changed since this runner came"):
+        run_study(study, folder, from_dict, 1, executor=executor)
     assert own.read_bytes() != before
-    assert summary.finished == ["vision/attention/seed-0"]
-    assert len(summary.failed) == 3
-    assert f"not run: {own} has changed since the study was started" in capsys.readouterr().out
-    assert len(list(folder.rglob("starts.txt"))) == 1
+    assert names(folder, "starts.txt") == names(folder, "outcome.json") == ["vision/attention/seed-0"]
+    assert not names(folder, "error.txt")
     with pytest.raises(ValueError, match="its content has changed"):
         run_study(study, folder, from_dict, 1, executor=executor)
     own.write_bytes(before)
@@ -90,20 +87,108 @@ def test_no_cell_is_run_with_another_content_than_those_before_it(
 
 
 def test_nothing_is_chosen_without_a_trial_that_was_not_run(
-    own: Path, study_data: dict[str, Any], make_study: Callable[[dict[str, Any]], Study], tmp_path: Path
+    own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     own.write_text(CHANGING, encoding="utf-8")
     tune = {"key": "trouble_seed", "values": [0, 8], "metric": "validation/accuracy"}
     study_data["domains"]["vision"]["tune"] = tune
     before, study, folder = own.read_bytes(), make_study(study_data), tmp_path / "run"
-    summary = run_study(study, folder, from_dict, executor="inline")
-    assert summary.finished == ["vision/attention/trial-0"]
-    assert summary.failed == ["vision/attention/trial-1", "vision/pooling/trial-0", "vision/pooling/trial-1"]
-    assert summary.blocked["vision/attention/seed-1"] == "vision/attention/trial-1"
-    assert len(summary.blocked) == 4
+    with pytest.raises(ValueError, match="has changed since"):
+        run_study(study, folder, from_dict, executor="inline")
+    assert names(folder, "outcome.json") == ["vision/attention/trial-0"]
     assert not list(folder.rglob("choice.json"))
     own.write_bytes(before)
     assert len(run_study(study, folder, from_dict, executor="inline").finished) == 8
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_runner_that_came_before_a_change_leaves_all_cells_to_others(
+    gone: bool, own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file changes while it checks the settings."""
+    study, folder = make_study(study_data), tmp_path / "run"
+
+    def check(*args: Any) -> list[str]:
+        own.unlink() if gone else own.write_text(TOY + "# changed\n", encoding="utf-8")
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr("metaformer_nlp.study.run.find_refusals", check)
+        with pytest.raises(ValueError, match=rf"own\.py {'is gone' if gone else 'has changed'} since this runner came"):
+            run_study(study, folder, from_dict, executor="inline")
+    assert not (folder / "cells").exists()
+    own.write_text(TOY + "# changed\n", encoding="utf-8")
+    assert len(run_study(study, folder, from_dict, executor="inline").finished) == 4
+
+
+def test_a_change_in_the_moment_of_a_start_costs_no_cell(
+    own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a job that was queued before it: the runner has seen the old content, the cell's process sees the new."""
+    study, folder, start = make_study(study_data), tmp_path / "run", Inline.start
+
+    def late(self: Inline, cells: Any, before: Any) -> None:
+        own.write_text(TOY + "# changed\n", encoding="utf-8")
+        start(self, cells, before)
+
+    monkeypatch.setattr(Inline, "start", late)
+    with pytest.raises(ValueError, match=r"own\.py has changed since"):
+        run_study(study, folder, from_dict, executor="inline")
+    assert not (folder / "cells").exists()
+    session = json.loads((folder / "sessions.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    assert session["interrupted"] is False
+
+
+def test_no_runner_begins_beside_a_running_cell_of_another_content(
+    own: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study, folder = make_study(study_data), tmp_path / "run"
+    cell = of_another_content(own, study, folder)
+    with (
+        cell_lock(folder, cell),
+        pytest.raises(ValueError, match=rf"1 finished or running cells .*first: {cell.key}(?s:.)*own\.py: its content"),
+    ):
+        run_study(study, folder, from_dict, executor="inline")
+    assert not names(folder, "starts.txt")
+    assert len(run_study(study, folder, from_dict, executor="inline").finished) == 4, "when its runner has died"
+    assert [path.name for path in (folder / "replaced").iterdir()] == ["vision--pooling--seed-0--1"]
+
+
+@pytest.mark.parametrize("only", ["*", "vision/attention/seed-0"])
+def test_a_cell_that_ends_elsewhere_with_another_content_is_noticed(
+    only: str,
+    own: Path,
+    study_data: dict[str, Any],
+    make_study: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a runner that came at the same time, on a machine with another file; wanted here or not."""
+    study, folder = make_study(study_data), tmp_path / "run"
+
+    def check(*args: Any) -> list[str]:
+        cell = of_another_content(own, study, folder)
+        write_outcome(folder, cell, None, result={"metrics": dict.fromkeys(cell.needs, 0.5)})
+        return []
+
+    monkeypatch.setattr("metaformer_nlp.study.run.find_refusals", check)
+    noticed = "seed-0 was run elsewhere with other files" if only == "*" else "1 finished or running cells"
+    with pytest.raises(ValueError, match=rf"{noticed}(?s:.)*own\.py: its content has changed"):
+        run_study(study, folder, from_dict, executor="inline", only=[only])
+    assert names(folder, "starts.txt") == ([] if only == "*" else [only])
+
+
+def of_another_content(own: Path, study: Study, folder: Path) -> Cell:
+    """A cell that another runner has started with another content of the experiment."""
+    cell = next(cell for cell in study.cells() if cell.key == "vision/pooling/seed-0")
+    asked = {"digest": cell.digest, "spec": cell.spec, "starts": 1, "files": {str(own): "0" * 64}}
+    write_json(folder / "cells" / cell.key / "cell.json", asked)
+    return cell
+
+
+def names(folder: Path, file: str) -> list[str]:
+    """The cells in whose folders it is."""
+    return sorted(str(path.parent.relative_to(folder / "cells")) for path in (folder / "cells").rglob(file))
 
 
 def test_files_are_known_by_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,11 +200,13 @@ def test_files_are_known_by_their_path(tmp_path: Path, monkeypatch: pytest.Monke
     cell = Cell("text", "arm", 0, "tasks.text_probes", {"plugins": ["v1/mixer.py", "v2/mixer.py", "math"]}, ())
     then = own_files(cell)
     assert list(then) == ["v1/mixer.py", "v2/mixer.py"]
-    assert replace(cell, files=then).digest == cell.digest
+    cell = replace(cell, files=then)
+    assert cell.digest == replace(cell, files={}).digest
     assert changed_files({"files": then}, cell) == []
     moved = {f"/elsewhere/{name}": content for name, content in then.items()}
     assert changed_files({"files": moved}, cell) == []
     (tmp_path / "v1" / "mixer.py").write_text("# other\n")
+    cell = replace(cell, files=own_files(cell))
     (changed,) = changed_files({"files": then}, cell)
     assert changed.startswith("v1/mixer.py: its content has changed")
     for written in ("mixer.py", "/elsewhere/v1/mixer.py"):

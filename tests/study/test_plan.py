@@ -150,7 +150,7 @@ def test_finished_cells_are_not_refused_and_others_settings_are(data: dict[str, 
     assert describe(study_of(data), tmp_path, from_dict).refusals == ()
     data["domains"]["first"]["set"] = {"lr": 0.7}
     (problem,) = describe(study_of(data), tmp_path, from_dict).refusals
-    assert "6 finished cells that were run with other settings" in problem
+    assert "6 finished or running cells of other settings" in problem
 
 
 def test_what_is_not_refused_is_said_in_its_place(data: dict[str, Any], tmp_path: Path) -> None:
