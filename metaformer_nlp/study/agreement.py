@@ -26,10 +26,13 @@ def agreement(analysis: Mapping[str, Any], answers: Sequence[Mapping[str, Any]])
     base = arm_of(next(iter(analysis["domains"].values())), baseline)["label"]
     ranks = [rank for rank in analysis["across"]["ranks"] if set(rank["domains"]) <= set(names)]
     known = [rank for rank in ranks if rank["value"] is not None]
-    findings = [item for item in analysis["across"]["findings"] if item["reference"] == baseline]
     mixers = {arm["arm"] for domain in judged for arm in mixers_of(domain, baseline)}
-    findings = [item for item in findings if item["arm"] in mixers]
-    turned = [item["label"] for item in findings if item["holds"] == "contradicts"]
+    differences = [item for item in analysis["across"]["findings"] if item["arm"] in mixers]
+    findings = [item for item in differences if item["reference"] == baseline]
+    turned = [item for item in findings if item["holds"] == "contradicts"]
+    # Told as well, but not judged. Of two references each is an arm beside the other: once is enough.
+    others = [item for item in differences if item["reference"] in mixers and item["holds"] == "contradicts"]
+    others = list({frozenset((item["arm"], item["reference"])): item for item in others}.values())
     torn = [one for one in answers if {SUPPORTED, NOT_SUPPORTED} <= set(one["domains"].values())]
     equal = len(judged) > 1 and bool(mixers) and all(_equivalent(domain, baseline) for domain in judged)
     alike = len(known) == comb(len(judged), 2) and all(side(rank) > 0 for rank in known)
@@ -44,8 +47,10 @@ def agreement(analysis: Mapping[str, Any], answers: Sequence[Mapping[str, Any]])
         sentence = f"Cannot tell: {_few(titles)}, so that there is nothing to lay side by side."
     else:
         parts = [_told_ranks(known, analysis), _told_findings(findings, base)]
-        if turned:
-            parts.append(f"above {base} in one domain and below it in another: {listed(turned)}")
+        parts += _told_turns(turned, analysis)
+        if others:
+            told = "; ".join(_told_turns(others, analysis))
+            parts.append(f"{told} (told, not judged: the rule looks at differences from {base} alone)")
         if torn:
             parts.append("a statement above is supported in one domain and not in another")
         if equal:
@@ -74,15 +79,42 @@ def _few(titles: Sequence[str]) -> str:
 def _told_ranks(ranks: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> str:
     if not ranks:
         return "there is no ranking of mixers to compare"
-    ordered = sorted(ranks, key=lambda rank: rank["value"])
+    shown = [f"{rank['value']:.2f}" for rank in ranks]
 
     def one(rank: Mapping[str, Any]) -> str:
         pair = listed([analysis["domains"][name]["label"] for name in rank["domains"]])
-        return f"{ratio(rank)} between {pair}"
+        others = shown.count(f"{rank['value']:.2f}") - 1
+        alike = f" (the same τ for {others} other pair{'s' if others > 1 else ''})" if others else ""
+        return f"{ratio(rank)} between {pair}{alike}"
 
     if len(ranks) == 1:
         return f"rank agreement (τ) of {ranks[0]['n']} mixers is {one(ranks[0])}"
-    return f"rank agreement (τ) of the mixers goes from {one(ordered[0])} to {one(ordered[-1])}"
+
+    def place(rank: Mapping[str, Any]) -> tuple[float, float]:
+        """Of equal values the interval decides: few mixers have few possible orders, and ties are common."""
+        return round(rank["value"], 2), (rank["low"] or 0) + (rank["high"] or 0)
+
+    lowest, highest = min(ranks, key=place), max(ranks, key=place)
+    if len(set(shown)) == 1:
+        return f"rank agreement (τ) of the mixers is {one(lowest)}"
+    return f"rank agreement (τ) of the mixers goes from {one(lowest)} to {one(highest)}"
+
+
+def _told_turns(items: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> list[str]:
+    """Differences that are shown in both directions: "pooling and identity are above attention in A and below it in B".
+
+    Mixers that turn in the same domains beside the same one share a sentence.
+    """
+    domains, groups = analysis["domains"], dict[tuple[str, str, str], list[str]]()
+    for item in items:
+        first, second = (listed([domains[name]["label"] for name in item[key]]) for key in ("in", "against"))
+        above, below = (first, second) if item["domains"][item["in"][0]]["sign"] > 0 else (second, first)
+        reference = arm_of(domains[item["in"][0]], item["reference"])["label"]
+        groups.setdefault((reference, above, below), []).append(item["label"])
+    return [
+        f"{listed(its)} {'is' if len(its) == 1 else 'are'} above {reference} in {above} and below it in {below}"
+        for (reference, above, below), its in groups.items()
+    ]
 
 
 def _told_findings(findings: Sequence[Mapping[str, Any]], base: str) -> str:

@@ -112,7 +112,7 @@ class Document:
         """Numbers are aligned to the right; the first column and `text_columns` to the left.
 
         `tones` gives cells that begin with a word the style class of this word. With `fold`, its summary, the table is
-        folded on the page and left out of the Markdown.
+        folded: in Markdown by the same HTML, which GitHub shows, with the table between empty lines.
         """
         left = {0, *text_columns}
         marks = ["---" if index in left else "---:" for index in range(len(header))]
@@ -134,9 +134,9 @@ class Document:
         table = f"<table>\n<thead>{row_of('th', header)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
         page = f'<div class="scroll">{table}</div>'
         if fold:
-            self._add("", f"<details><summary>{html.escape(fold)}</summary>{page}</details>")
-        else:
-            self._add(markdown, page)
+            head = f"<details><summary>{html.escape(fold)}</summary>"
+            markdown, page = f"{head}\n\n{markdown}\n\n</details>", f"{head}{page}</details>"
+        self._add(markdown, page)
 
     def picture(self, path: Path, relative: str, alternative: str, caption: str) -> None:
         """A PNG: linked by its `relative` path in Markdown, embedded in HTML."""
@@ -156,7 +156,7 @@ class Document:
         self._add(f"{_escape(summary)}\n\n{fence}\n{text.rstrip()}\n{fence}".lstrip(), body)
 
     def markdown(self) -> str:
-        return f"# {_escape(self.title)}\n\n" + "\n\n".join(block[0] for block in self._blocks if block[0]) + "\n"
+        return f"# {_escape(self.title)}\n\n" + "\n\n".join(block[0] for block in self._blocks) + "\n"
 
     def html(self) -> str:
         title = html.escape(self.title)

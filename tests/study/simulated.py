@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.rows import empty_row
 
 Row = dict[str, Any]
+Truth = Mapping[str, float | Mapping[str, float]]
 
 # What each arm scores above chance as a share of the best possible, by domain.
 SKILLS = {
@@ -129,6 +131,34 @@ def simulated_rows(study: Study, skills: Mapping[str, tuple[float, ...]] = SKILL
                     "threads": 1,
                     "gpu": None,
                 },
+            }
+        )
+    return rows
+
+
+def planted_rows(study: Study, truth: Truth, noise: float = 0.01, seed: int = 0) -> list[Row]:
+    """The rows that `read_row` would give, with scores of known mean: of each arm, or of each arm in each domain."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for cell in study.cells():
+        mean = truth[cell.arm]
+        score = float((mean[cell.domain] if isinstance(mean, Mapping) else mean) + rng.normal(0, noise))
+        rows.append(
+            {
+                **empty_row(),
+                "domain": cell.domain,
+                "arm": cell.arm,
+                "seed": cell.seed,
+                "status": "finished",
+                "score": score,
+                "chance": 0.1,
+                "total": 1000,
+                "trainable": 900,
+                "macs": 5_000_000,
+                "steps": 10,
+                "train_seconds": 1.0,
+                "cell_seconds": 2.0,
+                "tasks": {task.name: {"score": score, "chance": 0.2} for task in study.domain(cell.domain).tasks},
             }
         )
     return rows

@@ -1,4 +1,4 @@
-"""From rows to numbers: studies whose truth is known, studies laid side by side, and reports made again."""
+"""From rows to numbers: studies whose truth is known, and reports made again."""
 
 from __future__ import annotations
 
@@ -12,28 +12,12 @@ import pytest
 
 from metaformer_nlp.study.analysis import analyse, analyse_folders
 from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
-from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
+from metaformer_nlp.study.study_file import study_to_mapping
+from tests.study.simulated import Truth, planted_rows
 
 Make = Callable[[dict[str, Any]], Study]
-Truth = Mapping[str, float | Mapping[str, float]]
 TRUTH: Truth = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
-
-
-def rows(study: Study, truth: Truth, noise: float = 0.01, seed: int = 0) -> list[dict[str, Any]]:
-    """What `read_row` gives, with scores of known mean: of each arm, or of each arm in each domain."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for cell in study.cells():
-        mean = truth[cell.arm]
-        score = float((mean[cell.domain] if isinstance(mean, Mapping) else mean) + rng.normal(0, noise))
-        tasks = {task.name: {"score": score, "chance": 0.2} for task in study.domain(cell.domain).tasks}
-        made.append(
-            {"domain": cell.domain, "arm": cell.arm, "seed": cell.seed, "status": "finished", "score": score}
-            | {"chance": 0.1, "tasks": tasks}
-        )
-    return made
 
 
 def arm_of(domain: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -54,7 +38,7 @@ def test_a_study_in_which_nothing_differs_says_so(study_data: dict[str, Any], ma
     truth = {arm.name: 0.8 for arm in study.arms}
     alarms, shown = {"attention": 0, "pooling": 0, "costs": 0, "contrast": 0}, 0
     for seed in range(200):
-        domain = analyse(study, rows(study, truth, 0.004, seed))["domains"]["vision"]
+        domain = analyse(study, planted_rows(study, truth, 0.004, seed))["domains"]["vision"]
         for reference in ("attention", "pooling"):
             labels = [arm["against"][reference]["label"] for arm in domain["arms"] if arm["arm"] != reference]
             alarms[reference] += any(label.startswith("different") for label in labels)
@@ -69,7 +53,7 @@ def test_a_study_in_which_nothing_differs_says_so(study_data: dict[str, Any], ma
 
 def test_the_same_model_in_all_arms_is_equivalent(study_data: dict[str, Any], make_study: Make) -> None:
     study = make_study(many_arms(study_data, 3))
-    made = rows(study, {arm.name: 0.8 for arm in study.arms})
+    made = planted_rows(study, {arm.name: 0.8 for arm in study.arms})
     of_seed = {row["seed"]: row["score"] for row in made if row["arm"] == "attention"}
     analysis = analyse(study, [{**row, "score": of_seed[row["seed"]]} for row in made])
     domain = analysis["domains"]["vision"]
@@ -83,7 +67,7 @@ def test_a_planted_difference_lies_within_its_interval(study_data: dict[str, Any
     truth = {**{arm.name: 0.8 for arm in study.arms}, "pooling": 0.76, "no_residual": 0.4}
     inside, found, effects = [], 0, []
     for seed in range(150):
-        domain = analyse(study, rows(study, truth, 0.004, seed))["domains"]["vision"]
+        domain = analyse(study, planted_rows(study, truth, 0.004, seed))["domains"]["vision"]
         test = arm_of(domain, "pooling")["against"]["attention"]
         inside.append(test["low"] <= -0.04 <= test["high"])
         found += test["label"] == "different" and test["sign"] == -1
@@ -99,23 +83,23 @@ def test_a_baseline_below_the_other_mixers_does_not_make_parts_dear(
 ) -> None:
     study = make_study(many_arms(study_data, 4))
     truth = {**{arm.name: 0.8 for arm in study.arms}, "no_residual": 0.75, "no_norm": 0.75}
-    good = analyse(study, rows(study, truth))["domains"]["vision"]["effects"]
+    good = analyse(study, planted_rows(study, truth))["domains"]["vision"]["effects"]
     assert good["side"] == 1
     assert good["same_arm"]["low"] <= 0.05 <= good["same_arm"]["high"]
-    poor = analyse(study, rows(study, {**truth, **dict.fromkeys(("attention", *"abc"), 0.5)}))
+    poor = analyse(study, planted_rows(study, {**truth, **dict.fromkeys(("attention", *"abc"), 0.5)}))
     poor = poor["domains"]["vision"]["effects"]
     assert poor["contrast"]["low"] > 0, "swapping attention gains, so that whatever costs anything costs more"
     assert poor["same_arm"]["high"] < 0, "pooling loses more by most other mixers than by a missing part"
     assert poor["side"] == 0
     away = {**truth, **dict.fromkeys("abcdef", 0.5)}  # attention and pooling are as good as each other
-    assert analyse(study, rows(study, away))["domains"]["vision"]["effects"]["side"] == -1
+    assert analyse(study, planted_rows(study, away))["domains"]["vision"]["effects"]["side"] == -1
 
 
 def test_every_arm_is_compared_with_every_reference(study_data: dict[str, Any], make_study: Make) -> None:
     study_data |= {"references": ["pooling"], "seeds": [0, 1, 2, 3], "claim": {"arm": "pooling", "retains": 0.9}}
     study_data["arms"]["identity"]["domains"] = ["text"]
     study = make_study(study_data)
-    analysis = analyse(study, rows(study, TRUTH))
+    analysis = analyse(study, planted_rows(study, TRUTH))
     vision, text = analysis["domains"]["vision"], analysis["domains"]["text"]
     assert list(arm_of(vision, "attention")["against"]) == ["pooling"]
     assert list(arm_of(text, "identity")["against"]) == ["attention", "pooling"]
@@ -126,7 +110,7 @@ def test_every_arm_is_compared_with_every_reference(study_data: dict[str, Any], 
     shares = vision["variance"]
     assert shares["architecture"]["share"] == pytest.approx(0.55**2 / (0.55**2 + 0.05**2), abs=0.02)
     assert json.loads(json.dumps(analysis)) == analysis, "plain data"
-    assert analyse(study, rows(study, TRUTH)) == analysis, "the same each time"
+    assert analyse(study, planted_rows(study, TRUTH)) == analysis, "the same each time"
 
 
 def test_a_difference_is_judged_once(study_data: dict[str, Any], make_study: Make) -> None:
@@ -134,7 +118,7 @@ def test_a_difference_is_judged_once(study_data: dict[str, Any], make_study: Mak
     for references in (["pooling"], []):
         study = make_study({**many_arms(study_data, 3), "references": references})
         truth = {**{arm.name: 0.8 for arm in study.arms}, "no_norm": 0.783}
-        domain = analyse(study, rows(study, truth, 0.004))["domains"]["vision"]
+        domain = analyse(study, planted_rows(study, truth, 0.004))["domains"]["vision"]
         for cost in domain["effects"]["costs"]:
             assert cost["comparisons"] == (9 if cost["kind"] == "mixer" or references else 2)
             if pair := arm_of(domain, cost["arm"])["against"].get(cost["reference"]):
@@ -144,7 +128,7 @@ def test_a_difference_is_judged_once(study_data: dict[str, Any], make_study: Mak
 
 def test_arms_without_runs_are_named_and_judge_nothing(study_data: dict[str, Any], make_study: Make) -> None:
     study = make_study(many_arms(study_data, 3))
-    made = rows(study, {**{arm.name: 0.8 for arm in study.arms}, "no_norm": 0.4, "no_residual": 0.5})
+    made = planted_rows(study, {**{arm.name: 0.8 for arm in study.arms}, "no_norm": 0.4, "no_residual": 0.5})
     effects = analyse(study, made)["domains"]["vision"]["effects"]
     assert (effects["side"], effects["left_out"], effects["without"]["arm"]) == (1, [], "no_norm")
     assert effects["without"]["value"] == pytest.approx(0.3, abs=0.02)
@@ -157,7 +141,7 @@ def test_task_by_task_and_over_the_tasks(study_data: dict[str, Any], make_study:
     study_data["seeds"] = [0, 1, 2]
     study_data["domains"]["text"]["tasks"] = {name: f"validation/{name}" for name in "abcd"}
     study = make_study(study_data)
-    made = rows(study, TRUTH)
+    made = planted_rows(study, TRUTH)
     for row in made:
         for place, task in enumerate(row["tasks"].values()):
             task["score"] += 0.1 * place * (row["arm"] == "pooling")  # from 5 points below to 25 above
@@ -174,7 +158,7 @@ def test_what_holds_in_all_domains_in_some_and_in_none(study_data: dict[str, Any
     study = make_study(study_data)
 
     def finding(arm: str | None, truth: Truth) -> dict[str, Any]:
-        findings = analyse(study, rows(study, truth))["across"]["findings"]
+        findings = analyse(study, planted_rows(study, truth))["across"]["findings"]
         return next(item for item in findings if item["arm"] == arm)
 
     assert (finding("identity", TRUTH)["holds"], finding("identity", TRUTH)["sign"]) == ("all", -1)
@@ -195,7 +179,7 @@ def test_what_holds_in_all_domains_in_some_and_in_none(study_data: dict[str, Any
     all_lost = {name: {"vision": value, "text": 0.1, "late": value} for name, value in TRUTH.items()}
     unlearned = finding("identity", all_lost)
     assert (unlearned["holds"], unlearned["domains"]["text"]["counts"]) == ("all", False), "text counts for nothing"
-    ranks = analyse(study, rows(study, TRUTH))["across"]["ranks"]
+    ranks = analyse(study, planted_rows(study, TRUTH))["across"]["ranks"]
     assert [rank["domains"] for rank in ranks] == [["vision", "text"], ["vision", "late"], ["text", "late"]]
     assert (ranks[0]["arms"], ranks[0]["value"]) == (["attention", "pooling", "identity"], pytest.approx(1.0))
 
@@ -231,101 +215,16 @@ def test_curves_and_tuned_values_are_read_from_the_cells(
 
 def test_a_report_is_made_again_from_its_inputs(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study = make_study(study_data)
-    analysis = {**analyse(study, rows(study, TRUTH)), "text": study.text, "sessions": ['{"seconds": 1}'], "trials": []}
+    analysis = {
+        **analyse(study, planted_rows(study, TRUTH)),
+        "text": study.text,
+        "sessions": ['{"seconds": 1}'],
+        "trials": [],
+    }
     write_json(tmp_path / "report.json", {**analysis, "domains": {}, "across": "nonsense"})
     assert analyse_folders([tmp_path]) == analysis
     with pytest.raises(ValueError, match="nor a report"):
         analyse_folders([tmp_path / "nothing"])
-
-
-def side_by_side(study_data: dict[str, Any], make_study: Make) -> tuple[Study, Study]:
-    """A study of images and text, and one of images alone that knows another pooling and one more arm."""
-    arms = study_data["arms"]
-    other_arms = {
-        "attention": arms["attention"],
-        "pooling": {"kind": "mixer", "set": {"model.token_mixer": {"type": "pooling", "size": 5}}},
-        "conv": {"kind": "mixer", "set": {"model.token_mixer": "conv"}, "domains": ["large"]},
-    }
-    vision = study_data["domains"]["vision"]
-    domains = {"vision": vision, "large": {**vision, "label": "large images"}}
-    other = {**study_data, "name": "other", "arms": other_arms, "domains": domains, "seeds": [0, 1, 7]}
-    return make_study(study_data), make_study({**other, "references": ["pooling"]})
-
-
-def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_study: Make) -> None:
-    first, second = side_by_side(study_data, make_study)
-    truth = {**TRUTH, "conv": 0.8}
-    parts = [(first, rows(first, truth)), (second, rows(second, truth, seed=1))]
-    study, merged = merge_studies(parts)
-    assert [domain.name for domain in study.domains] == ["toy-vision", "text", "other-vision", "large"]
-    assert [domain.title for domain in study.domains][0:3:2] == ["images (toy)", "images (other)"]
-    assert (study.name, study.references, study.seeds) == ("toy-other", ("pooling",), (0, 1, 7))
-    stored = study_to_mapping(study)
-    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored, "its report can be read again"
-
-    names = {"toy": {"vision": "toy-vision"}, "other": {"vision": "other-vision"}}
-    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
-    for part, _ in parts:
-        for cell in part.cells():
-            domain = names[part.name].get(cell.domain, cell.domain)
-            assert asked[domain, cell.arm, cell.seed] == cell.config
-    assert len(merged) == len(parts[0][1]) + len(parts[1][1])
-
-    analysis = analyse(study, merged)
-    alone = analyse(*parts[0])["domains"]["vision"]
-    together = analysis["domains"]["toy-vision"]
-    assert [arm["arm"] for arm in together["arms"]] == [arm["arm"] for arm in alone["arms"]]
-    for key in ("score", "against", "retention", "planned"):
-        assert arm_of(together, "pooling")[key] == arm_of(alone, "pooling")[key]
-    assert arm_of(analysis["domains"]["other-vision"], "pooling")["planned"] == 3
-    assert [rank["domains"] for rank in analysis["across"]["ranks"]] == [["toy-vision", "text"]]
-
-
-def test_domains_that_start_from_others_keep_their_cells_side_by_side(
-    study_data: dict[str, Any], make_study: Make
-) -> None:
-    first, second = side_by_side(study_data, make_study)
-    domains = {**study_data["domains"], "tuned": {**study_data["domains"]["text"], "after": "vision"}}
-    first = make_study({**study_data, "domains": domains})
-    study, _ = merge_studies([(first, []), (second, [])])
-    assert study.domain("tuned").after == "toy-vision"
-    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
-    for cell in first.cells():
-        if cell.domain == "tuned":
-            assert asked["tuned", cell.arm, cell.seed] == cell.config, "what an arm sets is not repeated there"
-    stored = study_to_mapping(study)
-    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored
-
-
-def test_studies_that_cannot_be_laid_side_by_side_say_why(study_data: dict[str, Any], make_study: Make) -> None:
-    first, second = side_by_side(study_data, make_study)
-    with pytest.raises(ValueError, match="can be given once"):
-        merge_studies([(first, []), (first, [])])
-    data = {**study_data, "name": "third", "baseline": "pooling"}
-    with pytest.raises(ValueError, match="toy: attention, third: pooling"):
-        merge_studies([(first, []), (make_study(data), [])])
-    arms = {**study_data["arms"], "identity": {"kind": "architecture", "of": "pooling", "set": {}}}
-    with pytest.raises(ValueError, match="'identity' is architecture of pooling in study third"):
-        merge_studies([(first, []), (make_study({**study_data, "name": "third", "arms": arms}), [])])
-    assert merge_studies([(second, [])]) == (second, [])
-
-
-def test_run_folders_and_reports_are_laid_side_by_side(
-    study_data: dict[str, Any], make_study: Make, tmp_path: Path
-) -> None:
-    first, second = side_by_side(study_data, make_study)
-    write_json(tmp_path / "run" / "study.json", {"study": study_to_mapping(first), "text": "name: toy\n"})
-    (tmp_path / "run" / "sessions.jsonl").write_text('{"seconds": 1}\n')
-    its = analyse(second, rows(second, {**TRUTH, "conv": 0.8}))
-    write_json(tmp_path / "report" / "report.json", {**its, "text": "name: other\n", "sessions": ['{"seconds": 2}']})
-    analysis = analyse_folders([tmp_path / "run", tmp_path / "report"])
-    assert list(analysis["domains"]) == ["toy-vision", "text", "other-vision", "large"]
-    assert analysis["sessions"] == ['{"seconds": 1}', '{"seconds": 2}']
-    assert analysis["text"] == "name: toy\n\n---\nname: other\n"
-    assert analysis["domains"]["large"]["learned"]
-    assert not analysis["domains"]["text"]["learned"]
-    write_json(tmp_path / "again" / "report.json", analysis)
-    assert analyse_folders([tmp_path / "again"]) == analysis
 
 
 def test_an_arm_that_the_largest_share_of_variance_hangs_on_is_named(
@@ -334,11 +233,11 @@ def test_an_arm_that_the_largest_share_of_variance_hangs_on_is_named(
     """A part that fails to train makes the parts weigh most; without it the mixers do."""
     study = make_study(many_arms(study_data, 3))
     truth = {arm.name: 0.80 for arm in study.arms} | {"a": 0.77, "b": 0.83, "no_residual": 0.1}
-    variance = analyse(study, rows(study, truth, 0.001))["domains"]["vision"]["variance"]
+    variance = analyse(study, planted_rows(study, truth, 0.001))["domains"]["vision"]["variance"]
     assert variance["architecture"]["share"] > 0.9
     assert variance["without"]["arm"] == "no_residual"
     assert variance["without"]["mixer"]["share"] > 0.9
-    both = analyse(study, rows(study, truth | {"no_norm": 0.1}, 0.001))["domains"]["vision"]["variance"]
+    both = analyse(study, planted_rows(study, truth | {"no_norm": 0.1}, 0.001))["domains"]["vision"]["variance"]
     assert both["without"] is None, "without one of the two, the other still weighs most"
     mixer = truth | {"no_residual": 0.7, "c": 0.1}
-    assert analyse(study, rows(study, mixer, 0.001))["domains"]["vision"]["variance"]["without"]["arm"] == "c"
+    assert analyse(study, planted_rows(study, mixer, 0.001))["domains"]["vision"]["variance"]["without"]["arm"] == "c"

@@ -1,21 +1,29 @@
-"""Studies of different arms, references and claims laid side by side: what is left of each, and that it can be read."""
+"""Studies laid side by side, also of different arms, references and claims: what is left of each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.analysis import analyse
+import pytest
+
+from metaformer_nlp.study.analysis import analyse, analyse_folders
+from metaformer_nlp.study.cell import write_json
 from metaformer_nlp.study.merging import merge_studies
 from metaformer_nlp.study.plan import Claim, Study
 from metaformer_nlp.study.report import build_report, write_report
 from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
-from tests.study.simulated import SKILLS, large_study_data, simulated_rows
+from tests.study.simulated import SKILLS, large_study_data, planted_rows, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
+TRUTH = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
+
+
+def arm_of(domain: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return next(arm for arm in domain["arms"] if arm["arm"] == name)
 
 
 def parts_of_different_arms(make_study: Make) -> list[tuple[Study, list[dict[str, Any]]]]:
@@ -60,3 +68,93 @@ def test_a_merged_report_of_different_arms_is_rebuilt_byte_for_byte(make_study: 
     assert b"not compared with pooling here" in before["report.md"].replace(b"\n", b" ")
     build_report(page.parent)
     assert content(page.parent) == before
+
+
+def side_by_side(study_data: dict[str, Any], make_study: Make) -> tuple[Study, Study]:
+    """A study of images and text, and one of images alone that knows another pooling and one more arm."""
+    arms = study_data["arms"]
+    other_arms = {
+        "attention": arms["attention"],
+        "pooling": {"kind": "mixer", "set": {"model.token_mixer": {"type": "pooling", "size": 5}}},
+        "conv": {"kind": "mixer", "set": {"model.token_mixer": "conv"}, "domains": ["large"]},
+    }
+    vision = study_data["domains"]["vision"]
+    domains = {"vision": vision, "large": {**vision, "label": "large images"}}
+    other = {**study_data, "name": "other", "arms": other_arms, "domains": domains, "seeds": [0, 1, 7]}
+    return make_study(study_data), make_study({**other, "references": ["pooling"]})
+
+
+def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_study: Make) -> None:
+    first, second = side_by_side(study_data, make_study)
+    truth = {**TRUTH, "conv": 0.8}
+    parts = [(first, planted_rows(first, truth)), (second, planted_rows(second, truth, seed=1))]
+    study, merged = merge_studies(parts)
+    assert [domain.name for domain in study.domains] == ["toy-vision", "text", "other-vision", "large"]
+    assert [domain.title for domain in study.domains][0:3:2] == ["images (toy)", "images (other)"]
+    assert (study.name, study.references, study.seeds) == ("toy-other", ("pooling",), (0, 1, 7))
+    stored = study_to_mapping(study)
+    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored, "its report can be read again"
+
+    names = {"toy": {"vision": "toy-vision"}, "other": {"vision": "other-vision"}}
+    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
+    for part, _ in parts:
+        for cell in part.cells():
+            domain = names[part.name].get(cell.domain, cell.domain)
+            assert asked[domain, cell.arm, cell.seed] == cell.config
+    assert len(merged) == len(parts[0][1]) + len(parts[1][1])
+
+    analysis = analyse(study, merged)
+    alone = analyse(*parts[0])["domains"]["vision"]
+    together = analysis["domains"]["toy-vision"]
+    assert [arm["arm"] for arm in together["arms"]] == [arm["arm"] for arm in alone["arms"]]
+    for key in ("score", "against", "retention", "planned"):
+        assert arm_of(together, "pooling")[key] == arm_of(alone, "pooling")[key]
+    assert arm_of(analysis["domains"]["other-vision"], "pooling")["planned"] == 3
+    assert [rank["domains"] for rank in analysis["across"]["ranks"]] == [["toy-vision", "text"]]
+
+
+def test_domains_that_start_from_others_keep_their_cells_side_by_side(
+    study_data: dict[str, Any], make_study: Make
+) -> None:
+    first, second = side_by_side(study_data, make_study)
+    domains = {**study_data["domains"], "tuned": {**study_data["domains"]["text"], "after": "vision"}}
+    first = make_study({**study_data, "domains": domains})
+    study, _ = merge_studies([(first, []), (second, [])])
+    assert study.domain("tuned").after == "toy-vision"
+    asked = {(cell.domain, cell.arm, cell.seed): cell.config for cell in study.cells()}
+    for cell in first.cells():
+        if cell.domain == "tuned":
+            assert asked["tuned", cell.arm, cell.seed] == cell.config, "what an arm sets is not repeated there"
+    stored = study_to_mapping(study)
+    assert study_to_mapping(study_from_mapping(stored, "merged")) == stored
+
+
+def test_studies_that_cannot_be_laid_side_by_side_say_why(study_data: dict[str, Any], make_study: Make) -> None:
+    first, second = side_by_side(study_data, make_study)
+    with pytest.raises(ValueError, match="can be given once"):
+        merge_studies([(first, []), (first, [])])
+    data = {**study_data, "name": "third", "baseline": "pooling"}
+    with pytest.raises(ValueError, match="toy: attention, third: pooling"):
+        merge_studies([(first, []), (make_study(data), [])])
+    arms = {**study_data["arms"], "identity": {"kind": "architecture", "of": "pooling", "set": {}}}
+    with pytest.raises(ValueError, match="'identity' is architecture of pooling in study third"):
+        merge_studies([(first, []), (make_study({**study_data, "name": "third", "arms": arms}), [])])
+    assert merge_studies([(second, [])]) == (second, [])
+
+
+def test_run_folders_and_reports_are_laid_side_by_side(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    first, second = side_by_side(study_data, make_study)
+    write_json(tmp_path / "run" / "study.json", {"study": study_to_mapping(first), "text": "name: toy\n"})
+    (tmp_path / "run" / "sessions.jsonl").write_text('{"seconds": 1}\n')
+    its = analyse(second, planted_rows(second, {**TRUTH, "conv": 0.8}))
+    write_json(tmp_path / "report" / "report.json", {**its, "text": "name: other\n", "sessions": ['{"seconds": 2}']})
+    analysis = analyse_folders([tmp_path / "run", tmp_path / "report"])
+    assert list(analysis["domains"]) == ["toy-vision", "text", "other-vision", "large"]
+    assert analysis["sessions"] == ['{"seconds": 1}', '{"seconds": 2}']
+    assert analysis["text"] == "name: toy\n\n---\nname: other\n"
+    assert analysis["domains"]["large"]["learned"]
+    assert not analysis["domains"]["text"]["learned"]
+    write_json(tmp_path / "again" / "report.json", analysis)
+    assert analyse_folders([tmp_path / "again"]) == analysis

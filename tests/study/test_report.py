@@ -10,59 +10,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from metaformer_nlp.study.analysis import analyse, analyse_folders
 from metaformer_nlp.study.cell import write_json, write_outcome
-from metaformer_nlp.study.contents import build_document
-from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.findings import findings
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.report import build_report, write_report
-from metaformer_nlp.study.rows import empty_row
 from metaformer_nlp.study.study_file import study_to_mapping
 from metaformer_nlp.study.verdict import verdict
-from metaformer_nlp.study.wording import count, interval, listed, p_value, percent, points, ratio
-from tests.study.simulated import SKILLS, large_study_data, simulated_rows
+from tests.study.simulated import large_study_data, planted_rows, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
 TRUTH = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
 
 
-def rows(study: Study, truth: Mapping[str, float], noise: float = 0.01, seed: int = 0) -> list[dict[str, Any]]:
-    """The rows that `read_row` would give, with scores of known mean."""
-    rng = np.random.default_rng(seed)
-    made = []
-    for cell in study.cells():
-        score = float(truth[cell.arm] + rng.normal(0, noise))
-        made.append(
-            {
-                **empty_row(),
-                "domain": cell.domain,
-                "arm": cell.arm,
-                "seed": cell.seed,
-                "status": "finished",
-                "score": score,
-                "chance": 0.1,
-                "total": 1000,
-                "trainable": 900,
-                "macs": 5_000_000,
-                "steps": 10,
-                "train_seconds": 1.0,
-                "cell_seconds": 2.0,
-                "tasks": {name: {"score": score, "chance": 0.2} for name in ("topic", "order")}
-                if cell.domain == "text"
-                else {},
-            }
-        )
-    return made
-
-
 def test_effects_are_those_that_were_planted(study_data: dict[str, Any], make_study: Make) -> None:
     study_data["seeds"] = list(range(30))
     study = make_study(study_data)
-    domain = analyse(study, rows(study, TRUTH))["domains"]["vision"]
+    domain = analyse(study, planted_rows(study, TRUTH))["domains"]["vision"]
     effects = domain["effects"]
     assert effects["mixer"]["value"] == pytest.approx((0.05 + 0.2) / 2, abs=0.01)
     assert effects["architecture"]["value"] == pytest.approx(0.85 - 0.3, abs=0.01), "against pooling, not the baseline"
@@ -78,7 +44,7 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     study = make_study(study_data)
 
     def first(truth: Mapping[str, float], noise: float = 0.01) -> str:
-        return str(verdict(analyse(study, rows(study, truth, noise)))[0]["sentence"])
+        return str(verdict(analyse(study, planted_rows(study, truth, noise)))[0]["sentence"])
 
     assert first(TRUTH).startswith("Supported in images (+")
     assert "points; of one part alone, “no residual”; " in first(TRUTH)
@@ -86,13 +52,13 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     assert first(turned).startswith("Not supported in images (−")
     assert first(dict.fromkeys(TRUTH, 0.8)).startswith("Cannot tell in images ("), "an A/A study"
     assert "no domain has the runs" in first({**TRUTH, "attention": 0.1}), "the baseline has learned nothing"
-    below = findings(analyse(study, rows(study, TRUTH)))["domains"]["vision"]
+    below = findings(analyse(study, planted_rows(study, TRUTH)))["domains"]["vision"]
     assert any(said.startswith("Mixers beside attention, below attention: pooling (−") for said in below)
-    better = findings(analyse(study, rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
+    better = findings(analyse(study, planted_rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
     assert any("above attention: pooling (+" in sentence for sentence in better)
 
     def parts(value: float) -> str:
-        found = findings(analyse(study, rows(study, {**TRUTH, "no_residual": value})))
+        found = findings(analyse(study, planted_rows(study, {**TRUTH, "no_residual": value})))
         return next(sentence for sentence in found["domains"]["text"] if "no residual" in sentence)
 
     assert parts(0.3).startswith("“no residual” costs 5")
@@ -104,13 +70,13 @@ def test_a_study_of_mixers_alone_says_so(study_data: dict[str, Any], make_study:
     study_data["arms"] = {name: arm for name, arm in study_data["arms"].items() if arm["kind"] == "mixer"}
     study = make_study(study_data)
     truth = {name: value for name, value in TRUTH.items() if name in study_data["arms"]}
-    (third,) = verdict(analyse(study, rows(study, truth)))
+    (third,) = verdict(analyse(study, planted_rows(study, truth)))
     assert "of 2 mixers, 1 differs from attention somewhere, in all domains alike: identity." in third["sentence"]
 
 
 def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str, Any], make_study: Make) -> None:
     study = make_study(study_data)
-    made = rows(study, TRUTH)
+    made = planted_rows(study, TRUTH)
     for row in made:
         if row["domain"] == "text":
             row["tasks"]["order"]["score"] = 0.2
@@ -127,7 +93,7 @@ def test_how_large_a_difference_must_be_to_be_seen(
 ) -> None:
     study_data["seeds"] = [0, 1, 2]
     study = make_study(study_data)
-    made = rows(study, dict.fromkeys(TRUTH, 0.5), 0.0)
+    made = planted_rows(study, dict.fromkeys(TRUTH, 0.5), 0.0)
     for row in made:
         row["score"] += spread * (row["seed"] - 1) * (row["arm"] != "attention")
     limits = findings(analyse(study, made))["limits"]
@@ -137,7 +103,7 @@ def test_how_large_a_difference_must_be_to_be_seen(
 def test_a_single_seed_judges_nothing(study_data: dict[str, Any], make_study: Make) -> None:
     study_data["seeds"] = [0]
     study = make_study(study_data)
-    analysis = analyse(study, rows(study, TRUTH))
+    analysis = analyse(study, planted_rows(study, TRUTH))
     found = findings(analysis)
     assert {answer["verdict"] for answer in verdict(analysis)} == {"cannot tell"}
     assert any("single runs" in sentence for sentence in found["domains"]["vision"])
@@ -147,7 +113,7 @@ def test_a_single_seed_judges_nothing(study_data: dict[str, Any], make_study: Ma
 def test_missing_cells_are_compared_by_the_seeds_there_are(study_data: dict[str, Any], make_study: Make) -> None:
     study_data["seeds"] = [0, 1, 2]
     study = make_study(study_data)
-    made = rows(study, TRUTH)
+    made = planted_rows(study, TRUTH)
     for row in made:
         if (row["domain"], row["arm"]) == ("vision", "pooling") and row["seed"] > 0:
             row |= {"status": "missing", "score": None, "tasks": {}}
@@ -181,7 +147,7 @@ def test_the_page_needs_nothing_but_itself_and_all_files_are_there(
 ) -> None:
     study_data["question"] = "Is <b>a_b</b> | *better*?"
     study = make_study(study_data)
-    analysis = {**analyse(study, rows(study, TRUTH)), "text": study.text, "sessions": []}
+    analysis = {**analyse(study, planted_rows(study, TRUTH)), "text": study.text, "sessions": []}
     page = write_report(analysis, tmp_path / "report")
     text = page.read_text()
     links = Links()
@@ -257,51 +223,6 @@ def test_a_folder_with_something_else_is_not_written_over(make_study: Make, tmp_
         build_report(tmp_path / "report", output=tmp_path / "mine")
 
 
-def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
-    study = make_study(large_study_data(2))
-    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
-    text = build_document(analysis, {}).markdown()
-    assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
-    assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
-    assert "each arm chose optim.lr among 0.001, 0.003, 0.01" in text
-    assert "Caution: the trials" not in text
-    analysis["study"]["domains"]["images"]["tune"]["metric"] = "validation/loss"
-    assert "Caution: the trials were judged on the data that the scores" in build_document(analysis, {}).markdown()
-    assert "| pooling | 0.003 |" in text
-    limits = findings(analysis)["limits"]
-    assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
-
-
-def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_study: Make) -> None:
-    study = make_study(large_study_data(2))
-    trials = [
-        {"domain": "images", "arm": arm, "value": value, "status": "finished", "score": 0.5 + 10 * value}
-        for arm in SKILLS
-        for value in (0.001, 0.003, 0.01)
-    ]
-    trials[0] |= {"status": "failed", "score": None}
-    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": [], "trials": trials}
-    text = build_document(analysis, {}).markdown()
-    assert "| arm | optim.lr 0.001 | optim.lr 0.003 | optim.lr 0.01 | chosen |" in text
-    assert "| attention | failed | 53.0 | 60.0 | 0.001 |" in text
-    ends = next(line for line in text.splitlines() if line.startswith("At an end of what was tried"))
-    assert "attention" in ends
-    assert "pooling" not in ends, "it chose the value in the middle"
-
-
-def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(make_study: Make) -> None:
-    study = make_study(large_study_data(2))
-    start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}
-    change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-02"}
-    command = "python scripts/run_study.py run simulated.yaml --folder 'my runs'"
-    sessions = [{**start, "cpu_count": 2, "command": command}, change]
-    analysis = {**analyse(study, simulated_rows(study)), "text": study.text}
-    text = build_document({**analysis, "sessions": [json.dumps(line) for line in sessions]}, {}).html()
-    assert "Started at 2026-01-01T00:00:00.000+00:00, with no end recorded" in text
-    assert "changed when 3 runs had finished (2026-01-02): claim (was null, is {" in text
-    assert "run simulated.yaml --folder &#x27;my runs&#x27; --only images/pooling/seed-1" in text
-
-
 def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study = make_study(study_data)
     write_json(tmp_path / "study.json", {"study": study_to_mapping(study), "text": study.text})
@@ -316,30 +237,3 @@ def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_st
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no folder of a study"):
         build_report(tmp_path)
-
-
-def test_numbers_are_written_for_people() -> None:
-    assert points(0.8714) == "87.1"
-    assert points(-0.05, signed=True) == "\N{MINUS SIGN}5.0"
-    assert points(-0.0001, signed=True) == "0.0"
-    assert points(None) == "–"
-    its = {"value": 0.5, "low": 0.4, "high": 0.6}
-    none = {"value": 0.5, "low": None, "high": None}
-    assert interval(its) == "50.0 [40.0,\N{NO-BREAK SPACE}60.0]"
-    assert interval(none) == "50.0"
-    assert (percent(its), percent(none)) == ("50 [40,\N{NO-BREAK SPACE}60]", "50")
-    assert percent({"value": -0.001, "low": -0.05, "high": 1.2}) == "0 [\N{MINUS SIGN}5,\N{NO-BREAK SPACE}120]"
-    assert ratio({"value": -0.001, "low": -0.5, "high": 1.0}) == "0.00 [\N{MINUS SIGN}0.50,\N{NO-BREAK SPACE}1.00]"
-    assert (count(999), count(1_234_000), count(None)) == ("999", "1.23\N{NO-BREAK SPACE}M", "–")
-    assert (p_value(0.0312), p_value(0.0001), p_value(None)) == ("0.031", "<\N{NO-BREAK SPACE}0.001", "–")
-    assert (listed(["a"]), listed(["a", "b", "c"])) == ("a", "a, b and c")
-
-
-def test_texts_are_shown_as_they_are() -> None:
-    document = Document("a < b")
-    document.table(["x"], [["a|b_c"]])
-    document.code("<x> ~~~", "what")
-    assert "| a\\|b\\_c |" in document.markdown()
-    assert "<td>a|b_c</td>" in document.html()
-    assert "&lt;x&gt; ~~~" in document.html()
-    assert "<title>a &lt; b</title>" in document.html()

@@ -114,7 +114,51 @@ def test_domains_that_agree_and_domains_that_turn(answers: Any) -> None:
     turned["attention"] = (0.7, 0.7, 0.7)
     third = answers(turned, ("images", "text"))[2]
     assert third["verdict"] == NOT_SUPPORTED
-    assert "above attention in one domain and below it in another: pooling" in third["sentence"]
+    turns = third["sentence"].split("; ")
+    assert "pooling and multi window are above attention in CIFAR-10 images and below it in text (GLUE)" in turns
+    assert "random and hybrid are above attention in text (GLUE) and below it in CIFAR-10 images" in turns
+
+
+def test_mixers_that_turn_beside_another_than_the_baseline_are_named(answers: Any) -> None:
+    """Pooling is the other reference; hybrid is below the baseline everywhere, and the rule asks for no more."""
+    low = dict.fromkeys(SKILLS, (0.4, 0.4, 0.4)) | {"attention": (0.9,) * 3}
+    third = answers(low | {"hybrid": (0.3, 0.6, 0.6)}, ("images", "text"))[2]
+    assert third["verdict"] == CANNOT_TELL
+    turn = "; hybrid is above pooling in text (GLUE) and below it in CIFAR-10 images (told, not judged: the rule looks"
+    assert turn in third["sentence"]
+    assert "fourier is" not in third["sentence"]
+    same = answers(low, ("images", "text"))[2]
+    assert "pooling" not in same["sentence"].replace("pooling, ", "", 1), same["sentence"]
+
+
+def test_each_pair_of_mixers_that_turn_is_named_once(answers: Any) -> None:
+    low = dict.fromkeys(SKILLS, (0.4, 0.4, 0.4)) | {"attention": (0.9,) * 3, "hybrid": (0.3, 0.6, 0.6)}
+    third = answers(low, ("images", "text"), references=["pooling", "hybrid"])[2]
+    turns = [part for part in third["sentence"].split("; ") if " it in " in part]
+    assert sum("pooling" in part and "hybrid" in part for part in turns) == 1, turns
+    assert any(part.startswith("multi window, depthwise conv") and "above hybrid" in part for part in turns), turns
+
+
+def test_of_equal_rank_agreements_the_clearest_is_named(make_study: Make) -> None:
+    study = make_study(large_study_data(5))
+    analysis = analyse(study, simulated_rows(study))
+    ends = {"images": -1.0, "text": -0.5, "probe": -0.9}
+    pairs = [("images", "text"), ("images", "probe"), ("text", "probe")]
+
+    def said(values: tuple[float, float, float]) -> str:
+        ranks = [
+            {"domains": list(pair), "n": 3, "value": value, "low": ends[pair[0]], "high": value}
+            for pair, value in zip(pairs, values, strict=True)
+        ]
+        third = verdict({**analysis, "across": {**analysis["across"], "ranks": ranks}})[-1]
+        return str(third["sentence"]).replace("\N{NO-BREAK SPACE}", " ").partition("; of ")[0]
+
+    clear = "between text (GLUE) and matching probe (the same τ for 1 other pair)"
+    assert f" to 0.33 [−0.50, 0.33] {clear}" in said((-0.3, 1 / 3, 1 / 3 - 1e-9))
+    assert f" to 0.33 [−0.50, 0.33] {clear}" in said((1 / 3, -0.3, 1 / 3))
+    first = "between CIFAR-10 images and text (GLUE) (the same τ for 2 other pairs)"
+    assert said((1.0, 1.0, 1.0)).endswith(f"rank agreement (τ) of the mixers is 1.00 [−1.00, 1.00] {first}")
+    assert "other pair" not in said((-0.3, 0.1, 0.5))
 
 
 def test_the_same_model_in_all_arms_is_no_difference(answers: Any, make_study: Make) -> None:
