@@ -102,8 +102,7 @@ def _last_section(study: Study, domain_name: str, arm_name: str, trial: int | No
 
 
 def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
-    """ValueError if finished or running cells have other settings or files: two experiments in one table are worse than
-    no table.
+    """ValueError if finished or running cells have other settings or files: no table is better than one of two studies.
 
     A tuned value that is not chosen yet is no difference: the choice may become what it was.
     """
@@ -114,7 +113,7 @@ def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
         differences = Counter(key for keys in changes.values() for key in keys)
         shown = "\n".join(f"  {key}  ({count} cells)" for key, count in differences.most_common(10))
         raise ValueError(
-            f"{folder} holds {len(changes)} finished or running cells of other settings than the study has now (first: "
-            f"{next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change the settings back, or "
-            f"delete the folders of these cells under {folder / 'cells'}, when none runs any more, to run them again."
+            f"{folder} holds {len(changes)} finished or running cells of other settings or files than the study has "
+            f"now (first: {next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change this back, "
+            f"or delete the folders of these cells under {folder / 'cells'}, once none runs, to run them again."
         )

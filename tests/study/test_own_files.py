@@ -148,7 +148,7 @@ def test_no_runner_begins_beside_a_running_cell_of_another_content(
         cell_lock(folder, cell),
         pytest.raises(ValueError, match=rf"1 finished or running cells .*first: {cell.key}(?s:.)*own\.py: its content"),
     ):
-        run_study(study, folder, from_dict, executor="inline")
+        run_study(study, folder, from_dict, executor="inline", only=["vision/attention/seed-0"])
     assert not names(folder, "starts.txt")
     assert len(run_study(study, folder, from_dict, executor="inline").finished) == 4, "when its runner has died"
     assert [path.name for path in (folder / "replaced").iterdir()] == ["vision--pooling--seed-0--1"]

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from metaformer_nlp.study.cell import cell_lock, is_finished, outcome_signature, run_cell, write_outcome
-from metaformer_nlp.study.lock import Taken
+from metaformer_nlp.study.lock import Taken, is_held
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.report import build_report
 from metaformer_nlp.study.run import Summary, run_study
@@ -305,6 +305,8 @@ def test_a_killed_runner_leaves_no_orphans_and_its_study_goes_on(
         runner.wait()
     assert "[ 4/16]" in output.read_text(), "a line for each cell, at once"
     wait_for(lambda: not any(alive(pid) for pid in cells), "the cells must not outlive the runner")
+    locks = [folder / "locks" / key.replace("/", "--") for key in ENDLESS]
+    wait_for(lambda: not any(map(is_held, locks)), "nor their threads, which end a moment later")
     for name in ("identity", "no_residual"):
         del endless["arms"][name]["set"]["seconds"]
     summary = run_study(make_study(endless), folder, from_dict)
