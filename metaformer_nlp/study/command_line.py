@@ -20,7 +20,7 @@ _PLAN = """Prints what a study file asks, what was decided beforehand and is hel
 they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; the reason is at the end."""
 _RUN = """Runs every cell of a study that is not finished, then writes the report. Started again it goes on where it was
 stopped; started beside another runner it takes other cells. Exit status: 0 all is finished, 1 something failed, 2 the
-study or an option is wrong (nothing was started), 130 interrupted."""
+study, an option or a file of your own does not fit, 130 interrupted."""
 _RUN_EXAMPLES = """
 examples:
   python scripts/run_study.py run quick.yaml --folder /big/disk/quick --parallel 4

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -267,3 +268,22 @@ def test_the_runner_leaves_its_jobs(
     place.start(study.cells()[:1], {study.cells()[0].key: None})
     assert "scancel 71" in place.stop(1)
     assert [end.stopped for end in place.wait(0)] == ["goes on as job 71"]
+
+
+def test_a_queued_job_of_other_files_is_cancelled(
+    cluster: Path, study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    """It would find its file changed and not run; the next runner submits the cell anew."""
+
+    def executor() -> Any:
+        return make_executor("slurm", study, tmp_path, from_dict, None, {"timeout_min": 240})
+
+    study = make_study(study_data)
+    cell = replace(study.cells()[0], files={"my_mixer.py": "0" * 64})
+    executor().start([cell], {cell.key: None})
+    (cluster / "states").write_text("JobID|State|NodeList\n71|PENDING|\n")
+    submitit.SlurmJob.watcher.clear()
+    assert executor().adopt([cell]) == [cell]
+    assert not (cluster / "calls").read_text().count("scancel")
+    assert executor().adopt([replace(cell, files={"my_mixer.py": "1" * 64})]) == []
+    assert "scancel 71" in (cluster / "calls").read_text()

@@ -116,7 +116,7 @@ class Slurm:
                 raise SubmissionRefused(f"The cluster did not take {len(new)} jobs: {error}") from error
             for cell, job in zip(new, jobs, strict=True):
                 record = {"job": job.job_id, "cluster": self._cluster, "digest": cell.digest}
-                write_json(self._record(cell), record)
+                write_json(self._record(cell), record | {"files": dict(cell.files)})
                 self._jobs[cell.key] = cell, job
 
     def wait(self, seconds: float) -> list[Ended]:
@@ -148,14 +148,14 @@ class Slurm:
         return self._folder / "jobs" / f"{cell.key.replace('/', '--')}.json"
 
     def _live_job(self, cell: Cell) -> submitit.Job[Any] | None:
-        """The cell's job if one is queued or running; one with other settings than the cell's is cancelled."""
+        """The cell's job if one is queued or running; one with other settings or files than the cell's is cancelled."""
         record = read_json(self._record(cell))
         if record is None or record["cluster"] != self._cluster or self._cluster not in _JOBS:
             return None
         job = _JOBS[self._cluster](folder=self._executor.folder, job_id=record["job"])
         if _is_over(job):
             return None
-        if record["digest"] != cell.digest:
+        if (record["digest"], record.get("files", {})) != (cell.digest, dict(cell.files)):
             job.cancel(check=False)
             return None
         return job
