@@ -39,7 +39,9 @@ def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str | None, 
         if inner:
             name, domain = data["name"], inner
             break
-    file, folder = next((run for run in reversed(runs) if Path(run[0]).stem == name), (f"{name}.yaml", None))
+    # Of a study alone, the file is the one that was run, whatever its name.
+    named = [run for run in runs if Path(run[0]).stem == name] or (runs if len(_study_files(analysis)) < 2 else [])
+    file, folder = named[-1] if named else (f"{name}.yaml", None)
     return file, folder, domain
 
 
@@ -184,7 +186,7 @@ def _tuning(
     choice = ", ".join(map(setting, values))
     own = f", with {json.dumps(tune['set'], ensure_ascii=False)}" if tune["set"] else ""
     document.paragraph(
-        f"Before its cells ran, each arm chose {tune['key']} among {choice}: one trial a value, the best "
+        f"Each arm chose {tune['key']} among {choice}: one trial a value, the best "
         f"{tune['metric']} wins{own}. The number of trials is the same for all arms."
     )
     if tuned_on_scores(tune, domain["metric"]):

@@ -117,3 +117,9 @@ def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
             f"now (first: {next(iter(changes))}):\n{shown}\nChoose another folder with --folder, or change this back, "
             f"or delete the folders of these cells under {folder / 'cells'}, once none runs, to run them again."
         )
+
+
+def reopened(folder: Path, cells: Sequence[Cell]) -> list[str]:
+    """Finished cells whose tuned value is to be chosen anew, since there are trials that have not run."""
+    open_end = f' -> "{TUNED}"'
+    return [cell.key for cell in cells if any(key.endswith(open_end) for key in changed_keys(folder, cell))]

@@ -36,7 +36,7 @@ from metaformer_nlp.study.lock import Taken
 from metaformer_nlp.study.own_files import changes_since
 from metaformer_nlp.study.plan import Cell, Study
 from metaformer_nlp.study.progress import Progress, runs
-from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes
+from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes, reopened
 from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
 from metaformer_nlp.study.study_file import study_to_mapping
@@ -117,6 +117,11 @@ def run_study(
             progress.line(
                 f"Not tried again, because their arms have chosen without them: {', '.join(schedule.passed_over)}; "
                 "remove an arm's choice.json to have its trials run again."
+            )
+        if again := reopened(folder, waiting):
+            progress.line(
+                f"{runs(again)} were finished, but their arms have new trials: those whose tuned value stays the same "
+                f"are kept, the others are put aside ({folder / 'replaced'}) and run again."
             )
         schedule.settle()
         _write_study(folder, study)

@@ -51,10 +51,10 @@ class Session:
 
 
 def record_changes(folder: Path, study: Study) -> dict[str, list[Any]]:
-    """Writes a line if results are there and the study judges them otherwise than ``study.json`` says; field -> both.
+    """Writes a line if results are there and the study is judged otherwise than ``study.json`` says; field -> both.
 
-    Fields are those of the study file, such as ``claim`` or ``domains.text.margin``; ``domains``, ``arms`` and
-    ``seeds`` if some were taken out.
+    Fields are those of the study file, such as ``claim``, ``seeds`` or ``domains.text.margin``; ``domains`` and
+    ``arms`` if some were taken out.
     """
     stored = read_json(folder / "study.json")
     changed = _changes(stored["study"], study_to_mapping(study)) if stored else {}
@@ -73,8 +73,10 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
             then, place = before["domains"][name], f"domains.{name}"
             pairs |= {f"{place}.{field}": (then.get(field), domain[field]) for field in _OF_DOMAIN}
             tunes = then.get("tune") or {}, domain["tune"] or {}
-            pairs[f"{place}.tune.metric"] = tunes[0].get("metric"), tunes[1].get("metric")
-    for field in ("domains", "arms", "seeds"):
+            for field in ("metric", "values"):
+                pairs[f"{place}.tune.{field}"] = tunes[0].get(field), tunes[1].get(field)
+    pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
+    for field in ("domains", "arms"):
         if not set(before[field]) <= set(now[field]):
             pairs[field] = list(before[field]), list(now[field])
     return {field: list(pair) for field, pair in pairs.items() if pair[0] != pair[1]}

@@ -22,7 +22,7 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     text = build_document(analysis, {}).markdown()
     assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
     assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
-    assert "each arm chose optim.lr among 0.001, 0.003, 0.01" in text
+    assert "Each arm chose optim.lr among 0.001, 0.003, 0.01" in text
     assert "Caution: the trials" not in text
     analysis["study"]["domains"]["images"]["tune"]["metric"] = "validation/loss"
     assert "Caution: the trials were judged on the data that the scores" in build_document(analysis, {}).markdown()
@@ -52,10 +52,10 @@ def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(make_
     study = make_study(large_study_data(2))
     start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}
     change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-02"}
-    command = "python scripts/run_study.py run simulated.yaml --folder 'my runs'"
+    command = "python scripts/run_study.py run a_name_of_its_own.yaml --folder 'my runs'"
     sessions = [{**start, "cpu_count": 2, "command": command}, change]
     analysis = {**analyse(study, simulated_rows(study)), "text": study.text}
     text = build_document({**analysis, "sessions": [json.dumps(line) for line in sessions]}, {}).html()
     assert "Started at 2026-01-01T00:00:00.000+00:00, with no end recorded" in text
     assert "changed when 3 runs had finished (2026-01-02): claim (was null, is {" in text
-    assert "run simulated.yaml --folder &#x27;my runs&#x27; --only images/pooling/seed-1" in text
+    assert "run a_name_of_its_own.yaml --folder &#x27;my runs&#x27; --only images/pooling/seed-1" in text

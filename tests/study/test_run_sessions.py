@@ -64,10 +64,11 @@ def test_judging_otherwise_after_results_is_written_down(
     write_outcome(tmp_path, cells[1], None, result={"metrics": {}})
     study_data["claim"]["retains"] = 0.8
     study_data["references"] = ["identity"]
-    study_data["seeds"] = [0, 1, 2]
+    seeds, study_data["seeds"] = study_data["seeds"], [0, 1, 2]
     vision = study_data["domains"]["vision"]
+    values = vision["tune"]["values"]
     vision |= {"margin": 0.05, "equal": {"steps": 0.0}, "chance": 0.2, "metric": "validation/other"}
-    vision["tune"]["metric"] = "validation/loss"
+    vision["tune"] |= {"metric": "validation/loss", "values": [*vision["tune"]["values"], 0.7]}
     expected = {
         "references": [None, ["identity"]],
         "claim": [None, {"arm": "pooling", "retains": 0.8}],
@@ -76,8 +77,10 @@ def test_judging_otherwise_after_results_is_written_down(
         "domains.vision.margin": [None, 0.05],
         "domains.vision.equal": [{}, {"steps": 0.0}],
         "domains.vision.tune.metric": ["validation/accuracy", "validation/loss"],
+        "domains.vision.tune.values": [values, [*values, 0.7]],
+        "seeds": [seeds, [0, 1, 2]],
     }
-    assert changes(make_study(study_data)) == expected, "and more seeds are no change"
+    assert changes(make_study(study_data)) == expected
     assert changes(make_study(study_data)) == {}, "said once"
     study_data["seeds"] = [0]
     assert changes(make_study(study_data)) == {"seeds": [[0, 1, 2], [0]]}
@@ -141,3 +144,32 @@ def test_arms_that_are_the_same_run_show_no_difference(
         assert difference["p"] == difference["p_holm"] == 1.0
     text = page.with_name("report.md").read_text()
     assert "no difference from attention is shown; equivalent to it within 2.0 points: second and third" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "added", "kept"),
+    [(["attention", "pooling"], "identity", True), (["identity", "pooling"], "attention", False)],
+)
+def test_a_value_that_is_added_is_tried_and_cells_stay_where_the_choice_does(
+    study_data: dict[str, Any],
+    make_study: Make,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    values: list[str],
+    added: str,
+    kept: bool,
+) -> None:
+    tune = {"key": "model.token_mixer", "values": values, "metric": "validation/accuracy"}
+    study_data["domains"] = {"vision": study_data["domains"]["vision"] | {"tune": tune}}
+    study_data["seeds"] = [0]
+    run_study(make_study(study_data), tmp_path, from_dict, executor="inline")
+    outcome = tmp_path / "cells/vision/pooling/seed-0/outcome.json"
+    before = outcome.read_bytes()
+    tune["values"] = [*values, added]
+    study = make_study(study_data)
+    run_study(study, tmp_path, from_dict, executor="inline")
+    assert "4 cells were finished, but their arms have new trials" in capsys.readouterr().out
+    assert (outcome.read_bytes() == before) == kept
+    assert (tmp_path / "replaced").exists() != kept
+    changes = [line["changed"] for line in lines(tmp_path) if "changed" in line]
+    assert changes == [{"domains.vision.tune.values": [values, [*values, added]]}]
