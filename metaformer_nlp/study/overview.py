@@ -84,7 +84,7 @@ class _Overview:
         self.refusals = refusals(study, self.costs, budgets, waiting)
         self.notes = notes(study, self.refusals)
         try:
-            refuse_changes(folder, self.cells)
+            refuse_changes(study, folder, self.cells)
         except ValueError as error:
             self.refusals.append(str(error))
 

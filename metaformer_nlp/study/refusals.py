@@ -11,8 +11,9 @@ from typing import Any
 
 from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.budgets import Cost, Place, budget_problems, cell_costs
-from metaformer_nlp.study.cell import Build, changed_keys
+from metaformer_nlp.study.cell import Build, changed_keys, lock_file
 from metaformer_nlp.study.choices import chosen_values
+from metaformer_nlp.study.lock import is_held
 from metaformer_nlp.study.plan import TUNED, Cell, Study
 from metaformer_nlp.study.wording import listed
 
@@ -101,14 +102,13 @@ def _last_section(study: Study, domain_name: str, arm_name: str, trial: int | No
     return setting[-1] if setting else None
 
 
-def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
+def refuse_changes(study: Study, folder: Path, cells: Sequence[Cell]) -> None:
     """ValueError if finished or running cells have other settings or files: no table is better than one of two studies.
 
-    A tuned value that is not chosen yet is no difference: the choice may become what it was.
+    A finished cell with another tuned value than its arm's is no reason: it is `reopened`.
     """
-    found = {cell.key: changed_keys(folder, cell) for cell in cells}
-    open_end = f' -> "{TUNED}"'
-    changes = {key: its for key, keys in found.items() if (its := [k for k in keys if not k.endswith(open_end)])}
+    found = {cell.key: _changes(study, folder, cell)[0] for cell in cells}
+    changes = {key: keys for key, keys in found.items() if keys}
     if changes:
         differences = Counter(key for keys in changes.values() for key in keys)
         shown = "\n".join(f"  {key}  ({count} cells)" for key, count in differences.most_common(10))
@@ -119,7 +119,17 @@ def refuse_changes(folder: Path, cells: Sequence[Cell]) -> None:
         )
 
 
-def reopened(folder: Path, cells: Sequence[Cell]) -> list[str]:
-    """Finished cells whose tuned value is to be chosen anew, since there are trials that have not run."""
-    open_end = f' -> "{TUNED}"'
-    return [cell.key for cell in cells if any(key.endswith(open_end) for key in changed_keys(folder, cell))]
+def reopened(study: Study, folder: Path, cells: Sequence[Cell]) -> list[str]:
+    """Finished cells whose arms choose their tuned value anew, or have chosen another one: there are other trials."""
+    return [cell.key for cell in cells if _changes(study, folder, cell)[1]]
+
+
+def _changes(study: Study, folder: Path, cell: Cell) -> tuple[list[str], list[str]]:
+    """Where a finished or running cell is not what the study asks for: what it must be, and what its arm chooses."""
+    tune, keys = study.domain(cell.domain).tune, changed_keys(folder, cell)
+    if not keys or tune is None or cell.trial is not None:
+        return keys, []
+    open_end = f' -> "{TUNED}"'  # the choice may become what it was
+    running = is_held(lock_file(folder, cell))
+    chosen = [key for key in keys if key.endswith(open_end) or (key.startswith(f"{tune.key}: ") and not running)]
+    return [key for key in keys if key not in chosen], chosen

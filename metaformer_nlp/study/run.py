@@ -89,7 +89,7 @@ def run_study(
     """
     folder = Path(folder).resolve()
     schedule = Schedule(study, folder, only)
-    refuse_changes(folder, list(schedule.cells.values()))
+    refuse_changes(study, folder, list(schedule.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})
     if not schedule.waiting:
         schedule.settle()
@@ -118,9 +118,9 @@ def run_study(
                 f"Not tried again, because their arms have chosen without them: {', '.join(schedule.passed_over)}; "
                 "remove an arm's choice.json to have its trials run again."
             )
-        if again := reopened(folder, waiting):
+        if again := reopened(study, folder, waiting):
             progress.line(
-                f"{runs(again)} were finished, but their arms have new trials: those whose tuned value stays the same "
+                f"{runs(again)} were finished before their arms' trials were: those whose tuned value stays the same "
                 f"are kept, the others are put aside ({folder / 'replaced'}) and run again."
             )
         schedule.settle()
@@ -137,7 +137,9 @@ def run_study(
         print(f"Interrupted. Go on with:\n  {command}")
     if runner.refused:
         raise ValueError(runner.refused)
-    refuse_changes(folder, list(schedule.cells.values()))  # runners that began at once may not have seen each other
+    refuse_changes(
+        study, folder, list(schedule.cells.values())
+    )  # runners that began at once may not have seen each other
     return summary
 
 
