@@ -10,14 +10,11 @@ stays until all cells have ended, to take over those of a runner that was killed
 from __future__ import annotations
 
 import functools
-import signal
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from metaformer_nlp.study.cell import (
@@ -39,6 +36,7 @@ from metaformer_nlp.study.progress import Progress, runs
 from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes, reopened
 from metaformer_nlp.study.schedule import POLL, Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
+from metaformer_nlp.study.signals import Signals
 from metaformer_nlp.study.study_file import study_to_mapping
 from metaformer_nlp.study.wording import listed
 
@@ -98,7 +96,7 @@ def run_study(
         return _summary(schedule, interrupted=False)
     wanted = [schedule.cells[key] for key in schedule.wanted]
     with ExitStack() as stack:
-        stop = stack.enter_context(_Signals())
+        stop = stack.enter_context(Signals())
         stack.enter_context(place)
         waiting = [schedule.cells[key] for key in schedule.waiting]
         print("Checking settings, data and budgets ...", flush=True)
@@ -166,9 +164,7 @@ def _write_study(folder: Path, study: Study) -> None:
 class _Runner:
     """One session: from the first cell to the last."""
 
-    def __init__(
-        self, folder: Path, schedule: Schedule, executor: Executor, stop: _Signals, progress: Progress
-    ) -> None:
+    def __init__(self, folder: Path, schedule: Schedule, executor: Executor, stop: Signals, progress: Progress) -> None:
         self._folder, self._schedule, self._executor = folder, schedule, executor
         self._stop, self._progress = stop, progress
         self._look_at = 0.0
@@ -292,24 +288,3 @@ class _Runner:
         if line and line not in self._told:
             self._told.add(line)
             self._progress.line(line)
-
-
-class _Signals:
-    """Counts the requests to stop (Ctrl-C, SIGTERM, a closed terminal) instead of dying of them."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-
-    def __enter__(self) -> _Signals:
-        self._before = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                self._before[number] = signal.signal(number, self._count)
-        return self
-
-    def _count(self, number: int, frame: FrameType | None) -> None:
-        self.requests += 1
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

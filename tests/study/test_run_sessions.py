@@ -17,9 +17,10 @@ from metaformer_nlp.study.executors.inline import Inline
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.progress import Progress
 from metaformer_nlp.study.report import build_report
-from metaformer_nlp.study.run import _Runner, _Signals, run_study
+from metaformer_nlp.study.run import _Runner, run_study
 from metaformer_nlp.study.schedule import Schedule
 from metaformer_nlp.study.sessions import Session, record_changes
+from metaformer_nlp.study.signals import Signals
 from metaformer_nlp.study.study_file import study_to_mapping
 from tasks.cli import from_dict
 
@@ -117,7 +118,7 @@ def test_a_cell_that_another_runner_holds_has_not_failed(
     schedule = Schedule(study, tmp_path, [key])
     cell = schedule.cells[key]
     progress = Progress(study, tmp_path, [cell], parallel=1)
-    runner = _Runner(tmp_path, schedule, Inline(tmp_path, from_dict), _Signals(), progress)
+    runner = _Runner(tmp_path, schedule, Inline(tmp_path, from_dict), Signals(), progress)
     schedule.start(key)
     with cell_lock(tmp_path, cell):
         runner._record(Ended(cell, "the process was killed"))
