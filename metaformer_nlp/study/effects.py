@@ -89,8 +89,9 @@ def variance(arms: Sequence[Arm], scores: Scores) -> dict[str, Any] | None:
     """The shares of variance of mixers, parts and seeds; arms without a finished run are left out.
 
     ``without``: the ``arm`` without which another of the three has the largest share, and the shares then: a single arm
-    that fails to train would otherwise speak for all of its kind. Of several such arms, the one without which the largest
-    share falls lowest; None if there is none, or if no share is clearly the largest (by their intervals) with all arms.
+    that fails to train would otherwise speak for all of its kind. Of several such arms, the one without which the
+    largest share falls lowest; None if there is none, or if no share is clearly the largest (by their intervals) with
+    all arms.
     """
     mixers = {arm.name: scores[arm.name] for arm in _mixers(arms, scores)}
     parts = {
