@@ -60,6 +60,8 @@ class DataConfig:
     """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
     vocab_size: int = 8192
     """Size of a tokenizer that is trained here."""
+    lowercase: bool = False
+    """Whether a tokenizer that is trained here folds case, so that a small vocabulary holds more words."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def make_tokenizer(data: DataConfig, checkpoint: str | None, train: TextSource) 
         if texts and characters > _TOKENIZER_CHARACTERS:
             break
         texts.append(text)
-    return trained_tokenizer(texts, data.vocab_size)
+    return trained_tokenizer(texts, data.vocab_size, data.lowercase)
 
 
 def tokens_per_row(text: PackedText) -> float:
