@@ -182,7 +182,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
+@pytest.mark.parametrize(("name", "millions"), [("minutes", 0.69), ("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
 def test_the_recipes_are_what_their_heads_say(name: str, millions: float) -> None:
     recipe = Path(masked_lm.__file__).parents[1] / "scripts" / "recipes" / "pretrain" / f"{name}.yaml"
     config = from_dict(masked_lm.Config, {}, [recipe])
@@ -263,3 +263,10 @@ def test_the_bias_starts_at_the_log_frequencies(tmp_path: Path) -> None:
 def test_a_checkpoint_keeps_its_own_bias(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"decoder_bias=log_frequency is for fresh weights.*leave decoder_bias out"):
         config_of(tmp_path, decoder_bias="log_frequency", model={"checkpoint": str(tmp_path)})
+
+
+def test_a_tokenizer_that_is_trained_here_may_fold_case(tmp_path: Path) -> None:
+    """And the one that does not is another, which the option has not changed."""
+    plain, folded = (MaskedLM(config_of(tmp_path, data=extra)).tokenizer for extra in ({}, {"lowercase": True}))
+    assert folded.tokenize("The NAME") == folded.tokenize("the name")
+    assert plain.tokenize("The NAME") != plain.tokenize("the name")
