@@ -44,8 +44,8 @@ class ModelConfig:
     """A fresh head even where the checkpoint's has the right number of classes."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_reduction_attention, spatial_mlp,
-    spatial_gating, window_mlp, depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of
-    these, one for each stage."""
+    spatial_gating, window_mlp, depthwise_conv, separable_conv, shift, fourier), {name: pooling, pool_size: 7}, or a
+    list of these, one for each stage."""
     pool_size: int | str | list[Any] | None = None
     """Window of pooling: odd, or a list of windows, one for each group of channels."""
     norm: str | None = None

@@ -30,6 +30,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"subtract_input": False},
         {"gate": True},
     ],
+    "shift": [{}, {"offsets": ["left:4", "right:1", "left:1", "right:2", "left:300"]}],
     "ponet": [{"num_heads": 3, "chunk_size": 4}],
 }
 SHAPES = {1: (LENGTH,), 2: (4, 5)}
@@ -214,7 +215,12 @@ def test_compiles_and_exports(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "spec", [{"name": "pooling", "pool_size": [3, 15], "gate": True}, {"name": "ponet", "num_heads": 3}]
+    "spec",
+    [
+        {"name": "pooling", "pool_size": [3, 15], "gate": True},
+        {"name": "ponet", "num_heads": 3},
+        {"name": "shift", "offsets": ["left:4", "right:1"]},
+    ],
 )
 def test_one_program_serves_rows_of_every_length(spec: dict[str, Any]) -> None:
     """Pooling cuts long rows into blocks: what was exported or compiled for short ones must serve long ones as well."""
