@@ -34,6 +34,7 @@ _FRESH = {
     "num_hidden_layers": 4,
     "token_mixer": "pooling",
     "pool_size": 3,
+    "position_embedding": True,
     "norm": "layer_norm",
     "hidden_act": "gelu",
     "use_residual": True,
@@ -72,6 +73,8 @@ class TextModelConfig:
     exclude_mask_token: bool | None = None
     """true: [MASK] receives from the other tokens but gives them nothing; for pooling, attention, depthwise_conv,
     separable_conv, shift, ponet and identity. null: false, or the checkpoint's."""
+    position_embedding: bool | None = None
+    """false: no learned vector for its place is added to a token; the mixers alone tell order. null: true."""
     norm: str | None = None
     """layer_norm (one token at a time), group_norm, batch_norm, rms_norm or none. null: layer_norm."""
     hidden_act: str | None = None
