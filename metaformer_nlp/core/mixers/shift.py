@@ -74,6 +74,6 @@ class Shift(TokenMixer):
 
 def _shifted(x: Tensor, axis: int, offset: int) -> Tensor:
     """(B, *S, C) -> (B, *S, C): the token ``offset`` places on along ``axis`` of S, counted from its end; 0 outside."""
-    reach = torch.sym_min(abs(offset), x.shape[axis - 1])  # a map may be narrower
+    reach: Any = torch.sym_min(abs(offset), x.shape[axis - 1])  # a map may be narrower
     margins = (reach, -reach) if offset < 0 else (-reach, reach)
     return F.pad(x, (0, 0) * -axis + margins)
