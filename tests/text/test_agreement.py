@@ -39,9 +39,10 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def model(kind: str, text_config: Any, perturb: Any) -> Any:
-    config = text_config(token_mixer=["pooling", "attention"], num_labels=3)
+@pytest.fixture(params=[True, False], ids=["positions", "none"])
+def model(kind: str, text_config: Any, perturb: Any, request: pytest.FixtureRequest) -> Any:
+    mixers = ["pooling", "attention"] if request.param else ["shift", "pooling"]
+    config = text_config(token_mixer=mixers, position_embedding=request.param, num_labels=3)
     return perturb(getattr(text, f"MetaFormerText{kind}")(config))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,17 @@ def test_reload_is_the_same(mixer: str, text_config: Any, perturb: Any, tmp_path
     assert_close_outputs(again(ids).logits, model(ids).logits)
     trained = [{name: p.requires_grad for name, p in each.named_parameters()} for each in (model, again)]
     assert trained[0] == trained[1]
+
+
+def test_a_checkpoint_from_before_positions_were_a_choice(text_config: Any, perturb: Any, tmp_path: Path) -> None:
+    model = perturb(MetaFormerTextForMaskedLM(text_config()))
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    assert fields.pop("position_embedding") is True
+    path.write_text(json.dumps(fields))
+    ids = torch.randint(5, 61, (2, 9))
+    assert torch.equal(AutoModelForMaskedLM.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
 
 
 def test_fresh_process(text_config: Any, perturb: Any, tmp_path: Path) -> None:
