@@ -3,6 +3,7 @@
     cache/packed/<key>/    a choice of the documents for one length of a row
         pieces.bin         (P, 2) begin and end of each piece among the tokens of all parts
         rows.bin           (N + 1,) row i has the pieces rows[i] to rows[i + 1]
+        counts.bin         (V,) how often each token of the vocabulary comes, [CLS] and [SEP] aside
         info.json
 
 A document longer than a row is cut into pieces. Each piece has a segment number of its own in its row, so that no
@@ -33,7 +34,7 @@ from tasks.tokenised_text import TokenisedPart, map_file, tokenise
 
 __all__ = ["PackedText", "pack_text"]
 
-_FORMAT = 2  # to be raised when other documents are chosen, or other rows are made of them
+_FORMAT = 3  # to be raised when other documents are chosen, or other files are made of them
 _BLOCK_DOCUMENTS, _BLOCK_TOKENS = 2**17, 2**25  # packed at once
 
 
@@ -68,6 +69,10 @@ class PackedText:
         ids = [part for begin, end in pieces for part in ([cls], self._tokens(begin, end), [sep])]
         lengths = [end - begin + 2 for begin, end in pieces]
         return np.concatenate(ids).astype(np.int64), np.repeat(np.arange(1, len(pieces) + 1), lengths)
+
+    def token_counts(self) -> NDArray[np.int64]:
+        """How often each token comes in the documents of all rows, (V,); [CLS] and [SEP] around them do not count."""
+        return np.fromfile(self.folder / "counts.bin", np.int64)
 
     def _tokens(self, begin: int, end: int) -> NDArray[Any]:
         part = bisect.bisect_right(self._starts, begin) - 1
@@ -105,6 +110,7 @@ def _write_packed(
     digest = hashlib.sha256()
     starts = [0, *itertools.accumulate(part.tokens for part in parts)]
     documents = tokens = num_pieces = num_rows = first = 0
+    token_counts = np.zeros(len(tokenizer), np.int64)
     with (folder / "pieces.bin").open("wb") as pieces_file, (folder / "rows.bin").open("wb") as rows_file:
         rows_file.write(np.zeros(1, np.int64).tobytes())
         for part, start in zip(parts, starts, strict=False):
@@ -116,7 +122,9 @@ def _write_packed(
                 pieces_file.write(pieces.tobytes())
                 rows_file.write((num_pieces + np.cumsum(counts)).tobytes())
                 digest.update(lengths[chosen].tobytes())
-                digest.update(everything[offset : ends[-1]][np.repeat(chosen, lengths)].tobytes())
+                ids = everything[offset : ends[-1]][np.repeat(chosen, lengths)]
+                digest.update(ids.tobytes())
+                token_counts += np.bincount(ids, minlength=len(tokenizer))
                 documents += int(np.count_nonzero(lengths[chosen]))
                 tokens += int(lengths[chosen].sum())
                 num_pieces, num_rows = num_pieces + len(pieces), num_rows + len(counts)
@@ -126,6 +134,8 @@ def _write_packed(
             os.fsync(file.fileno())
     if not num_rows:
         raise ValueError(f"{source.name}: no document with text in it (the held-out part needs some as well)")
+    token_counts.tofile(folder / "counts.bin")
+    sync(folder / "counts.bin")
     info = {
         "source": source.name,
         "content": digest.hexdigest()[:16],

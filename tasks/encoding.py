@@ -160,12 +160,12 @@ def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:
     return short_hash(plain.to_str())
 
 
-def trained_tokenizer(texts: Sequence[str], vocab_size: int) -> PreTrainedTokenizerBase:
+def trained_tokenizer(texts: Sequence[str], vocab_size: int, lowercase: bool = False) -> PreTrainedTokenizerBase:
     """A tokenizer trained on ``texts``, or the one that was trained on them before."""
     code = Path(inspect.getfile(train_tokenizer)).read_bytes()
-    key = short_hash(code, fingerprint_texts(texts), vocab_size)
+    key = short_hash(code, fingerprint_texts(texts), vocab_size, *(["lowercase"] if lowercase else []))
 
     def write(path: Path) -> None:
-        train_tokenizer(texts, vocab_size).save_pretrained(path)
+        train_tokenizer(texts, vocab_size, lowercase=lowercase).save_pretrained(path)
 
     return load_tokenizer(str(build_once(cache_folder() / "tokenizers" / key, write)), "the cached tokenizer")

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from tasks.masked_lm_data import (
     MaskedRow,
     MaskedRows,
     MaskingConfig,
+    log_frequencies,
     make_tokenizer,
     most_frequent_token,
     sources_of,
@@ -54,10 +55,20 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    decoder_bias: Literal["log_frequency"] | None = None
+    """Where the bias of a fresh decoder starts: log_frequency (of the tokens in the training text), so that nothing has
+    to be learned to know which tokens are frequent. null: zeros."""
     tracker: str | None = None
     """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
     plugins: list[str] = field(default_factory=list)
     """Python files or modules to import first, such as one that registers a token mixer."""
+
+    def __post_init__(self) -> None:
+        if self.decoder_bias is not None and self.model.checkpoint is not None:
+            raise ValueError(
+                f"decoder_bias={self.decoder_bias} is for fresh weights, but model.checkpoint={self.model.checkpoint} "
+                "has a decoder with a bias of its own; leave decoder_bias out (null)"
+            )
 
 
 class MaskedPositions(nn.Module):
@@ -120,6 +131,9 @@ class MaskedLM:
                 f"model.checkpoint={self.config.model.checkpoint} is a {type(model).__name__}, which cannot tell the "
                 "documents of a packed row apart; give the folder of a metaformer_text model"
             )
+        if self.config.decoder_bias is not None:
+            with torch.no_grad():
+                model.lm_head.decoder.bias.copy_(torch.from_numpy(log_frequencies(self._text["train"])))
         length = self.config.data.max_length
         macs = encoder_macs(model, length, predictions=round(self.config.masking.rate * length))
         self.macs = functools.partial(int, macs or 0)
@@ -131,16 +145,24 @@ class MaskedLM:
         return F.cross_entropy(logits, batch["targets"], reduction="sum"), _count(logits)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the masked tokens: ``loss``, ``correct``, ``context_free_correct``, ``count``."""
+        """Sums over the masked tokens: ``loss``, ``correct``, ``context_free_correct``, ``count``; ``mask_...`` are
+        the same over those that show [MASK].
+        """
         logits, targets = self._logits(model, batch), batch["targets"]
         seen = batch["input_ids"].flatten()[batch["positions"]]  # [MASK], the token itself, or a random one
-        context_free = torch.where(seen == self.tokenizer.mask_token_id, self._most_frequent, seen)
-        loss = F.cross_entropy(logits, targets, reduction="sum").double()
+        hidden = seen == self.tokenizer.mask_token_id
+        loss = F.cross_entropy(logits, targets, reduction="none").double()
+        correct = logits.argmax(-1) == targets
+        context_free_correct = targets == torch.where(hidden, self._most_frequent, seen)
         return {
-            "loss": loss,
-            "correct": (logits.argmax(-1) == targets).sum(),
-            "context_free_correct": (targets == context_free).sum(),
+            "loss": loss.sum(),
+            "correct": correct.sum(),
+            "context_free_correct": context_free_correct.sum(),
             "count": _count(logits),
+            "mask_loss": loss[hidden].sum(),
+            "mask_correct": correct[hidden].sum(),
+            "mask_context_free_correct": context_free_correct[hidden].sum(),
+            "mask_count": hidden.sum(),
         }
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
@@ -150,13 +172,19 @@ class MaskedLM:
         ``context_free_accuracy`` is that of answering with the token that stands in the place or, where it is [MASK],
         with the training text's most frequent one: what can be had from the place alone, since a tenth of the masked
         tokens are left as they are. A score above it has used the neighbours.
+
+        ``mask_loss``, ``mask_accuracy`` and ``mask_context_free_accuracy`` are the same of the places that show [MASK]
+        alone, where nothing but the neighbours tells one from another.
         """
         sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
-        count = max(sums["count"], 1.0)
-        loss = sums["loss"] / count
+        means: dict[str, float] = {}
+        for of in ("", "mask_"):
+            count = max(sums[f"{of}count"], 1.0)
+            means[f"{of}loss"] = sums[f"{of}loss"] / count
+            means[f"{of}accuracy"] = sums[f"{of}correct"] / count
+            means[f"{of}context_free_accuracy"] = sums[f"{of}context_free_correct"] / count
         # Above e^700 a float is infinite, which no JSON file can say.
-        shares = {"accuracy": sums["correct"] / count, "context_free_accuracy": sums["context_free_correct"] / count}
-        return {"loss": loss, **shares, "masked_perplexity": math.exp(min(loss, 700.0))}
+        return {**means, "masked_perplexity": math.exp(min(means["loss"], 700.0))}
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""

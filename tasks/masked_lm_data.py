@@ -24,6 +24,7 @@ __all__ = [
     "MaskedRow",
     "MaskedRows",
     "MaskingConfig",
+    "log_frequencies",
     "make_tokenizer",
     "most_frequent_token",
     "sources_of",
@@ -59,6 +60,8 @@ class DataConfig:
     """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
     vocab_size: int = 8192
     """Size of a tokenizer that is trained here."""
+    lowercase: bool = False
+    """Whether a tokenizer that is trained here folds case, so that a small vocabulary holds more words."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,18 @@ def make_tokenizer(data: DataConfig, checkpoint: str | None, train: TextSource) 
         if texts and characters > _TOKENIZER_CHARACTERS:
             break
         texts.append(text)
-    return trained_tokenizer(texts, data.vocab_size)
+    return trained_tokenizer(texts, data.vocab_size, data.lowercase)
 
 
 def tokens_per_row(text: PackedText) -> float:
     """Mean number of tokens in a row, [CLS] and [SEP] counted and padding not."""
     return float((text.info["tokens"] + 2 * text.info["pieces"]) / text.info["rows"])
+
+
+def log_frequencies(text: PackedText) -> NDArray[np.float64]:
+    """(V,) log of each token's share of the text, one being added to every count: finite for those that never come."""
+    counts = text.token_counts() + 1.0
+    return np.log(counts / counts.sum())
 
 
 def most_frequent_token(text: PackedText, special: NDArray[np.int64], rows: int = 2000) -> int:

@@ -11,7 +11,7 @@ from torch import nn
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.scaling import scale
-from metaformer_nlp.engine.schedule import in_steps, total_steps
+from metaformer_nlp.engine.schedule import in_steps, steps_at, total_steps
 
 __all__ = ["counted_once", "parameters_of", "planned_training", "without_memory"]
 
@@ -30,12 +30,16 @@ def planned_training(
 
     The same numbers as afterwards in the result's ``train``. Empty where ``schedule.minutes`` limits the run, since
     nobody knows them then.
+
+    Raises:
+        ValueError: for ``schedule.tokens`` or ``run.eval_at`` that the run would refuse.
     """
     if schedule.minutes is not None:
         return {}
     batch = scale(run, optim, num_samples, 1).layout.batch_size
     tokens_per_step = None if tokens_per_sample is None else batch * tokens_per_sample
     steps = total_steps(in_steps(schedule, tokens_per_step), num_samples, batch)
+    steps_at(run.eval_at, tokens_per_step, steps)  # raises where the run would
     tokens = {} if tokens_per_step is None else {"tokens": round(steps * tokens_per_step)}
     return {"steps": steps, "samples": steps * batch, **tokens}
 

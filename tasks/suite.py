@@ -25,7 +25,7 @@ import hashlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ import numpy as np
 from tasks.cache import build_once, cache_folder, short_hash
 from tasks.english import Document, english_documents, english_key
 
-__all__ = ["FAMILIES", "SUITE_TASKS", "build_suite", "suite_rows"]
+__all__ = ["FAMILIES", "SUITE_TASKS", "build_suite", "common_words", "order_twins", "sentence_key", "suite_rows"]
 
 SUITE_TASKS = ("topic", "order", "pairs")
 
@@ -90,8 +90,9 @@ def suite_rows(documents: list[Document], task: str, split: str) -> list[tuple[s
     if task == "topic":
         groups = [[row] for row in _without_giants([row for document in chosen for row in _topic_rows(document)])]
     elif task == "order":
-        common = _common_words(unique)
-        groups = [twins for document in chosen for twins in _order_twins(document, common)]
+        common = common_words(document.text for document in unique)
+        sentences = (sentence for document in chosen for paragraph in document.paragraphs for sentence in paragraph)
+        groups = [twins for sentence in sentences if (twins := order_twins(sentence, common, _ORDER_WORDS))]
     else:
         groups = [twins for document in chosen for twins in _pair_twins(document)]
     order = np.random.default_rng(_number(task, split)).permutation(len(groups))
@@ -117,14 +118,20 @@ def _family(document: Document) -> str | None:
     return _FAMILY_OF.get(re.split(r"[.:]", document.source)[0])
 
 
-def _common_words(documents: list[Document]) -> frozenset[str]:
-    words = (word for document in documents for word in document.text.split())
+def common_words(texts: Iterable[str]) -> frozenset[str]:
+    """The most frequent words that `order` may swap: all small letters, nothing attached to them."""
+    words = (word for text in texts for word in text.split())
     return frozenset(word for word, _ in Counter(filter(_movable, words)).most_common(_COMMON_WORDS))
 
 
 def _number(*parts: object) -> int:
     """A number in 0 .. 2^32 that depends on the words alone (``hash`` differs between processes)."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).digest()[:4], "little")
+
+
+def sentence_key(sentence: str) -> str:
+    """What sentences share that count as the same: the words, whatever their case and what stands between them."""
+    return re.sub(r"\W+", " ", sentence.lower()).strip()
 
 
 def _unique(documents: list[Document]) -> list[Document]:
@@ -136,7 +143,7 @@ def _unique(documents: list[Document]) -> list[Document]:
         for paragraph in document.paragraphs:
             run: list[str] = []
             for sentence in paragraph:
-                key = re.sub(r"\W+", " ", sentence.lower()).strip()
+                key = sentence_key(sentence)
                 if key in seen:
                     paragraphs.append(tuple(run))
                     run = []
@@ -176,22 +183,25 @@ def _without_giants(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     return [row for i, row in enumerate(rows) if i in kept]
 
 
-def _order_twins(document: Document, common: frozenset[str]) -> Iterator[list[tuple[str, ...]]]:
-    for paragraph in document.paragraphs:
-        for sentence in paragraph:
-            words = sentence.split()
-            if not _ORDER_WORDS[0] <= len(words) <= _ORDER_WORDS[1]:
-                continue
-            # Not the first word, whose capital would betray it, nor (not being `common`) one with a comma or a stop.
-            places = [
-                i
-                for i in range(1, len(words) - 1)
-                if words[i] in common and words[i + 1] in common and words[i] != words[i + 1]
-            ]
-            if places:
-                place = places[_number("swap", sentence) % len(places)]
-                swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
-                yield [(sentence, "kept"), (" ".join(swapped), "swapped")]
+def order_twins(sentence: str, common: frozenset[str], lengths: tuple[int, int]) -> list[tuple[str, ...]]:
+    """The two rows of `order` that a sentence gives: as it is, and with two common neighbours swapped.
+
+    None for a sentence without such neighbours, or whose number of words does not lie in ``lengths``.
+    """
+    words = sentence.split()
+    if not lengths[0] <= len(words) <= lengths[1]:
+        return []
+    # Not the first word, whose capital would betray it, nor (not being `common`) one with a comma or a stop.
+    places = [
+        i
+        for i in range(1, len(words) - 1)
+        if words[i] in common and words[i + 1] in common and words[i] != words[i + 1]
+    ]
+    if not places:
+        return []
+    place = places[_number("swap", sentence) % len(places)]
+    swapped = [*words[:place], words[place + 1], words[place], *words[place + 2 :]]
+    return [(sentence, "kept"), (" ".join(swapped), "swapped")]
 
 
 def _movable(word: str) -> bool:

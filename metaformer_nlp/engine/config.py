@@ -1,6 +1,7 @@
 """The engine's part of every experiment's configuration. The text under a field is its `--help`."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 
@@ -181,6 +182,10 @@ class RunConfig:
     """Samples per evaluation batch of one process. Metrics do not depend on the number of processes."""
     eval_every: int | None = None
     """Optimizer steps between evaluations. None: only at the end, which is always evaluated."""
+    eval_at: list[float] | None = None
+    """Numbers of tokens, rising: the run is also evaluated after the first optimizer step at which so many have been
+    trained on, 0 being the model as built. For tasks on text.
+    """
     save_every: int | None = None
     """Optimizer steps between checkpoints. None: only at the end and on a stop signal."""
     keep_checkpoints: int = 2
@@ -217,6 +222,11 @@ class RunConfig:
         for name in ("keep_checkpoints", "num_workers", "seed"):
             value = getattr(self, name)
             _require(value >= 0, f"run.{name} is {value}; it must be >= 0")
+        at = self.eval_at or []
+        _require(
+            all(tokens >= 0 for tokens in at) and all(early < late for early, late in pairwise(at)),
+            f"run.eval_at is {self.eval_at}; it must be rising numbers of tokens, none below 0, or null",
+        )
         _require(
             self.keep_best is None or "/" in self.keep_best,
             f"run.keep_best is {self.keep_best!r}; it must be split/metric, such as validation/accuracy, or null",

@@ -63,11 +63,14 @@ def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
     def due(every: int | None) -> bool:
         return budget.done(progress) or bool(every and progress.step and progress.step % every == 0)
 
+    def to_evaluate() -> bool:
+        return progress.evaluated != progress.step and (due(config.eval_every) or progress.step in work.eval_steps)
+
     stopping = False
     with work.bar() as bar:
         while True:
             # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
-            if not stopping and due(config.eval_every) and progress.evaluated != progress.step:
+            if not stopping and to_evaluate():
                 stopping = work.evaluate(stop)
             if stopping or due(config.save_every) or progress.best_step == progress.step:
                 work.save()

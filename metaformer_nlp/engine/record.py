@@ -107,9 +107,16 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """A line for each dotted key that differs and is not free to."""
+def differences(stored: dict[str, Any], given: dict[str, Any], absent_is_off: bool = False) -> list[str]:
+    """A line for each dotted key that differs and is not free to.
+
+    With `absent_is_off` a key that only one side has is none where it is null or false: an option that did not exist
+    yet was off.
+    """
     old, new = flatten(plain(stored)), flatten(plain(given))
+    if absent_is_off:
+        for one, other in ((old, new), (new, old)):
+            one |= {key: value for key, value in other.items() if key not in one and (value is None or value is False)}
 
     def show(values: dict[str, Any], key: str) -> str:
         return json.dumps(values[key]) if key in values else "absent"
@@ -122,8 +129,8 @@ def differences(stored: dict[str, Any], given: dict[str, Any]) -> list[str]:
 
 
 def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what: str) -> None:
-    """ValueError that lists the differing keys."""
-    if lines := differences(stored, given):
+    """ValueError that lists the differing keys; options that one of both versions does not have are off there."""
+    if lines := differences(stored, given, absent_is_off=True):
         if any(line.startswith("fitted.") for line in lines):
             lines.append(
                 "(fitted to the numbers of samples and processes and to run.micro_batch_size; use those of before)"
@@ -215,9 +222,10 @@ class RunFolder:
         """Append a line to metrics.jsonl.
 
         Every line has "step". Training lines have "loss" (mean over all samples since the previous training line),
-        "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>". All of these are reproduced exactly by
-        a resumed run, but for one with a budget of minutes; "seconds" (since the previous training line, or of the
-        evaluation), "samples_per_second" and "tokens_per_second" are clock times, and are not.
+        "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>" and, where they are counted, the "tokens"
+        trained on so far. All of these are reproduced exactly by a resumed run, but for one with a budget of minutes;
+        "seconds" (since the previous training line, or of the evaluation), "samples_per_second" and "tokens_per_second"
+        are clock times, and are not.
         """
         try:
             with self._metrics.open("a", encoding="utf-8") as file:

@@ -25,6 +25,7 @@ from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, 
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
 from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
 from metaformer_nlp.engine.scaling import scale
+from metaformer_nlp.engine.schedule import steps_at
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
@@ -68,6 +69,7 @@ class Run:
         self.budget = Budget(
             schedule, self.scaling.lr, len(task.train_data), self.layout.batch_size, self.tokens_per_step
         )
+        self.eval_steps = steps_at(run.eval_at, self.tokens_per_step, self.budget.total)
         fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
         self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
         self.samples = MicroBatches(
@@ -205,7 +207,7 @@ class Run:
         if metrics is None:
             return True
         self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
-        self._log({**metrics, "seconds": time.monotonic() - began})
+        self._log({**self._tokens(), **metrics, "seconds": time.monotonic() - began})
         on_first(self.accelerator, self._summarize)
         self._note_best(metrics)
         self.say(f"step {self.progress.step}: {shown(metrics)}")
@@ -239,7 +241,6 @@ class Run:
         """Save the models and the result; the result, the same on all processes."""
         progress = self.progress
         macs, name = getattr(self.task, "macs", None), self.config.keep_best
-        tokens = self.tokens_per_step and round(progress.step * self.tokens_per_step)
         speed = (self.tokens_per_step or 0.0) * progress.timed_steps / max(progress.train_seconds, 1e-9)
         result: dict[str, Any] = {
             "metrics": progress.metrics,
@@ -250,7 +251,7 @@ class Run:
                 "samples": progress.position,
                 "epochs": progress.position / self.samples.num_samples,
                 "skipped_updates": progress.skipped_updates,
-                **({"tokens": tokens} if tokens else {}),
+                **self._tokens(),
             },
             "batch_size": self.layout.batch_size,
             "lr": self.scaling.lr,
@@ -258,7 +259,7 @@ class Run:
             **({"macs": macs()} if callable(macs) else {}),
             "seconds": self._seconds(),
             "train_seconds": progress.train_seconds,
-            **({"tokens_per_second": speed} if tokens else {}),
+            **({"tokens_per_second": speed} if self.tokens_per_step else {}),
             "world_size": self.layout.world_size,
             "fingerprint": self.identity["fingerprint"],
         }
@@ -305,6 +306,10 @@ class Run:
 
     def _summarize(self) -> None:
         self.folder.summarize(self.layout.batch_size / self.samples.num_samples)
+
+    def _tokens(self) -> dict[str, int]:
+        """How many tokens have been trained on, where they are counted."""
+        return {"tokens": round(self.progress.step * self.tokens_per_step)} if self.tokens_per_step else {}
 
     def _new_model(self) -> torch.nn.Module:
         seed_torch(model_seed(self.config.seed), self.accelerator.device)

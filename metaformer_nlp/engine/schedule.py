@@ -1,6 +1,7 @@
 """The length of a run and its learning rate, both pure functions: nothing to save, nothing that counts processes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 from metaformer_nlp.engine.config import ScheduleConfig
@@ -27,6 +28,27 @@ def total_steps(schedule: ScheduleConfig, num_samples: int, batch_size: int) -> 
         return schedule.steps
     assert schedule.epochs is not None
     return _steps(schedule.epochs + schedule.cooldown_epochs, num_samples, batch_size)
+
+
+def steps_at(tokens: Sequence[float] | None, tokens_per_step: float | None, total: int | None) -> frozenset[int]:
+    """The steps of run.eval_at: after how many of the run's `total` (None: nobody knows) so many tokens were seen.
+
+    ValueError if the task does not know what a step holds, or the run ends before.
+    """
+    if not tokens:
+        return frozenset()
+    if not tokens_per_step:
+        raise ValueError(
+            f"run.eval_at is {list(tokens)}, but the samples of this task are not counted in tokens; give "
+            "run.eval_every, in optimizer steps"
+        )
+    steps = [math.ceil(count / tokens_per_step) for count in tokens]
+    if total is not None and steps[-1] > total:
+        raise ValueError(
+            f"run.eval_at asks for {tokens[-1]:,.0f} tokens, but the run ends after {total * tokens_per_step:,.0f} "
+            f"({total} steps); leave out what comes later, or train longer"
+        )
+    return frozenset(steps)
 
 
 def _steps(epochs: float, num_samples: int, batch_size: int) -> int:

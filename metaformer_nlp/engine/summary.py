@@ -12,7 +12,8 @@ from metaformer_nlp.engine.files import replace_text
 def write_summary(metrics: Path, summary: Path, epochs_per_step: float) -> None:
     """Derive `summary` from the lines in the file `metrics`, whole; no file where nothing was evaluated.
 
-    Columns: step, epoch, lr and train_loss (of the last training line up to that step), then the metrics.
+    Columns: step, epoch, lr and train_loss (of the last training line up to that step), tokens where they are counted,
+    then the metrics.
     """
     training: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []

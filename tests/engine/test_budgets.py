@@ -14,7 +14,7 @@ from metaformer_nlp.engine.record import Progress
 from metaformer_nlp.engine.schedule import learning_rate, learning_rate_by_time
 from metaformer_nlp.engine.step import TrainingStep
 from tests.engine import toy
-from tests.engine.harness import at_step, contents, die, launch, send, train_alone
+from tests.engine.harness import at_step, contents, die, launch, lines, send, train_alone
 
 TOKENS: dict[str, Any] = {"tokens": 100.0, "save_every": 2, "dropout": 0.0}
 
@@ -156,3 +156,35 @@ def test_bars_reach_their_end() -> None:
         assert bar.n == total
         assert budget.done(end)
         bar.close()
+
+
+@pytest.mark.usefixtures("counted")
+def test_evaluation_at_numbers_of_tokens(tmp_path: Path) -> None:
+    """A step has 15 tokens. The run is the same to the bit where it is killed before, at and after such a step."""
+    options: dict[str, Any] = {**TOKENS, "eval_at": [0, 20.0, 30, 31, 105], "eval_every": 5, "tokens": 104}
+    train_alone(tmp_path / "whole", **options)
+    evaluations = [line for line in lines(tmp_path / "whole") if "validation/loss" in line]
+    assert [(line["step"], line["tokens"]) for line in evaluations] == [(0, 0), (2, 30), (3, 45), (5, 75), (7, 105)]
+    table = (tmp_path / "whole" / "summary.csv").read_text().splitlines()
+    assert table[0].startswith("step,epoch,lr,train_loss,tokens,validation/loss")
+    assert len(table) == 1 + len(evaluations)
+    for step in (1, 2, 6):
+        (outcome,) = launch(tmp_path / "killed", prepare=at_step(step, die), **options)
+        assert outcome.code == -9
+    train_alone(tmp_path / "killed", **options)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    train_alone(tmp_path / "plain", **{**TOKENS, "tokens": 104})
+    assert contents(tmp_path / "plain")["model"] == contents(tmp_path / "whole")["model"]
+
+
+@pytest.mark.parametrize("options", [{"steps": 7}, {"tokens": 104.0}, {"epochs": 2}])
+@pytest.mark.usefixtures("counted")
+def test_evaluation_after_the_end_is_refused(tmp_path: Path, options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=r"run.eval_at asks for 106 tokens, but the run ends after 105 \(7 steps\)"):
+        toy.train(tmp_path / "run", eval_at=[50, 106], **options)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_evaluation_at_tokens_needs_a_task_that_counts_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"run.eval_at is \[50\].*not counted in tokens; give run.eval_every"):
+        toy.train(tmp_path / "run", eval_at=[50])

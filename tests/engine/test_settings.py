@@ -44,6 +44,8 @@ from metaformer_nlp.engine.schedule import learning_rate, total_steps
         (RunConfig, {"folder": "x", "batch_size": 0}, "run.batch_size"),
         (RunConfig, {"folder": "x", "batch_size": 1, "micro_batch_size": 0}, "run.micro_batch_size"),
         (RunConfig, {"folder": "x", "batch_size": 1, "eval_every": 0}, "run.eval_every"),
+        (RunConfig, {"folder": "x", "batch_size": 1, "eval_at": [-1]}, "run.eval_at"),
+        (RunConfig, {"folder": "x", "batch_size": 1, "eval_at": [5, 5]}, "run.eval_at is .*rising"),
         (RunConfig, {"folder": "x", "batch_size": 1, "seed": -1}, "run.seed"),
         (RunConfig, {"folder": "x", "batch_size": 1, "mixed_precision": "fp8"}, "no, bf16, fp16"),
         (RunConfig, {"folder": "x", "batch_size": 1, "augmentation_repeats": 0}, "run.augmentation_repeats"),

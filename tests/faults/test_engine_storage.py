@@ -7,10 +7,11 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from metaformer_nlp.engine import CheckpointError, RunFolderBusyError, checkpoint
+from metaformer_nlp.engine import CheckpointError, RunFolderBusyError, checkpoint, run_training
 from tests.engine import toy
 from tests.engine.harness import at_event, at_step, contents, die, launch, lines, steps_kept, train_alone
 
@@ -132,6 +133,27 @@ def test_another_configuration_is_refused_with_the_differing_keys(run: Path) -> 
     (run / "config.json").unlink()  # the checkpoint remembers as well
     with pytest.raises(ValueError, match=r"optim\.lr: 0\.01 -> 0\.5"):
         toy.train(run, **OPTIONS, lr=0.5)
+
+
+def with_options(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
+    """What is trained from here on has these options, too."""
+    monkeypatch.setattr(
+        toy, "run_training", lambda task, *, config, **rest: run_training(task, config={**config, **options}, **rest)
+    )
+
+
+def test_a_run_from_before_an_option_goes_on_where_it_is_off(
+    run: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for value in (True, 0, "x"):
+        with_options(monkeypatch, later=value)
+        with pytest.raises(ValueError, match=rf"later: absent -> {json.dumps(value)}\n"):
+            toy.train(run, **OPTIONS)
+    with_options(monkeypatch, later=None, last=False)
+    train_alone(run, **OPTIONS)
+    assert contents(run)["model"] == undisturbed["model"]
+    with_options(monkeypatch)
+    assert toy.train(run, **OPTIONS)["train"]["steps"] == 8, "and an option that is gone does not matter either"
 
 
 def test_other_data_is_refused(run: Path) -> None:

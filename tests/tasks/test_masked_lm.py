@@ -32,10 +32,10 @@ TEXT_MIXERS = sorted(name for name in MIXERS if 1 in MIXERS[name].ranks)
 
 def config_of(folder: Path, **values: Any) -> masked_lm.Config:
     run = {"folder": str(folder), "batch_size": 4, "log_every": 2, **values.pop("run", {})}
-    merged = {key: {**TINY.get(key, {}), **values.get(key, {})} for key in TINY.keys() | values.keys()}
+    merged = {key: {**TINY[key], **values.get(key, {})} for key in TINY}
     if "schedule" in values:
         merged["schedule"] = values["schedule"]
-    return from_dict(masked_lm.Config, {**merged, "run": run})
+    return from_dict(masked_lm.Config, {**values, **merged, "run": run})
 
 
 def alone(row: MaskedRow) -> list[MaskedRow]:
@@ -182,7 +182,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
+@pytest.mark.parametrize(("name", "millions"), [("minutes", 0.69), ("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
 def test_the_recipes_are_what_their_heads_say(name: str, millions: float) -> None:
     recipe = Path(masked_lm.__file__).parents[1] / "scripts" / "recipes" / "pretrain" / f"{name}.yaml"
     config = from_dict(masked_lm.Config, {}, [recipe])
@@ -212,3 +212,61 @@ def test_what_the_place_alone_tells_is_the_floor(tmp_path: Path) -> None:
         found = task.summarize("validation", [task.evaluate_batch(model, task.collate(samples))])
     assert found["context_free_accuracy"] == pytest.approx(right / count)
     assert 0.08 < found["context_free_accuracy"] < 0.25, "a tenth is left as it is, and a frequent token is guessed"
+
+
+def test_places_that_show_the_mask_are_measured_alone(tmp_path: Path) -> None:
+    task = MaskedLM(config_of(tmp_path))
+    data = task.eval_data["validation"]
+    samples = [data.sample(i, None) for i in range(len(data))]
+    batch = task.collate(samples)
+    model = task.build_model().eval()
+    with torch.inference_mode():
+        halves = [task.evaluate_batch(model, task.collate(samples[i::2])) for i in range(2)]
+    found = task.summarize("validation", halves)
+    shown = batch["input_ids"].flatten()[batch["positions"]] == task.tokenizer.mask_token_id
+    with torch.inference_mode():
+        logits = model(batch["input_ids"], batch["segment_ids"], batch["positions"])[shown]
+    targets = batch["targets"][shown]
+    assert 0.75 < shown.float().mean() < 0.85
+    assert found["mask_loss"] == pytest.approx(float(torch.nn.functional.cross_entropy(logits, targets)), rel=1e-5)
+    assert found["mask_accuracy"] == pytest.approx(float((logits.argmax(-1) == targets).double().mean()))
+    often = float((targets == task._most_frequent).double().mean())
+    assert found["mask_context_free_accuracy"] == pytest.approx(often)
+    assert 0.02 < often < found["context_free_accuracy"] - 0.03, "no token is left as it is there"
+
+
+def test_the_bias_starts_at_the_log_frequencies(tmp_path: Path) -> None:
+    """Counted over all of the training text; the other weights are those of a model without; saved and read again."""
+    plain, started = (MaskedLM(config_of(tmp_path, **extra)) for extra in ({}, {"decoder_bias": "log_frequency"}))
+    weights = []
+    for task in (plain, started):
+        torch.manual_seed(0)
+        weights.append(task.build_model().state_dict())
+    name = "model.lm_head.decoder.bias"
+    assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items() if key != name)
+    text = started._text["train"]
+    tokens = np.concatenate([text.row(i)[0] for i in range(len(text))])
+    counts = np.bincount(tokens, minlength=700)
+    counts[started.tokenizer.all_special_ids] = 0
+    expected = np.log((counts + 1) / (counts + 1).sum())
+    np.testing.assert_allclose(weights[1][name], expected, rtol=1e-6)
+    assert (counts == 0).sum() > 5, "tokens that never come are finite, too"
+    result = masked_lm.run(config_of(tmp_path / "run", decoder_bias="log_frequency", schedule={"steps": 0}))
+    saved = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model")
+    assert torch.equal(saved.lm_head.decoder.bias, weights[1][name])
+    assert result["metrics"]["validation/loss"] < np.log(700) - 0.5
+    assert result["metrics"]["validation/mask_accuracy"] == pytest.approx(
+        result["metrics"]["validation/mask_context_free_accuracy"], abs=0.02
+    )
+
+
+def test_a_checkpoint_keeps_its_own_bias(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"decoder_bias=log_frequency is for fresh weights.*leave decoder_bias out"):
+        config_of(tmp_path, decoder_bias="log_frequency", model={"checkpoint": str(tmp_path)})
+
+
+def test_a_tokenizer_that_is_trained_here_may_fold_case(tmp_path: Path) -> None:
+    """And the one that does not is another, which the option has not changed."""
+    plain, folded = (MaskedLM(config_of(tmp_path, data=extra)).tokenizer for extra in ({}, {"lowercase": True}))
+    assert folded.tokenize("The NAME") == folded.tokenize("the name")
+    assert plain.tokenize("The NAME") != plain.tokenize("the name")
