@@ -24,6 +24,8 @@ from metaformer_nlp.engine.record import FREE_KEYS, flatten
 
 KINDS = ("mixer", "architecture")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
+AXES = ("tokens", "epochs", "parameters", "macs", "seconds")  # along which domains can be one scale
+SIGNS = ("higher", "lower")  # how an arm is known to score beside a reference
 AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
 TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 
@@ -53,10 +55,44 @@ class Tune:
 
 @dataclass(frozen=True)
 class Claim:
-    """What the study was made to test: that `arm` retains at least this share of the baseline's score above chance."""
+    """What the study was made to test of `arm`: what it keeps of the baseline's score, as one share or both.
+
+    ``retains`` is a share of the baseline's score above chance, ``gain`` a share of what mixing gains, which is the
+    baseline's score above that of the study's control.
+    """
 
     arm: str
-    retains: float
+    retains: float | None = None
+    gain: float | None = None
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """A published difference that the study should find again: `arm` scores higher or lower than `reference`.
+
+    ``size`` is how much, in the metric's unit, as `source` has it. It is expected in these domains; () are all in which
+    both arms run.
+    """
+
+    arm: str
+    reference: str
+    sign: str
+    source: str
+    size: float | None = None
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Domains that are one experiment at several sizes: where each lies on `axis`, the smallest first.
+
+    ``margin`` is by how much a difference between arms may change with each doubling and still count as steady, in the
+    metric's unit.
+    """
+
+    axis: str
+    domains: Mapping[str, float]
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +144,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file, read and checked. ``text`` is the file as it was written, comments and all."""
+    """A study file, read and checked. ``text`` is the file as it was written, comments and all.
+
+    ``control`` is the mixer arm that mixes nothing: what the baseline scores above it is what mixing gains.
+    """
 
     name: str
     question: str
@@ -120,6 +159,9 @@ class Study:
     claim: Claim | None = None
     parallel: int = 1
     limits: tuple[str, ...] = ()
+    control: str | None = None
+    expected: tuple[KnownAnswer, ...] = ()
+    scale: tuple[Scale, ...] = ()
     text: str = ""
 
     def domain(self, name: str) -> Domain:

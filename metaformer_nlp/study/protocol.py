@@ -10,6 +10,7 @@ from typing import Any
 
 from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.choices import tuned_on_scores
+from metaformer_nlp.study.decided import gain_claimed, known_answers, scales
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.study_file import read_yaml
@@ -141,11 +142,18 @@ def _decided(analysis: Mapping[str, Any]) -> list[str]:
     said = []
     if study["references"]:
         said.append(f"Beside the baseline, all arms are compared with {listed(study['references'])}.")
-    if claim := study["claim"]:
+    if (claim := study["claim"]) and "retains" in claim:
         said.append(
             f"The claim to be tested: {claim['arm']} retains at least {100 * claim['retains']:g} % of the baseline's "
             "score above chance."
         )
+    if control := study.get("control"):
+        said.append(f"{capital(control)} mixes nothing: what the baseline scores above it is what mixing gains.")
+    if gain := gain_claimed(study):
+        said.append(f"Claimed, and not judged in this report: {gain}.")
+    labels = {name: domain["label"] for name, domain in analysis["domains"].items()}
+    said += [f"Known, and not judged in this report: {text}." for text in known_answers(study, labels)]
+    said += [f"One scale, and not judged in this report: {text}." for text in scales(study, labels)]
     for domain in analysis["domains"].values():
         if domain["margin"] is not None:
             said.append(f"In {domain['label']}, differences below {points(domain['margin'])} points count as equal.")

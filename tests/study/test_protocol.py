@@ -11,6 +11,7 @@ from metaformer_nlp.study.analysis import analyse
 from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.findings import findings
 from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
@@ -29,6 +30,24 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     assert "| pooling | 0.003 |" in text
     limits = findings(analysis)["limits"]
     assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
+
+
+def test_what_a_later_analysis_uses_is_told_and_not_judged(make_study: Make) -> None:
+    data = large_study_data(2)
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "size": 0.029, "source": "a paper"}
+    data["expected"] = [{**answer, "domains": ["images"]}]
+    data["scale"] = [{"axis": "tokens", "domains": {"images": 1000, "probe": 2000}, "margin": 0.01}]
+    study = make_study({**data, "control": "identity", "claim": {"arm": "pooling", "gain": 0.5}})
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
+    text = build_document(analysis, {}).markdown()
+    for sentence in (
+        "Identity mixes nothing: what the baseline scores above it is what mixing gains.",
+        "Claimed, and not judged in this report: pooling keeps at least 50\N{NO-BREAK SPACE}% of what attention scores",
+        "not judged in this report: identity lower than pooling by 0.029 in CIFAR-10 images (a paper).",
+        "tokens: CIFAR-10 images (1,000), matching probe (2,000); changes below 0.01 a doubling count as steady.",
+    ):
+        assert sentence in text
+    assert not any("retains at least" in answer["statement"] for answer in verdict(analysis))
 
 
 def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_study: Make) -> None:

@@ -28,6 +28,14 @@ def tune(data: dict[str, Any], **changes: Any) -> None:
     data["domains"]["vision"]["tune"] = {**whole, **changes}
 
 
+def known(data: dict[str, Any], **changes: Any) -> None:
+    data["expected"] = [{"arm": "identity", "reference": "pooling", "sign": "lower", "source": "a paper", **changes}]
+
+
+def scale(data: dict[str, Any], **changes: Any) -> None:
+    data["scale"] = [{"axis": "epochs", "domains": {"vision": 0.5, "text": 1}, **changes}]
+
+
 def test_cells_are_the_whole_grid_seed_by_seed(study_data: dict[str, Any], make_study: Make) -> None:
     cells = make_study(study_data).cells()
     assert len({cell.key for cell in cells}) == len(cells) == 2 * 4 * 2
@@ -70,6 +78,25 @@ def test_a_study_survives_being_written_out(study_data: dict[str, Any], make_stu
     assert [cell.digest for cell in again.cells()] == [cell.digest for cell in study.cells()]
     assert again.domain("text").tasks == study.domain("text").tasks
     assert again.domain("text").experiment == "toy_experiment.py", "no path of the machine where it ran"
+
+
+def test_what_a_later_analysis_uses_is_kept(study_data: dict[str, Any], make_study: Make) -> None:
+    plain = study_to_mapping(make_study(study_data))
+    assert not {"control", "expected", "scale"} & set(plain), "reports without them stay as they are"
+    known(study_data, size=0.029, domains=["text"])
+    scale(study_data, margin=0.01)
+    study_data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}
+    study = make_study(study_data)
+    data = study_to_mapping(study)
+    assert data["control"] == "identity"
+    assert data["claim"] == {"arm": "pooling", "gain": 0.5}
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "size": 0.029, "source": "a paper"}
+    assert data["expected"] == [{**answer, "domains": ["text"]}]
+    assert data["scale"] == [{"axis": "epochs", "domains": {"vision": 0.5, "text": 1}, "margin": 0.01}]
+    again = study_from_mapping(data, "again")
+    assert (again.control, again.claim, again.expected, again.scale) == (
+        study.control, study.claim, study.expected, study.scale,
+    )  # fmt: skip
 
 
 def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
@@ -138,7 +165,43 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         ),
         (lambda s: s.update(claim={"arm": "pooling", "retains": 0}), "claim.retains must be a share above 0"),
         (lambda s: s.update(claim={"arm": "attention", "retains": 0.9}), "must be a mixer other than the baseline"),
-        (lambda s: s.update(claim={"arm": "pooling"}), "'retains' is missing"),
+        (lambda s: s.update(claim={"arm": "pooling"}), "claim says nothing of 'pooling'; give it 'retains'"),
+        (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}), "such as 'control: identity'"),
+        (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}, control="pooling"), "another arm than 'pooling'"),
+        (
+            lambda s: s.update(claim={"arm": "pooling", "gain": 50}, control="identity"),
+            "claim.gain must be a share above 0 and at most 1 of the baseline's score above the control's",
+        ),
+        (lambda s: s.update(control="attention"), "must be the mixer arm that mixes nothing and not the baseline"),
+        (lambda s: s.update(control="no_residual"), "control 'no_residual' must be the mixer arm"),
+        (
+            lambda s: (s.update(control="identity"), s["arms"]["identity"].update(domains=["text"])),
+            "control: arm 'identity' does not run in domain 'vision'",
+        ),
+        (lambda s: s.update(expected={"arm": "identity"}), "expected must be a list, each item beginning with '-'"),
+        (lambda s: known(s, arm="idntity"), "expected[0].arm names arm 'idntity'; did you mean 'identity'?"),
+        (lambda s: known(s, reference="x"), "expected[0].reference names arm 'x'; allowed: attention, pooling"),
+        (lambda s: known(s, reference="identity"), "compares 'identity' with itself"),
+        (lambda s: known(s, sign="-"), "expected[0].sign must be higher or lower"),
+        (lambda s: known(s, size=-0.029), "expected[0].size must be the published difference without its sign"),
+        (lambda s: known(s, source=None), "'source' is missing"),
+        (lambda s: known(s, domains=["txt"]), "expected[0].domains names domain 'txt'; did you mean 'text'?"),
+        (
+            lambda s: (known(s, domains=["vision", "text"]), s["arms"]["identity"].update(domains=["text"])),
+            "'identity' and 'pooling' do not both run in vision; both run in text",
+        ),
+        (lambda s: s.update(scale={"epochs": {"vision": 1, "text": 2}}), "scale must be a list"),
+        (lambda s: scale(s, axis="steps"), "scale[0].axis is 'steps'; it must be one of tokens, epochs, parameters"),
+        (lambda s: scale(s, domains={"vision": 1}), "scale[0].domains must be two domains or more"),
+        (lambda s: scale(s, domains={"vision": 2, "text": 1}), "each with a larger number of epochs than the one"),
+        (lambda s: scale(s, domains={"vision": 1, "text": 1}), "each with a larger number of epochs than the one"),
+        (lambda s: scale(s, domains={"vision": 0, "text": 1}), "domains.vision must be a number of epochs above 0"),
+        (lambda s: scale(s, domains={"vision": 1, "txt": 2}), "domains names domain 'txt'; did you mean 'text'?"),
+        (lambda s: scale(s, margin=0), "scale[0].margin must be a number above 0"),
+        (
+            lambda s: (scale(s), s["domains"]["text"].update(metric="validation/topic")),
+            "must have one metric, so that differences can be compared, not vision: validation/accuracy, text",
+        ),
         (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(expected_seconds=-1), "expected_seconds must be a number above 0"),
