@@ -166,6 +166,11 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
                     f"{place}: arm {arm.name!r} runs here and not in {domain.after!r}, whose cells it would start "
                     f"from; let it run in both (arms.{arm.name}.domains)."
                 )
+    if domain.tune and domain.tune.trials > len(study.seeds):
+        raise ValueError(
+            f"{place}.tune.trials asks for {domain.tune.trials} trials of each value, which run with the study's first "
+            f"seeds, and there are {len(study.seeds)}: {list(study.seeds)}; ask for less, or give more seeds."
+        )
     if domain.axis is not None:
         numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]
         if len(numbered) < len(domain.tasks) or not numbered:

@@ -43,14 +43,18 @@ class TaskScore:
 class Tune:
     """A setting that every arm chooses for itself, each from the same values, before its cells run.
 
-    ``metric`` is a key of a trial's ``result["metrics"]``; the highest value wins, the lowest if the key ends in
-    "loss". ``set`` is what trials do differently from cells: they are shorter, and measured on training data held out.
+    ``metric`` is a key of a trial's ``result["metrics"]``; the highest mean over a value's trials wins, the lowest if
+    the key ends in "loss". Each value has as many ``trials``, with the study's first seeds. Means within ``tie`` of the
+    best, in the metric's unit, count as equal (`choices.choose`). ``set`` is what trials do differently from cells:
+    they are shorter, and measured on training data held out.
     """
 
     key: str
     values: tuple[Any, ...]
     metric: str
     set: Mapping[str, Any] = field(default_factory=dict)
+    trials: int = 1
+    tie: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -188,13 +192,21 @@ class Study:
         ]
 
     def trials(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
-        """The trials of all tuned domains, arm by arm, with the study's first seed."""
+        """The trials of all tuned domains, arm by arm."""
         return [
-            make_cell(self, domain, arm, self.seeds[0], chosen, trial)
+            trial
             for arm in self.arms
             for domain in self.domains
-            if domain.tune and (not arm.domains or domain.name in arm.domains)
-            for trial in range(len(domain.tune.values))
+            if not arm.domains or domain.name in arm.domains
+            for trial in self.trials_of(domain, arm, chosen)
+        ]
+
+    def trials_of(self, domain: Domain, arm: Arm, chosen: Mapping[tuple[str, str], Any]) -> list[Cell]:
+        """The trials of one arm: of every value with the study's first seed, then with the next; maybe none."""
+        return [
+            make_cell(self, domain, arm, self.seeds[repeat], chosen, number, repeat)
+            for repeat in range(domain.tune.trials if domain.tune else 0)
+            for number in range(len(domain.tune.values) if domain.tune else 0)
         ]
 
 
@@ -202,7 +214,8 @@ class Study:
 class Cell:
     """One run: its place in the grid and the whole configuration of the experiment, except the folder.
 
-    ``trial`` is the number of the value that is tried, None for what is no trial. ``waits_for`` has the keys of the
+    ``trial`` is the number of the value that is tried, None for what is no trial; ``repeat`` counts the trials of one
+    value. ``waits_for`` has the keys of the
     cells that must end before this one can start, ``after`` that of the one it starts from, with its digest. ``files``
     are those of the user's own as a runner found them when it came (`own_files`).
     """
@@ -217,10 +230,12 @@ class Cell:
     waits_for: tuple[str, ...] = ()
     after: tuple[str, str] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.domain}/{self.arm}/" + (f"seed-{self.seed}" if self.trial is None else f"trial-{self.trial}")
+        name = f"seed-{self.seed}" if self.trial is None else trial_name(self.trial, self.repeat, self.seed)
+        return f"{self.domain}/{self.arm}/{name}"
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -237,8 +252,28 @@ class Cell:
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def trial_name(number: int, repeat: int, seed: int) -> str:
+    """The folder of a trial: neither more values nor more trials of each give another one a new name."""
+    return f"trial-{number}" + (f"-seed-{seed}" if repeat else "")
+
+
+def trial_names(study: Study, tune: Tune) -> list[str]:
+    """The folders of an arm's trials, in the order of `Study.trials_of`."""
+    return [
+        trial_name(number, repeat, study.seeds[repeat])
+        for repeat in range(tune.trials)
+        for number in range(len(tune.values))
+    ]
+
+
 def make_cell(
-    study: Study, domain: Domain, arm: Arm, seed: int, chosen: Mapping[tuple[str, str], Any], trial: int | None = None
+    study: Study,
+    domain: Domain,
+    arm: Arm,
+    seed: int,
+    chosen: Mapping[tuple[str, str], Any],
+    trial: int | None = None,
+    repeat: int = 0,
 ) -> Cell:
     """The cell of `arm` in `domain`: recipe < domain's overrides < arm's < arm's for this domain < tuning < seed."""
     config = copy.deepcopy(dict(domain.config))
@@ -266,8 +301,9 @@ def make_cell(
         after = before.key, before.digest
         waits_for.append(before.key)
     if domain.tune and trial is None:
-        waits_for += [f"{domain.name}/{arm.name}/trial-{number}" for number in range(len(domain.tune.values))]
-    return Cell(domain.name, arm.name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after)
+        waits_for += [f"{domain.name}/{arm.name}/{name}" for name in trial_names(study, domain.tune)]
+    name, arm_name = domain.name, arm.name
+    return Cell(name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after, repeat=repeat)
 
 
 def set_dotted(config: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -73,7 +73,7 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
             then, place = before["domains"][name], f"domains.{name}"
             pairs |= {f"{place}.{field}": (then.get(field), domain[field]) for field in _OF_DOMAIN}
             tunes = then.get("tune") or {}, domain["tune"] or {}
-            for field in ("metric", "values"):
+            for field in ("metric", "values", "trials", "tie"):
                 pairs[f"{place}.tune.{field}"] = tunes[0].get(field), tunes[1].get(field)
     pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
     for field in ("domains", "arms"):

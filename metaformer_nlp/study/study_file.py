@@ -83,7 +83,8 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
     """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file.
 
     Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere. Keys of
-    `_OPTIONAL` are there where the study uses them: reports and run folders that were written before them have none.
+    `_OPTIONAL`, ``tune.trials`` and ``tune.tie`` are there where the study uses them: reports and run folders that were
+    written before them have none.
     """
     data = dataclasses.asdict(study)
     for name in _OPTIONAL:
@@ -98,6 +99,9 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
         if domain["experiment"].endswith(".py"):
             domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
+        if domain["tune"]:
+            usual = {"trials": 1, "tie": 0.0}
+            domain["tune"] = {key: value for key, value in domain["tune"].items() if usual.get(key, ...) != value}
     del data["text"]
     return json.loads(json.dumps(data))
 
@@ -179,6 +183,13 @@ def _tune(data: Any, where: str) -> Tune:
             "better, or one that ends in 'loss', of which the lowest wins."
         )
     content["values"] = tuple(values)
+    trials = content.setdefault("trials", 1)
+    if type(trials) is not int or trials < 1:
+        raise ValueError(f"{where}.trials must be a whole number from 1 on, the trials of each value, not {trials!r}.")
+    content["tie"] = 0.0 if content.get("tie") is None else content["tie"]
+    allowed = "a number from 0 on, such as 0.003: a difference of the metric that is too small to choose by"
+    _number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0)
+    content["tie"] = float(content["tie"])
     return Tune(**content)
 
 

@@ -107,6 +107,7 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         assert part in words(text), part
     assert not any(word in text for word in ("Control", "Known answers", "Scale"))
     answer = {"arm": "wide", "reference": "plain", "sign": "higher", "source": "a paper"}
+    data["domains"]["first"]["tune"] |= {"trials": 2, "tie": 0.003}
     scale = {"axis": "epochs", "domains": {"first": 1, "second": 2}}
     data["domains"]["second"]["metric"] = "accuracy"
     data["arms"]["deep"] = {"kind": "mixer", "set": {"model.width": 10}}
@@ -117,6 +118,9 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         "Claimed gain wide keeps at least 50 % of what plain scores above deep",
         "Known answers wide higher than plain (a paper)",
         "Scale epochs: first (1), second (2)",
+        "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3; values within "
+        "0.003 of the best count as equal, and of these the one nearest to the middle",
+        "16 cells (2 domains, 4 arms, 2 seeds), and 24 trials",
     ):
         assert part in told, part
     assert line(text, "wide")[:7] == ["wide", "100", "800", "820", "+290", "%", "800"]

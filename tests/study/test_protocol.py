@@ -67,6 +67,25 @@ def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_stu
     assert "pooling" not in ends, "it chose the value in the middle"
 
 
+def test_means_of_several_trials_and_the_rule_for_equals_are_told(make_study: Make) -> None:
+    data = large_study_data(2)
+    data["domains"]["images"]["tune"] |= {"trials": 2, "tie": 0.003}
+    study = make_study(data)
+    trials = [
+        {"domain": "images", "arm": "attention", "value": value, "seed": seed, "status": "finished", "score": score}
+        for seed, scores in enumerate(((0.5, 0.6, 0.7), (0.52, 0.61, 0.72)))
+        for value, score in zip((0.001, 0.003, 0.01), scores, strict=True)
+    ]
+    trials[5] |= {"status": "failed", "score": None}
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": [], "trials": trials}
+    text = build_document(analysis, {}).markdown()
+    assert "| attention | 51.0 (50.0, 52.0) | 60.5 (60.0, 61.0) | – (70.0, failed) | 0.001 |" in text
+    assert re.search(
+        r"2 trials a value, the best mean \S+ wins\. Values within 0\.003 of the best count as equal", text
+    )
+    assert "A value with a failed trial is no candidate." in text
+
+
 def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(make_study: Make) -> None:
     study = make_study(large_study_data(2))
     start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}

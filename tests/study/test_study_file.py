@@ -108,6 +108,25 @@ def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
     assert {key: digests[key] for key in PINNED} == PINNED
 
 
+def test_more_trials_of_each_value_leave_the_first_as_they_were(study_data: dict[str, Any]) -> None:
+    tune(study_data)
+    one = {cell.key: cell.digest for cell in study_from_mapping(copy.deepcopy(study_data), "file").trials()}
+    tune(study_data, trials=2, tie=0.003)
+    study = study_from_mapping(copy.deepcopy(study_data), "file")
+    two = {cell.key: cell.digest for cell in study.trials()}
+    assert [key for key in two if "pooling" in key] == [
+        f"vision/pooling/trial-{name}" for name in ("0", "1", "0-seed-1", "1-seed-1")
+    ]
+    assert one.items() < two.items()
+    assert len(set(two.values())) == len(two), "the repeats are runs of their own"
+    assert study.cells()[0].waits_for == tuple(key for key in two if "attention" in key)
+    again = study_from_mapping(study_to_mapping(study), "again").domain("vision").tune
+    assert again == study.domain("vision").tune
+    tune(study_data, trials=2, values=[0.1, 0.2, 0.3])
+    three = {cell.key: cell.digest for cell in study_from_mapping(study_data, "file").trials()}
+    assert two.items() < three.items(), "nor do more values"
+
+
 def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any], make_study: Make) -> None:
     first = make_study(copy.deepcopy(study_data)).cells()[0]
     study_data["domains"]["vision"]["set"] = {"run.num_workers": 3}
@@ -247,7 +266,13 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
             lambda s: tune(s, metric="held_out/masked_perplexity"),
             "take one of which more is better, or one that ends in",
         ),
-        (lambda s: tune(s, trials=3), "tune: unknown key 'trials'"),
+        (lambda s: tune(s, tiral=3), "tune: unknown key 'tiral'; did you mean 'trials'?"),
+        (lambda s: tune(s, trials=0), "tune.trials must be a whole number from 1 on"),
+        (
+            lambda s: tune(s, trials=3),
+            "tune.trials asks for 3 trials of each value, which run with the study's first seeds",
+        ),
+        (lambda s: tune(s, tie=-0.1), "tune.tie must be a number from 0 on"),
     ],
 )
 def test_a_wrong_study_is_told_what_where_and_how(
