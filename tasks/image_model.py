@@ -44,10 +44,13 @@ class ModelConfig:
     """A fresh head even where the checkpoint's has the right number of classes."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_reduction_attention, spatial_mlp,
-    spatial_gating, window_mlp, depthwise_conv, separable_conv, fourier), {name: pooling, pool_size: 7}, or a list of
-    these, one for each stage."""
+    spatial_gating, window_mlp, depthwise_conv, separable_conv, shift, fourier), {name: pooling, pool_size: 7}, or a
+    list of these, one for each stage."""
     pool_size: int | str | list[Any] | None = None
     """Window of pooling: odd, or a list of windows, one for each group of channels."""
+    position_embedding: bool | list[bool] | None = None
+    """Learned numbers, at first 0, are added to the tokens that a stage starts with: true or false, or a list of these,
+    one for each stage."""
     norm: str | None = None
     """group_norm, layer_norm, batch_norm, rms_norm or none."""
     hidden_act: str | None = None

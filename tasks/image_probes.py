@@ -34,7 +34,8 @@ DISTANCES = {"order": [1, 2, 3], "agreement": [1, 2, 4, 5, 7], "matching": [1, 2
 CELL = 4
 """Pixels of a cell's side."""
 POSITION_SCALE = 0.5
-"""Standard deviation of fresh positions: that of a patch's fresh embedding, as in the text model."""
+"""Standard deviation of fresh positions: that of a patch's fresh embedding, as in the text model. From 0, where the
+image model's own start, directions are slow to grow."""
 _GREY_SHAPES = ("#..#/.##./.##./#..#", "####/####/..../....")
 _RING = "####/#..#/#..#/####"
 _COLOURS = ((230, 40, 40), (40, 90, 240), (40, 200, 70), (240, 210, 40), (220, 60, 220), (60, 210, 220))
@@ -56,9 +57,6 @@ class Config:
     run: RunConfig
     schedule: ScheduleConfig
     model: ModelConfig = field(default_factory=ModelConfig)
-    position_embedding: bool = True
-    """Learned positions are added to the first stage's tokens, as in text. Without them pooling and attention cannot
-    tell a picture from its mirror image; PoolFormer has none."""
     data: DataConfig = field(default_factory=DataConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     tracker: str | None = None
@@ -78,11 +76,9 @@ class ImageProbe(ProbeTask):
     def build_model(self) -> nn.Module:
         """The classifier, its weights drawn from torch's generator."""
         classes = [str(number) for number in range(self.probe.num_labels)]
-        stages = len(self.config.model.depths or [])
-        positions = {"position_embedding": [True] + [False] * (stages - 1)} if self.config.position_embedding else {}
-        model = self.config.model.build(classes, image_size=CELL * self.config.data.cells, **positions)
+        model = self.config.model.build(classes, image_size=CELL * self.config.data.cells)
         for name, parameter in model.named_parameters():
-            if name.endswith("position_embedding"):  # they start at 0, from which directions are slow to grow
+            if name.endswith("position_embedding") and self.config.model.checkpoint is None:
                 nn.init.normal_(parameter, std=POSITION_SCALE)
         self._macs = macs(model)
         return model

@@ -34,6 +34,7 @@ _FRESH = {
     "num_hidden_layers": 4,
     "token_mixer": "pooling",
     "pool_size": 3,
+    "position_embedding": True,
     "norm": "layer_norm",
     "hidden_act": "gelu",
     "use_residual": True,
@@ -57,8 +58,8 @@ class TextModelConfig:
     the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, spatial_gating,
-    depthwise_conv, separable_conv, fourier, ponet), {name: pooling, pool_size: 7}, or a list of these, one for
-    each layer or in short: [pooling x rest, attention x 2]. docs/token_mixers.md has a table. null: pooling."""
+    depthwise_conv, separable_conv, shift, fourier, ponet), {name: pooling, pool_size: 7}, or a list of these, one
+    for each layer or in short: [pooling x rest, attention x 2]. docs/token_mixers.md has a table. null: pooling."""
     pool_size: int | list[Any] | None = None
     """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
     hidden_size: int | None = None
@@ -71,7 +72,9 @@ class TextModelConfig:
     """Hidden width of the channel MLP. null: 4 x hidden_size."""
     exclude_mask_token: bool | None = None
     """true: [MASK] receives from the other tokens but gives them nothing; for pooling, attention, depthwise_conv,
-    separable_conv, ponet and identity. null: false, or the checkpoint's."""
+    separable_conv, shift, ponet and identity. null: false, or the checkpoint's."""
+    position_embedding: bool | None = None
+    """false: no learned vector for its place is added to a token; the mixers alone tell order. null: true."""
     norm: str | None = None
     """layer_norm (one token at a time), group_norm, batch_norm, rms_norm or none. null: layer_norm."""
     hidden_act: str | None = None

@@ -193,8 +193,8 @@ def _curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[list[float | Non
 
 
 def _claim(study: Study, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """What the study's claim says and what its arm retains; None where there is no claim or the arm does not run."""
-    if study.claim is None:
+    """What the study's claim says and what its arm retains; None if it claims none or does not run."""
+    if study.claim is None or study.claim.retains is None:
         return None
     for arm in arms:
         if arm["arm"] == study.claim.arm:

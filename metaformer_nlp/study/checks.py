@@ -15,6 +15,8 @@ def check_study(study: Study, where: str) -> None:
     """ValueError for the first thing that does not fit; `where` names the file."""
     domains = [domain.name for domain in study.domains]
     _check_comparisons(study, where)
+    _check_known_answers(study, where)
+    _check_scales(study, where)
     for arm in study.arms:
         _check_arm(study, arm, domains, where)
     for domain in study.domains:
@@ -38,7 +40,14 @@ def _check_comparisons(study: Study, where: str) -> None:
         raise ValueError(
             f"{where}: references {list(study.references)} must be different arms beside the baseline {study.baseline}."
         )
-    for what, name in (("baseline", study.baseline), *(("references", name) for name in study.references)):
+    if study.control is not None and (study.control not in mixers or study.control == study.baseline):
+        raise ValueError(
+            f"{where}: control {study.control!r} must be the mixer arm that mixes nothing and not the baseline, one of "
+            f"{', '.join(name for name in mixers if name != study.baseline)}."
+        )
+    everywhere = [("baseline", study.baseline), *(("references", name) for name in study.references)]
+    everywhere += [("control", study.control)] if study.control else []
+    for what, name in everywhere:
         for domain in study.domains:
             if name not in [arm.name for arm in study.arms_of(domain.name)]:
                 raise ValueError(
@@ -50,6 +59,52 @@ def _check_comparisons(study: Study, where: str) -> None:
             f"{where}: claim.arm {study.claim.arm!r} must be a mixer other than the baseline, one of "
             f"{', '.join(name for name in mixers if name != study.baseline)}."
         )
+    if study.claim and study.claim.retains is None and study.claim.gain is None:
+        raise ValueError(
+            f"{where}: claim says nothing of {study.claim.arm!r}; give it 'retains', a share of the baseline's score "
+            "above chance, or 'gain', a share of its score above the control's, or both."
+        )
+    if study.claim and study.claim.gain is not None and study.control in (None, study.claim.arm):
+        raise ValueError(
+            f"{where}: claim.gain is a share of what the baseline scores above the control, which must be another arm "
+            f"than {study.claim.arm!r}; name the arm that mixes nothing, such as 'control: identity'."
+        )
+
+
+def _check_known_answers(study: Study, where: str) -> None:
+    """Both arms are there, and run in the domains in which the difference is expected."""
+    names, domains = [arm.name for arm in study.arms], [domain.name for domain in study.domains]
+    for number, answer in enumerate(study.expected):
+        place = f"{where}: expected[{number}]"
+        for what, name in (("arm", answer.arm), ("reference", answer.reference)):
+            if name not in names:
+                raise ValueError(f"{place}.{what} names arm {name!r}; {nearest(name, names)}")
+        if answer.arm == answer.reference:
+            raise ValueError(f"{place} compares {answer.arm!r} with itself; name another reference.")
+        both = [name for name in domains if {answer.arm, answer.reference} <= {arm.name for arm in study.arms_of(name)}]
+        for name in answer.domains:
+            if name not in domains:
+                raise ValueError(f"{place}.domains names domain {name!r}; {nearest(name, domains)}")
+        if not both or not set(answer.domains) <= set(both):
+            raise ValueError(
+                f"{place}: {answer.arm!r} and {answer.reference!r} do not both run in "
+                f"{', '.join(name for name in answer.domains if name not in both) or 'any domain'}; both run in "
+                f"{', '.join(both) or 'none'}."
+            )
+
+
+def _check_scales(study: Study, where: str) -> None:
+    """The domains of a scale are there, and their scores are of one kind."""
+    domains = {domain.name: domain for domain in study.domains}
+    for number, scale in enumerate(study.scale):
+        place = f"{where}: scale[{number}].domains"
+        for name in scale.domains:
+            if name not in domains:
+                raise ValueError(f"{place} names domain {name!r}; {nearest(name, domains)}")
+        metrics = {name: domains[name].metric for name in scale.domains}
+        if len(set(metrics.values())) > 1:
+            told = ", ".join(f"{name}: {metric}" for name, metric in metrics.items())
+            raise ValueError(f"{place} must have one metric, so that differences can be compared, not {told}.")
 
 
 def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
@@ -111,6 +166,11 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
                     f"{place}: arm {arm.name!r} runs here and not in {domain.after!r}, whose cells it would start "
                     f"from; let it run in both (arms.{arm.name}.domains)."
                 )
+    if domain.tune and domain.tune.trials > len(study.seeds):
+        raise ValueError(
+            f"{place}.tune.trials asks for {domain.tune.trials} trials of each value, which run with the study's first "
+            f"seeds, and there are {len(study.seeds)}: {list(study.seeds)}; ask for less, or give more seeds."
+        )
     if domain.axis is not None:
         numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]
         if len(numbered) < len(domain.tasks) or not numbered:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metaformer_nlp.study.plan import Arm, Domain, Study
+from metaformer_nlp.study.plan import Arm, Domain, KnownAnswer, Study
 from metaformer_nlp.study.rows import Row
 from metaformer_nlp.study.wording import listed
 
@@ -17,8 +17,8 @@ def merge_studies(parts: Sequence[Part]) -> Part:
 
     A domain whose name several studies use gets its study's name in front. Arms of one name are one arm, which runs in
     the domains of all studies that have it; where its settings differ they become settings of the domains. A claim is
-    kept if all studies test it, and a reference if it runs in all domains. ValueError if the studies cannot be laid
-    side by side: other baselines, one study twice, an arm of another kind.
+    kept if all studies test it, a control if all have it, and a reference if it runs in all domains. ValueError if the
+    studies cannot be laid side by side: other baselines, one study twice, an arm of another kind.
     """
     if len(parts) == 1:
         return parts[0]
@@ -36,8 +36,13 @@ def merge_studies(parts: Sequence[Part]) -> Part:
     studies, rows = zip(*(_rename_domains(part, parts) for part in parts), strict=True)
     domains = tuple(domain for study in studies for domain in study.domains)
     arms = _arms(studies)
+    controls = {study.control for study in studies}
     claims = {study.claim for study in studies}  # no claim is a decision, too: another study's is not tested by it
     limits = dict.fromkeys(limit for study in studies for limit in study.limits)
+    if len(controls) > 1:
+        limits["Not all of these studies have the same control, so that none is used here."] = None
+        # A gain above another control is another claim.
+        claims |= {None} if any(claim and claim.gain is not None for claim in claims) else set()
     if len(claims) > 1:
         limits["Not all of these studies were made to test the same claim, so that none is judged here."] = None
     references, partial = list[str](), list[str]()
@@ -58,6 +63,9 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         seeds=tuple(dict.fromkeys(seed for study in studies for seed in study.seeds)),
         references=tuple(references),
         claim=studies[0].claim if len(claims) == 1 else None,
+        control=studies[0].control if len(controls) == 1 else None,
+        expected=_known_answers(studies),
+        scale=tuple(scale for study in studies for scale in study.scale),
         parallel=max(study.parallel for study in studies),
         limits=tuple(limits),
     )
@@ -84,8 +92,29 @@ def _rename_domains(part: Part, parts: Sequence[Part]) -> Part:
         )
         for arm in study.arms
     )
+    expected = tuple(
+        replace(answer, domains=tuple(names[name] for name in answer.domains)) for answer in study.expected
+    )
+    scale = tuple(
+        replace(scale, domains={names[name]: value for name, value in scale.domains.items()}) for scale in study.scale
+    )
     moved = [{**row, "domain": names[row["domain"]]} for row in rows]
-    return replace(study, domains=tuple(map(renamed, study.domains)), arms=arms), moved
+    domains = tuple(map(renamed, study.domains))
+    return replace(study, domains=domains, arms=arms, expected=expected, scale=scale), moved
+
+
+def _known_answers(studies: Sequence[Study]) -> tuple[KnownAnswer, ...]:
+    """The known answers of all studies, each once, in the domains of the studies that expect it."""
+    found: dict[KnownAnswer, list[str]] = {}
+    for study in studies:
+        for answer in study.expected:
+            its = found.setdefault(replace(answer, domains=()), [])
+            its += answer.domains or [
+                domain.name
+                for domain in study.domains
+                if {answer.arm, answer.reference} <= {arm.name for arm in study.arms_of(domain.name)}
+            ]
+    return tuple(replace(answer, domains=tuple(its)) for answer, its in found.items())
 
 
 def _arms(studies: Sequence[Study]) -> tuple[Arm, ...]:

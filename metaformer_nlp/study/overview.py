@@ -16,12 +16,14 @@ from rich.table import Table
 from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs
 from metaformer_nlp.study.cell import Build, read_outcome
 from metaformer_nlp.study.choices import chosen_values
+from metaformer_nlp.study.decided import gain_claimed, known_answers, scales
 from metaformer_nlp.study.expected import RULE, Times
 from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.plan import Arm, Cell, Study
 from metaformer_nlp.study.refusals import notes, refusals, refuse_changes
 from metaformer_nlp.study.schedule import Schedule
 from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
+from metaformer_nlp.study.study_file import study_to_mapping
 from metaformer_nlp.study.wording import count, duration, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
@@ -111,13 +113,19 @@ class _Overview:
         study = self.study
         also = f"; all arms are compared with {listed(study.references)}, too" if study.references else ""
         entries = {"Baseline": f"{study.baseline}{also}"}
-        if study.claim:
+        plain, names = study_to_mapping(study), {domain.name: domain.name for domain in study.domains}
+        if study.control:
+            entries["Control"] = f"{study.control}: what {study.baseline} scores above it is what mixing gains"
+        if study.claim and study.claim.retains is not None:
             entries["Claim"] = (
                 f"{study.claim.arm} retains at least {100 * study.claim.retains:g} % of {study.baseline}'s score above "
                 "chance. Supported if the whole 95 % interval of that share (paired by seed; Fieller's, from "
                 f"{MIN_BOOTSTRAP} seeds on a bootstrap) lies there, not supported if all of it lies below; otherwise "
                 "the study cannot tell"
             )
+        more = {"Claimed gain": gain_claimed(plain), "Known answers": "\n".join(known_answers(plain, names))}
+        more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(scales(plain, names))
+        entries |= {name: text for name, text in more.items() if text}
         entries["Differences"] = (
             "Arms are paired by seed (t-test, 95 % intervals). An arm is different where p is below 0.05, "
             "corrected for all arms of the domain (Holm)"

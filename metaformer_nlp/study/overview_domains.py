@@ -14,7 +14,7 @@ from rich.table import Table
 
 from metaformer_nlp.engine.record import flatten
 from metaformer_nlp.study.budgets import Cost, Place, difference
-from metaformer_nlp.study.choices import tuned_on_scores
+from metaformer_nlp.study.choices import tie_rule, tuned_on_scores
 from metaformer_nlp.study.expected import Times
 from metaformer_nlp.study.plan import Cell, Domain, Study, set_dotted
 from metaformer_nlp.study.wording import count, duration, listed
@@ -109,7 +109,10 @@ class Domains:
         length = "" if trial.steps is None else f" ({_amount(trial)} each)"
         own = f"; trials differ from cells in {written(tune.set)}" if tune.set else ""
         values = listed([value_text(value) for value in tune.values])
-        said = f"{tune.key} by each arm for itself: the best {tune.metric} of one trial{length} with each of {values}"
+        best, each = ("best", "one trial") if tune.trials == 1 else ("best mean", f"{tune.trials} trials")
+        said = f"{tune.key} by each arm for itself: the {best} {tune.metric} of {each}{length} with each of {values}"
+        if rule := tie_rule(tune.tie, tune.values):
+            said += f"; {rule}"
         if tuned_on_scores({"metric": tune.metric, "set": tune.set}, domain.metric):
             own += "; caution: judged on the data that scores are measured on; hold some out with data.held_out"
         return f"{said}{own}"

@@ -24,6 +24,8 @@ from metaformer_nlp.engine.record import FREE_KEYS, flatten
 
 KINDS = ("mixer", "architecture")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
+AXES = ("tokens", "epochs", "parameters", "macs", "seconds")  # along which domains can be one scale
+SIGNS = ("higher", "lower")  # how an arm is known to score beside a reference
 AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
 TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 
@@ -41,22 +43,60 @@ class TaskScore:
 class Tune:
     """A setting that every arm chooses for itself, each from the same values, before its cells run.
 
-    ``metric`` is a key of a trial's ``result["metrics"]``; the highest value wins, the lowest if the key ends in
-    "loss". ``set`` is what trials do differently from cells: they are shorter, and measured on training data held out.
+    ``metric`` is a key of a trial's ``result["metrics"]``; the highest mean over a value's trials wins, the lowest if
+    the key ends in "loss". Each value has as many ``trials``, with the study's first seeds. Means within ``tie`` of the
+    best, in the metric's unit, count as equal (`choices.choose`). ``set`` is what trials do differently from cells:
+    they are shorter, and measured on training data held out.
     """
 
     key: str
     values: tuple[Any, ...]
     metric: str
     set: Mapping[str, Any] = field(default_factory=dict)
+    trials: int = 1
+    tie: float = 0.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the study was made to test: that `arm` retains at least this share of the baseline's score above chance."""
+    """What the study was made to test of `arm`: what it keeps of the baseline's score, as one share or both.
+
+    ``retains`` is a share of the baseline's score above chance, ``gain`` a share of what mixing gains, which is the
+    baseline's score above that of the study's control.
+    """
 
     arm: str
-    retains: float
+    retains: float | None = None
+    gain: float | None = None
+
+
+@dataclass(frozen=True)
+class KnownAnswer:
+    """A published difference that the study should find again: `arm` scores higher or lower than `reference`.
+
+    ``size`` is how much, in the metric's unit, as `source` has it. It is expected in these domains; () are all in which
+    both arms run.
+    """
+
+    arm: str
+    reference: str
+    sign: str
+    source: str
+    size: float | None = None
+    domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Domains that are one experiment at several sizes: where each lies on `axis`, the smallest first.
+
+    ``margin`` is by how much a difference between arms may change with each doubling and still count as steady, in the
+    metric's unit.
+    """
+
+    axis: str
+    domains: Mapping[str, float]
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +148,10 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """A study file, read and checked. ``text`` is the file as it was written, comments and all."""
+    """A study file, read and checked. ``text`` is the file as it was written, comments and all.
+
+    ``control`` is the mixer arm that mixes nothing: what the baseline scores above it is what mixing gains.
+    """
 
     name: str
     question: str
@@ -120,6 +163,9 @@ class Study:
     claim: Claim | None = None
     parallel: int = 1
     limits: tuple[str, ...] = ()
+    control: str | None = None
+    expected: tuple[KnownAnswer, ...] = ()
+    scale: tuple[Scale, ...] = ()
     text: str = ""
 
     def domain(self, name: str) -> Domain:
@@ -146,13 +192,21 @@ class Study:
         ]
 
     def trials(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
-        """The trials of all tuned domains, arm by arm, with the study's first seed."""
+        """The trials of all tuned domains, arm by arm."""
         return [
-            make_cell(self, domain, arm, self.seeds[0], chosen, trial)
+            trial
             for arm in self.arms
             for domain in self.domains
-            if domain.tune and (not arm.domains or domain.name in arm.domains)
-            for trial in range(len(domain.tune.values))
+            if not arm.domains or domain.name in arm.domains
+            for trial in self.trials_of(domain, arm, chosen)
+        ]
+
+    def trials_of(self, domain: Domain, arm: Arm, chosen: Mapping[tuple[str, str], Any]) -> list[Cell]:
+        """The trials of one arm: of every value with the study's first seed, then with the next; maybe none."""
+        return [
+            make_cell(self, domain, arm, self.seeds[repeat], chosen, number, repeat)
+            for repeat in range(domain.tune.trials if domain.tune else 0)
+            for number in range(len(domain.tune.values) if domain.tune else 0)
         ]
 
 
@@ -160,7 +214,8 @@ class Study:
 class Cell:
     """One run: its place in the grid and the whole configuration of the experiment, except the folder.
 
-    ``trial`` is the number of the value that is tried, None for what is no trial. ``waits_for`` has the keys of the
+    ``trial`` is the number of the value that is tried, None for what is no trial; ``repeat`` counts the trials of one
+    value. ``waits_for`` has the keys of the
     cells that must end before this one can start, ``after`` that of the one it starts from, with its digest. ``files``
     are those of the user's own as a runner found them when it came (`own_files`).
     """
@@ -175,10 +230,12 @@ class Cell:
     waits_for: tuple[str, ...] = ()
     after: tuple[str, str] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
+    repeat: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.domain}/{self.arm}/" + (f"seed-{self.seed}" if self.trial is None else f"trial-{self.trial}")
+        name = f"seed-{self.seed}" if self.trial is None else trial_name(self.trial, self.repeat, self.seed)
+        return f"{self.domain}/{self.arm}/{name}"
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -195,8 +252,28 @@ class Cell:
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def trial_name(number: int, repeat: int, seed: int) -> str:
+    """The folder of a trial: neither more values nor more trials of each give another one a new name."""
+    return f"trial-{number}" + (f"-seed-{seed}" if repeat else "")
+
+
+def trial_names(study: Study, tune: Tune) -> list[str]:
+    """The folders of an arm's trials, in the order of `Study.trials_of`."""
+    return [
+        trial_name(number, repeat, study.seeds[repeat])
+        for repeat in range(tune.trials)
+        for number in range(len(tune.values))
+    ]
+
+
 def make_cell(
-    study: Study, domain: Domain, arm: Arm, seed: int, chosen: Mapping[tuple[str, str], Any], trial: int | None = None
+    study: Study,
+    domain: Domain,
+    arm: Arm,
+    seed: int,
+    chosen: Mapping[tuple[str, str], Any],
+    trial: int | None = None,
+    repeat: int = 0,
 ) -> Cell:
     """The cell of `arm` in `domain`: recipe < domain's overrides < arm's < arm's for this domain < tuning < seed."""
     config = copy.deepcopy(dict(domain.config))
@@ -224,8 +301,9 @@ def make_cell(
         after = before.key, before.digest
         waits_for.append(before.key)
     if domain.tune and trial is None:
-        waits_for += [f"{domain.name}/{arm.name}/trial-{number}" for number in range(len(domain.tune.values))]
-    return Cell(domain.name, arm.name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after)
+        waits_for += [f"{domain.name}/{arm.name}/{name}" for name in trial_names(study, domain.tune)]
+    name, arm_name = domain.name, arm.name
+    return Cell(name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after, repeat=repeat)
 
 
 def set_dotted(config: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from math import fsum
 from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.budgets import kept_budgets
-from metaformer_nlp.study.choices import tuned_on_scores
+from metaformer_nlp.study.choices import are_numbers, grid_order, tie_rule, tuned_on_scores
+from metaformer_nlp.study.decided import gain_claimed, known_answers, scales
 from metaformer_nlp.study.document import Document
 from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.study_file import read_yaml
@@ -141,11 +143,18 @@ def _decided(analysis: Mapping[str, Any]) -> list[str]:
     said = []
     if study["references"]:
         said.append(f"Beside the baseline, all arms are compared with {listed(study['references'])}.")
-    if claim := study["claim"]:
+    if (claim := study["claim"]) and "retains" in claim:
         said.append(
             f"The claim to be tested: {claim['arm']} retains at least {100 * claim['retains']:g} % of the baseline's "
             "score above chance."
         )
+    if control := study.get("control"):
+        said.append(f"{capital(control)} mixes nothing: what the baseline scores above it is what mixing gains.")
+    if gain := gain_claimed(study):
+        said.append(f"Claimed, and not judged in this report: {gain}.")
+    labels = {name: domain["label"] for name, domain in analysis["domains"].items()}
+    said += [f"Known, and not judged in this report: {text}." for text in known_answers(study, labels)]
+    said += [f"One scale, and not judged in this report: {text}." for text in scales(study, labels)]
     for domain in analysis["domains"].values():
         if domain["margin"] is not None:
             said.append(f"In {domain['label']}, differences below {points(domain['margin'])} points count as equal.")
@@ -181,13 +190,17 @@ def _tuning(
     if not tune:
         return
     document.heading(f"Tuned in {domain['label']}", 3)
-    order = _order(tune["values"])  # a value that was appended later stands where it belongs
+    order = grid_order(tune["values"])  # a value that was appended later stands where it belongs
     values = [tune["values"][place] for place in order]
     choice = ", ".join(map(setting, values))
     own = f", with {json.dumps(tune['set'], ensure_ascii=False)}" if tune["set"] else ""
+    number = tune.get("trials", 1)
+    each = "one trial a value, the best" if number == 1 else f"{number} trials a value, the best mean"
+    failing = "" if number == 1 else " A value with a failed trial is no candidate."
+    rule = tie_rule(tune.get("tie", 0.0), values)
     document.paragraph(
-        f"Each arm chose {tune['key']} among {choice}: one trial a value, the best "
-        f"{tune['metric']} wins{own}. The number of trials is the same for all arms."
+        f"Each arm chose {tune['key']} among {choice}: {each} {tune['metric']} wins{own}."
+        f"{rule and f' {capital(rule)}.'}{failing} The number of trials is the same for all arms."
     )
     if tuned_on_scores(tune, domain["metric"]):
         document.paragraph(
@@ -199,10 +212,10 @@ def _tuning(
     rows, outermost = [], []
     for arm in domain["arms"]:
         chosen = [tuned[tune["key"]] for tuned in arm["tuned"].values() if tune["key"] in tuned]
-        if _are_numbers(values) and any(value in (values[0], values[-1]) for value in chosen):
+        if are_numbers(values) and any(value in (values[0], values[-1]) for value in chosen):
             outermost.append(arm["label"])
-        scores = [_trial(trial, tune["metric"]) for trial in its if trial["arm"] == arm["arm"]]
-        scores = [scores[place] for place in order if scores]
+        of_arm = [trial for trial in its if trial["arm"] == arm["arm"]]  # in the order of `Study.trials_of`
+        scores = [_trials(of_arm[place :: len(values)], tune["metric"]) for place in order if of_arm]
         rows.append((arm["label"], *scores, " or ".join(dict.fromkeys(map(setting, chosen))) or "–"))
     header = ("arm", *(f"{tune['key']} {setting(value)}" for value in tried), "chosen")
     document.table(header, rows, tones={"failed": "minus"})
@@ -212,21 +225,26 @@ def _tuning(
         )
 
 
+def _trials(trials: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The mean over a value's trials and each of them: "53.1 (52.9, 53.3)"; of a single one its score."""
+    each = [_trial(trial, metric) for trial in trials]
+    if len(each) == 1:
+        return each[0]
+    scores = [trial["score"] for trial in trials if trial["score"] is not None]
+    mean = _score(fsum(scores) / len(scores), metric) if len(scores) == len(each) else "–"
+    return f"{mean} ({', '.join(each)})"
+
+
 def _trial(trial: Mapping[str, Any], metric: str) -> str:
-    """A trial's score, or its status if it has none: a loss as it is, other metrics in points."""
+    """A trial's score, or its status if it has none."""
     if trial["score"] is None:
         return "–" if trial["status"] == "missing" else str(trial["status"])
-    return f"{trial['score']:.4g}" if metric.endswith("loss") else points(trial["score"])
+    return _score(trial["score"], metric)
 
 
-def _order(values: Sequence[Any]) -> list[int]:
-    """The places of `values` from the smallest to the largest; as they stand where they are no numbers."""
-    places = list(range(len(values)))
-    return sorted(places, key=lambda place: values[place]) if _are_numbers(values) else places
-
-
-def _are_numbers(values: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+def _score(score: float, metric: str) -> str:
+    """A loss as it is, other metrics in points."""
+    return f"{score:.4g}" if metric.endswith("loss") else points(score)
 
 
 def _changed(analysis: Mapping[str, Any]) -> list[str]:

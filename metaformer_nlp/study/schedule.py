@@ -165,8 +165,7 @@ class Schedule:
             for domain in study.domains:
                 if arm.domains and domain.name not in arm.domains:
                     continue
-                trials = range(len(domain.tune.values)) if domain.tune else ()
-                made = [make_cell(study, domain, arm, study.seeds[0], chosen, trial) for trial in trials]
+                made = study.trials_of(domain, arm, chosen)
                 made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds]
                 self._add(made)
 
@@ -204,10 +203,11 @@ class Schedule:
             cell = self.cells[key]
             found = [self._failure(other, known) for other in self._needed(cell)]
             if self._lacks_choice(cell) and not self.unwritten:
-                trials = [
-                    self._failure(other, known) for other in cell.waits_for if self.cells[other].trial is not None
-                ]
-                found += trials[:1] if all(trials) else []
+                failures: dict[int, str | None] = {}  # of each value one trial that failed, if any did
+                for other in cell.waits_for:
+                    if (number := self.cells[other].trial) is not None:
+                        failures[number] = failures.get(number) or self._failure(other, known)
+                found += list(failures.values())[:1] if all(failures.values()) else []
             known[key] = next(filter(None, found), None)
         return known[key]
 

@@ -24,7 +24,7 @@ from metaformer_nlp.study.cell import read_json
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.study_file import study_to_mapping
 
-_OF_STUDY = ("baseline", "references", "claim")
+_OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale")
 _OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")
 
 
@@ -67,13 +67,13 @@ def record_changes(folder: Path, study: Study) -> dict[str, list[Any]]:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
-    pairs = {field: (before.get(field) or None, now[field] or None) for field in _OF_STUDY}
+    pairs = {field: (before.get(field) or None, now.get(field) or None) for field in _OF_STUDY}
     for name, domain in now["domains"].items():
         if name in before["domains"]:
             then, place = before["domains"][name], f"domains.{name}"
             pairs |= {f"{place}.{field}": (then.get(field), domain[field]) for field in _OF_DOMAIN}
             tunes = then.get("tune") or {}, domain["tune"] or {}
-            for field in ("metric", "values"):
+            for field in ("metric", "values", "trials", "tie"):
                 pairs[f"{place}.tune.{field}"] = tunes[0].get(field), tunes[1].get(field)
     pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
     for field in ("domains", "arms"):

@@ -15,11 +15,27 @@ from typing import Any
 import yaml
 
 from metaformer_nlp.study.checks import check_study, nearest
-from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study, TaskScore, Tune, merge, set_dotted
+from metaformer_nlp.study.plan import (
+    AXES,
+    BUDGETS,
+    KINDS,
+    SIGNS,
+    Arm,
+    Claim,
+    Domain,
+    KnownAnswer,
+    Scale,
+    Study,
+    TaskScore,
+    Tune,
+    merge,
+    set_dotted,
+)
 
 __all__ = ["load_study", "read_yaml", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
+_OPTIONAL = ("control", "expected", "scale")
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
@@ -51,6 +67,10 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Stu
     content["references"] = _strings(content.get("references") or [], f"{where}: references")
     if content.get("claim") is not None:
         content["claim"] = _claim(content["claim"], f"{where}: claim")
+    content["expected"] = tuple(
+        _known_answer(item, place) for item, place in _items(content.get("expected"), f"{where}: expected")
+    )
+    content["scale"] = tuple(_scale(item, place) for item, place in _items(content.get("scale"), f"{where}: scale"))
     if not isinstance(content["name"], str) or not _NAME.fullmatch(content["name"]):
         raise ValueError(f"{where}: name {content['name']!r} must be of letters, digits, '_', '-' and '.' (a folder).")
     content["question"] = str(content["question"]).strip()
@@ -62,9 +82,16 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Stu
 def study_to_mapping(study: Study) -> dict[str, Any]:
     """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file.
 
-    Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere.
+    Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere. Keys of
+    `_OPTIONAL`, ``tune.trials`` and ``tune.tie`` are there where the study uses them: reports and run folders that were
+    written before them have none.
     """
     data = dataclasses.asdict(study)
+    for name in _OPTIONAL:
+        if not data[name]:
+            del data[name]
+    if data["claim"]:
+        data["claim"] = {key: value for key, value in data["claim"].items() if value is not None}
     for section in ("domains", "arms"):
         data[section] = {item.pop("name"): item for item in data[section]}
     for domain in data["domains"].values():
@@ -72,6 +99,9 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
         if domain["experiment"].endswith(".py"):
             domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
+        if domain["tune"]:
+            usual = {"trials": 1, "tie": 0.0}
+            domain["tune"] = {key: value for key, value in domain["tune"].items() if usual.get(key, ...) != value}
     del data["text"]
     return json.loads(json.dumps(data))
 
@@ -153,14 +183,68 @@ def _tune(data: Any, where: str) -> Tune:
             "better, or one that ends in 'loss', of which the lowest wins."
         )
     content["values"] = tuple(values)
+    trials = content.setdefault("trials", 1)
+    if type(trials) is not int or trials < 1:
+        raise ValueError(f"{where}.trials must be a whole number from 1 on, the trials of each value, not {trials!r}.")
+    content["tie"] = 0.0 if content.get("tie") is None else content["tie"]
+    allowed = "a number from 0 on, such as 0.003: a difference of the metric that is too small to choose by"
+    _number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0)
+    content["tie"] = float(content["tie"])
     return Tune(**content)
 
 
 def _claim(data: Any, where: str) -> Claim:
     content = _section(data, Claim, where, but=set())
-    share = "a share above 0 and at most 1 of the baseline's score above chance, such as 0.9"
-    _number(content["retains"], f"{where}.retains", share, lambda value: 0 < value <= 1)
+    for key, whole in (
+        ("retains", "score above chance, such as 0.9"),
+        ("gain", "score above the control's, such as 0.5"),
+    ):
+        if content.get(key) is not None:
+            share = f"a share above 0 and at most 1 of the baseline's {whole}"
+            _number(content[key], f"{where}.{key}", share, lambda value: 0 < value <= 1)
     return Claim(**content)
+
+
+def _known_answer(data: Any, where: str) -> KnownAnswer:
+    content = dict(_section(data, KnownAnswer, where, but=set()))
+    if content["sign"] not in SIGNS:
+        raise ValueError(
+            f"{where}.sign must be {' or '.join(SIGNS)}, which is how the arm scores beside the reference, not "
+            f"{content['sign']!r}."
+        )
+    if content.get("size") is not None:
+        allowed = "the published difference without its sign, such as 0.029 for 2.9 points"
+        _number(content["size"], f"{where}.size", allowed, lambda value: value > 0)
+    if not isinstance(content["source"], str):
+        raise ValueError(f"{where}.source must be a text, such as a paper and its table, not {content['source']!r}.")
+    content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
+    return KnownAnswer(**content)
+
+
+def _scale(data: Any, where: str) -> Scale:
+    content = dict(_section(data, Scale, where, but=set()))
+    if content["axis"] not in AXES:
+        raise ValueError(f"{where}.axis is {content['axis']!r}; it must be one of {', '.join(AXES)}.")
+    content["domains"] = dict(_named(content["domains"], f"{where}.domains"))
+    for name, value in content["domains"].items():
+        _number(value, f"{where}.domains.{name}", f"a number of {content['axis']} above 0", lambda value: value > 0)
+    values = list(content["domains"].values())
+    if len(values) < 2 or values != sorted(set(values)):
+        raise ValueError(
+            f"{where}.domains must be two domains or more, each with a larger number of {content['axis']} than the one "
+            f"before it, not {content['domains']}."
+        )
+    if content.get("margin") is not None:
+        allowed = "a number above 0, such as 0.01 for a point with each doubling"
+        _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
+    return Scale(**content)
+
+
+def _items(data: Any, where: str) -> list[tuple[Any, str]]:
+    """The items of an optional list, each with its place in the file."""
+    if data is not None and not isinstance(data, list):
+        raise ValueError(f"{where} must be a list, each item beginning with '-', not {data!r}.")
+    return [(item, f"{where}[{number}]") for number, item in enumerate(data or ())]
 
 
 def _arm(name: str, data: Any, where: str) -> Arm:

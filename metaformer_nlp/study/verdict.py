@@ -37,7 +37,7 @@ def verdict(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
     study, judged, answers = analysis["study"], learned_domains(analysis), []
     if any(arm["kind"] == "architecture" for arm in study["arms"].values()):
         answers.append(_architecture(analysis, judged))
-    if study["claim"]:
+    if study["claim"] and "retains" in study["claim"]:
         answers.append(_claim(analysis, judged))
     return [*answers, agreement(analysis, answers) if len(analysis["domains"]) > 1 else sameness(analysis)]
 

@@ -83,6 +83,9 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
         intermediate_size: Hidden width of a block's channel MLP.
         hidden_act: Activation of the channel MLP and of the masked-LM head; a name of `core.channel_mlp.ACTIVATIONS`.
         max_position_embeddings: Longest row, and longest document of a packed row, in tokens.
+        position_embedding: Whether a learned vector for its place in the document is added to each token. Without it
+            the mixers alone tell order; where they are symmetric (`pooling` with odd windows, `identity`), a text read
+            backwards has the same hidden states, backwards.
         type_vocab_size: Number of token types (first and second sentence of a pair).
         pad_token_id: Token whose embedding is zero and gets no gradient; padding itself is told by the mask.
         tie_word_embeddings: Whether the masked-LM decoder shares the embedding's weight.
@@ -118,6 +121,7 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
     intermediate_size: int = 3072
     hidden_act: str = "gelu"
     max_position_embeddings: int = 512
+    position_embedding: bool = True
     type_vocab_size: int = 2
     pad_token_id: int | None = 0
     tie_word_embeddings: bool = True
@@ -166,6 +170,9 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
                     f"{name}={value!r} in the text configuration is {type(value).__name__}; it must be {wanted}"
                     + (" or None" if type(None) in kinds else "")
                 )
+        for name in ("position_embedding", "use_residual", "use_channel_mlp"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name}={getattr(self, name)!r} in the text configuration; it must be true or false")
         for name in (
             "vocab_size",
             "hidden_size",

@@ -26,12 +26,14 @@ from metaformer_nlp.text.configuration import MetaFormerTextConfig
 
 
 class MetaFormerTextEmbeddings(nn.Module):
-    """Token, position and token type embeddings, summed, normalised and dropped out: (B, L) -> (B, L, C)."""
+    """Token, position (if any) and token type embeddings, summed, normalised and dropped out: (B, L) -> (B, L, C)."""
 
     def __init__(self, config: MetaFormerTextConfig) -> None:
         super().__init__()
         self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size, padding_idx=config.pad_token_id)
-        self.position_embeddings = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.position_embeddings = (
+            nn.Embedding(config.max_position_embeddings, config.hidden_size) if config.position_embedding else None
+        )
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -40,17 +42,19 @@ class MetaFormerTextEmbeddings(nn.Module):
         self,
         input_ids: Tensor | None,
         inputs_embeds: Tensor | None,
-        position_ids: Tensor,
+        position_ids: Tensor | None,
         token_type_ids: Tensor | None,
     ) -> Tensor:
         x = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.position_embeddings is not None:
+            x = x + self.position_embeddings(position_ids)
         # Without token types all tokens are of type 0, whose embedding is added all the same.
         types = (
             self.token_type_embeddings.weight[0]
             if token_type_ids is None
             else self.token_type_embeddings(token_type_ids)
         )
-        return self.dropout(self.norm(x + self.position_embeddings(position_ids) + types))
+        return self.dropout(self.norm(x + types))
 
 
 class MetaFormerTextLayer(GradientCheckpointingLayer, MetaFormerBlock):
@@ -157,7 +161,7 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
             attention_mask: 1 for tokens and 0 for padding (B, L).
             token_type_ids: 0 for the first and 1 for the second sentence of a pair (B, L); None is all 0.
             position_ids: Positions (B, L); None counts the tokens of each document from 0, so that neither left padding
-                nor packing changes a position.
+                nor packing changes a position. A model without `position_embedding` has no use for them.
             inputs_embeds: Embeddings (B, L, C) in place of those of `input_ids`.
             segment_ids: 0 for padding, k > 0 for the k-th document of the row (B, L); None takes `attention_mask`.
                 Where both are given, a token is real only where both say so.
@@ -183,7 +187,7 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
             # Weights of 0 keep padding out of every mixer, but 0 times what is or becomes no number is none either.
             harmless = inputs_embeds.abs() < 1e4
             inputs_embeds = torch.where((segments > 0)[:, :, None] | harmless, inputs_embeds, 0.0)
-        if position_ids is None:
+        if position_ids is None and self.config.position_embedding:
             if segments is None:
                 position_ids = torch.arange(length, device=tokens.device)[None]
             else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import Any
 
 import pytest
 import torch
@@ -65,6 +67,70 @@ def test_blocks_of_long_rows_hold_no_side_that_is_not_looked_at() -> None:
         inside = (ids[:, :, None] == ids[:, None]) & (distance >= -window.before) & (distance <= window.after)
         expected = (inside / inside.sum(-1, keepdim=True)) @ x
         torch.testing.assert_close(banded_product(x, band), expected)
+
+
+OFFSETS = ["left:1", "right:2", "left:1", "left:30", "right:1"]
+PLACES = [(-1, 3), (2, 3), (-1, 2), (-30, 2), (1, 2)]
+"""What OFFSETS mean: the place that is taken, and how many of 12 channels take it."""
+
+
+@pytest.mark.parametrize("lengths", [(6, -3, 1, 10), (1,), (2, 1, -1)])
+def test_shifted_channels_are_those_of_the_neighbours(lengths: tuple[int, ...]) -> None:
+    """Against the definition, written with loops; the last rows are shorter than the offsets."""
+    places = [place for place, width in PLACES for _ in range(width)]
+    mixer = build_mixer({"name": "shift", "offsets": OFFSETS}, DIM, (40,))
+    _, x, segment_ids = documents(*lengths)
+    x, segment_ids = torch.cat([x, x.flip(1)]), torch.cat([segment_ids, segment_ids.flip(1)])
+    sources = torch.rand(segment_ids.shape) < 0.7
+    one = torch.ones_like(segment_ids)
+    for mixed, ids, given in (
+        (mixer(x), one, one > 0),
+        (mixer(x, segment_ids), segment_ids, one > 0),
+        (mixer(x, mixer.prepare(segment_ids, sources)), segment_ids, sources),
+    ):
+        expected = torch.zeros_like(x)
+        for row, i in ids.nonzero().tolist():
+            for channel, place in enumerate(places):
+                j = i + place
+                if 0 <= j < x.shape[1] and ids[row, j] == ids[row, i] and given[row, j]:
+                    expected[row, i, channel] = x[row, j, channel]
+        assert torch.equal(mixed[ids > 0], expected[ids > 0])
+
+
+def test_a_shift_knows_direction_and_has_a_default() -> None:
+    text, x = build_mixer("shift", 2, (5,)), torch.randn(1, 5, 2)
+    assert torch.equal(text(x)[0, 1], torch.stack([x[0, 0, 0], x[0, 2, 1]]))
+    assert not torch.allclose(text(x.flip(1)).flip(1), text(x))
+    images, x = build_mixer("shift", 4, (3, 3)), torch.randn(1, 3, 3, 4)
+    around = torch.stack([x[0, 1, 0, 0], x[0, 1, 2, 1], x[0, 0, 1, 2], x[0, 2, 1, 3]])
+    assert torch.equal(images(x)[0, 1, 1], around)
+    assert images(x)[0, 0, 0].tolist() == [0, x[0, 0, 1, 1], 0, x[0, 1, 0, 3]]
+    narrow = build_mixer({"name": "shift", "offsets": ["down:7", "right:1"]}, 4, (9, 9))
+    assert torch.equal(narrow(x)[..., :2], torch.zeros(1, 3, 3, 2))
+    assert torch.equal(narrow(x)[:, :, :2, 2:], x[:, :, 1:, 2:])
+
+
+def test_no_number_at_all_stays_behind_the_edge_of_a_document() -> None:
+    mixer, segment_ids = build_mixer("shift", DIM, (4,)), torch.tensor([[1, 1, 0, 2]])
+    x = torch.randn(1, 4, DIM)
+    x[:, 2:] = torch.tensor([[torch.nan], [torch.inf]])
+    assert mixer(x, segment_ids)[:, :2].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("offsets", "shape", "said"),
+    [
+        (["up:1"], (4,), "offsets 'up:1' is not 'left:n' or 'right:n'"),
+        (["left:0"], (4, 4), "offsets 'left:0' is not 'left:n' or 'right:n', 'up:n' or 'down:n'"),
+        ([-1], (4,), "offsets -1 is not"),
+        ([], (4,), "between 1 and 12 neighbours for 12 channels"),
+        ("left:1", (4,), "offsets must list"),
+        (["left:1"] * 13, (4,), "between 1 and 12"),
+    ],
+)
+def test_offsets_that_are_none_are_refused(offsets: Any, shape: tuple[int, ...], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        build_mixer({"name": "shift", "offsets": offsets}, DIM, shape)
 
 
 def test_images_have_one_sided_windows_too() -> None:

@@ -19,6 +19,7 @@ from metaformer_nlp.core import MIXERS
 from metaformer_nlp.core.remote_code import flat_code
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM
 from tasks.plugins import import_plugins
+from tests.loaded import assert_close_outputs, assert_same_weights
 
 # Runs a program as somebody who never heard of this project.
 STRANGER = """
@@ -92,18 +93,19 @@ def test_text_opens_without_the_package(tmp_path: Path, plugin: Callable[..., st
     tokens = torch.randint(1, 61, (3, 20))
     mask = torch.ones_like(tokens)
     mask[1, 9:] = 0
-    with torch.no_grad():
-        torch.save((tokens, mask, model(tokens, attention_mask=mask).logits), tmp_path / "expected.pt")
+    torch.save((tokens, mask), tmp_path / "inputs.pt")
     program = """
 import torch, transformers
-tokens, mask, expected = torch.load("expected.pt")
+tokens, mask = torch.load("inputs.pt")
+logits = []
 for folder in ("./my.model-v1.0", "again"):
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
     model = transformers.AutoModelForMaskedLM.from_pretrained(folder, trust_remote_code=True).eval()
     assert type(model.config) is type(config) is model.config_class
     with torch.no_grad():
-        print(torch.equal(model(tokens, attention_mask=mask).logits, expected))
+        logits.append(model(tokens, attention_mask=mask).logits)
     model.save_pretrained("again")
+torch.save((model.state_dict(), logits), "found.pt")
 for name in sorted(config.auto_map):
     opened = getattr(transformers, name).from_pretrained("again", trust_remote_code=True)
     print(name, type(opened).__name__)
@@ -115,33 +117,43 @@ for name in sorted(config.auto_map):
         "AutoModelForSequenceClassification": "ForSequenceClassification",
         "AutoModelForTokenClassification": "ForTokenClassification",
     }  # fmt: skip
-    expected = ["True", "True", *(f"{name} MetaFormerText{kind}" for name, kind in kinds.items())]
-    assert run(STRANGER + program, tmp_path) == expected
+    assert run(STRANGER + program, tmp_path) == [f"{name} MetaFormerText{kind}" for name, kind in kinds.items()]
+    weights, logits = torch.load(tmp_path / "found.pt")
+    assert_same_weights(weights, model.state_dict())
+    with torch.no_grad():
+        assert_close_outputs(logits, [model(tokens, attention_mask=mask).logits] * 2)
 
 
 def test_images_open_without_the_package(tmp_path: Path) -> None:
     mixers = [IMAGES[i % len(IMAGES)] for i in range(4 * -(-len(IMAGES) // 4))]
+    models, pixels = {}, torch.randn(2, 3, 32, 32)
+    torch.save(pixels, tmp_path / "pixels.pt")
     for number, chosen in enumerate(zip(*[iter(mixers)] * 4, strict=True)):
         model = vision.create_model("poolformer_nano", num_labels=3, token_mixer=list(chosen), initializer_range=0.3)
-        folder = tmp_path / str(number)
-        model.eval().save_pretrained(folder)
-        vision.image_processor(model.config).save_pretrained(folder)
-        pixels = torch.randn(2, 3, 32, 32)
-        with torch.no_grad():
-            torch.save((pixels, model(pixels).logits), folder / "expected.pt")
+        models[str(number)] = model.eval()
+        model.save_pretrained(tmp_path / str(number))
+        vision.image_processor(model.config).save_pretrained(tmp_path / str(number))
     program = """
 import pathlib, torch
 from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification, pipeline
-for file in sorted(pathlib.Path().glob("*/expected.pt")):
-    pixels, expected = torch.load(file)
+pixels, found = torch.load("pixels.pt"), {}
+for file in sorted(pathlib.Path().glob("*/config.json")):
     model = AutoModelForImageClassification.from_pretrained(f"./{file.parent}", trust_remote_code=True).eval()
     with torch.no_grad():
-        print(torch.equal(model(pixels).logits, expected))
+        found[str(file.parent)] = model.state_dict(), model(pixels).logits
+torch.save(found, "found.pt")
 AutoModel.from_pretrained(f"./{file.parent}", trust_remote_code=True)
 print(AutoImageProcessor.from_pretrained(f"./{file.parent}").crop_size["height"])
 pipeline("image-classification", model=f"./{file.parent}", trust_remote_code=True)
 """
-    assert run(STRANGER + program, tmp_path) == ["True"] * (len(mixers) // 4) + ["32"]
+    assert run(STRANGER + program, tmp_path) == ["32"]
+    found = torch.load(tmp_path / "found.pt")
+    assert found.keys() == models.keys()
+    for name, model in models.items():
+        weights, logits = found[name]
+        assert_same_weights(weights, model.state_dict())
+        with torch.no_grad():
+            assert_close_outputs(logits, model(pixels).logits)
 
 
 def test_both_kinds_live_side_by_side(tmp_path: Path) -> None:

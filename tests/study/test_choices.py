@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.cell import cell_folder, configure, write_outcome
-from metaformer_nlp.study.choices import best_trial, chosen_values, tuned_on_scores
-from metaformer_nlp.study.plan import TUNED, Cell, Study
+from metaformer_nlp.study.cell import cell_folder, configure, read_json, write_outcome
+from metaformer_nlp.study.choices import choice_file, choose, chosen_values, tuned_on_scores
+from metaformer_nlp.study.plan import TUNED, Cell, Study, Tune
 from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
 
@@ -32,8 +32,52 @@ def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str,
         ("held_out/average", [-0.2, -0.1], 1),
     ],
 )
-def test_the_best_trial(metric: str, values: list[float | None], best: int | None) -> None:
-    assert best_trial(metric, [outcome(value, metric) for value in values]) == best
+def test_the_best_value(metric: str, values: list[float | None], best: int | None) -> None:
+    choice = choose(Tune("lr", tuple(range(len(values))), metric), [[outcome(value, metric)] for value in values])
+    assert (choice and choice.number) == best
+    assert choice is None or choice.means == tuple(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "tie", "scores", "best", "why"),
+    [
+        ((1, 2, 3), 0.0, [(0.5, 0.7), (0.8, 0.5), (0.6, 0.6)], 1, "the best"),  # the highest mean, not the highest
+        ((1, 2, 3), 0.0, [(0.5, 0.7), (0.9, None), (0.6, 0.5)], 0, "the best"),  # one failed: no candidate
+        ((1, 2, 3), 0.0, [(None, 0.7), (0.9, None), (0.6, None)], None, ""),
+        ((1, 2, 3), 0.003, [(0.5, 0.5), (0.5, 0.5), (0.504, 0.504)], 2, "the best"),
+        ((1, 2, 3), 0.003, [(0.9, 0.9), (0.903, 0.903), (0.903, 0.903)], 1, "nearest to the middle of 3 values"),
+        (
+            (1, 2, 3),
+            0.003,
+            [(0.903, 0.903), (0.9, None), (0.9, 0.9)],
+            0,
+            "nearest to the middle of 2 values",
+        ),  # smaller
+        (
+            (9, 3, 1, 27),
+            0.01,
+            [(0.5,), (0.505,), (0.5,), (0.508,)],
+            1,
+            "nearest to the middle of 4 values",
+        ),  # of 3 and 9
+        ((9, 3, 1, 27), 0.01, [(0.5,), (0.1,), (0.5,), (0.508,)], 0, "nearest to the middle of 3 values"),
+        (("a", "b", "c"), 0.01, [(0.4,), (0.5,), (0.505,)], 1, "the first of 2 values within 0.01 of the best"),
+        (("a", "b", "c"), 0.0, [(0.4,), (0.5,), (0.505,)], 2, "the best"),
+    ],
+)
+def test_several_trials_and_ties(
+    values: tuple[Any, ...], tie: float, scores: list[tuple[float | None, ...]], best: int | None, why: str
+) -> None:
+    outcomes = [[outcome(score) for score in of_value] for of_value in scores]
+    choice = choose(Tune("lr", values, "held_out/accuracy", trials=len(scores[0]), tie=tie), outcomes)
+    assert (choice and choice.number) == best
+    assert why in (choice.why if choice else "")
+
+
+def test_of_a_loss_the_lowest_mean_wins_within_the_tie() -> None:
+    outcomes = [[outcome(value, "loss") for value in pair] for pair in ((1.0, 1.2), (1.05, 1.06), (1.2, 0.8))]
+    tune = Tune("lr", (1, 2, 3), "loss", trials=2)
+    assert [(its := choose(replace(tune, tie=tie), outcomes)) and its.number for tie in (0.0, 0.1)] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -121,6 +165,32 @@ def test_a_choice_by_another_metric_is_void(study: Study, tmp_path: Path) -> Non
     other = replace(study, domains=(replace(domain, tune=tune), *study.domains[1:]))
     assert chosen_values(other, tmp_path) == {("vision", "attention"): 0.5}, "of pooling the loss is not known"
     assert chosen_values(study, tmp_path) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
+
+
+def test_a_choice_waits_for_every_trial_and_says_why(study_data: dict[str, Any], tmp_path: Path) -> None:
+    tune = {"key": "seconds", "values": [0.0, 0.5, 1.0], "metric": "validation/accuracy", "trials": 2}
+    study_data["domains"]["vision"]["tune"] = tune
+    study = study_from_mapping(copy.deepcopy(study_data), "file")
+    scores = iter((0.5, 0.6, 0.7, 0.72, 0.61, 0.5))  # means of 0.61, 0.605 and 0.6
+    trials = [trial for trial in study.trials() if trial.arm == "pooling"]
+    for trial in trials:
+        assert chosen_values(study, tmp_path, record=True) == {}
+        end(tmp_path, trial, **{"validation/accuracy": next(scores)})
+    place = ("vision", "pooling")
+    assert chosen_values(study, tmp_path, record=True) == {place: 0.0}
+    study_data["domains"]["vision"]["tune"] = {**tune, "tie": 0.006}
+    tied = study_from_mapping(study_data, "file")
+    assert chosen_values(tied, tmp_path, record=True) == {place: 0.5}, "the choice was made without a tie"
+    written = read_json(choice_file(tmp_path, *place))
+    assert written
+    assert written["why"] == "the one nearest to the middle of 2 values within 0.006 of the best"
+    assert written["means"] == [pytest.approx(value) for value in (0.61, 0.605, 0.6)]
+    end(tmp_path, trials[0])
+    assert chosen_values(tied, tmp_path) == {place: 0.5}, "what is written down stands"
+    choice_file(tmp_path, *place).unlink()
+    assert chosen_values(tied, tmp_path) == {place: 0.5}
+    end(tmp_path, trials[1])
+    assert chosen_values(tied, tmp_path) == {place: 1.0}, "a value with a failed trial is no candidate"
 
 
 def test_an_outcome_that_changes_changes_what_is_chosen_and_the_digest(study: Study, tmp_path: Path) -> None:

@@ -51,6 +51,27 @@ def test_what_not_all_studies_share_is_neither_judged_nor_referred_to(make_study
     assert merge_studies(same)[0].claim == Claim("hybrid", 0.9)
 
 
+def test_what_a_later_analysis_uses_survives_merging(make_study: Make) -> None:
+    data = large_study_data(3)
+    data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "source": "a paper"}
+    scale = [{"axis": "epochs", "domains": {name: 1 + place for place, name in enumerate(data["domains"])}}]
+    for domain in data["domains"].values():
+        domain["metric"] = "validation/accuracy"
+    first, second = (
+        make_study({**data, "name": name, "expected": expected, "scale": scale})
+        for name, expected in (("a", [answer]), ("b", [{**answer, "domains": ["images"]}]))
+    )
+    merged, _ = merge_studies([(first, []), (second, [])])
+    assert (merged.control, merged.claim) == ("identity", Claim("pooling", gain=0.5))
+    assert [its.domains for its in merged.expected] == [("a-images", "a-text", "a-probe", "b-images")]
+    assert [list(its.domains)[:2] for its in merged.scale] == [["a-images", "a-text"], ["b-images", "b-text"]]
+    assert study_from_mapping(study_to_mapping(merged), "merged") == merged
+    other, _ = merge_studies([(first, []), (replace(second, control="fourier"), [])])
+    assert (other.control, other.claim) == (None, None), "half of another gain is another claim"
+    assert any("same control" in limit for limit in other.limits)
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

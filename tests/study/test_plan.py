@@ -105,6 +105,24 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         "12 cells (2 domains, 3 arms, 2 seeds), and 9 trials",
     ):
         assert part in words(text), part
+    assert not any(word in text for word in ("Control", "Known answers", "Scale"))
+    answer = {"arm": "wide", "reference": "plain", "sign": "higher", "source": "a paper"}
+    data["domains"]["first"]["tune"] |= {"trials": 2, "tie": 0.003}
+    scale = {"axis": "epochs", "domains": {"first": 1, "second": 2}}
+    data["domains"]["second"]["metric"] = "accuracy"
+    data["arms"]["deep"] = {"kind": "mixer", "set": {"model.width": 10}}
+    more = {"control": "deep", "claim": {"arm": "wide", "gain": 0.5}, "expected": [answer], "scale": [scale]}
+    told = words(text_of(study_of({**data, **more}), tmp_path))
+    for part in (
+        "Control deep: what plain scores above it is what mixing gains",
+        "Claimed gain wide keeps at least 50 % of what plain scores above deep",
+        "Known answers wide higher than plain (a paper)",
+        "Scale epochs: first (1), second (2)",
+        "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3; values within "
+        "0.003 of the best count as equal, and of these the one nearest to the middle",
+        "16 cells (2 domains, 4 arms, 2 seeds), and 24 trials",
+    ):
+        assert part in told, part
     assert line(text, "wide")[:7] == ["wide", "100", "800", "820", "+290", "%", "800"]
     assert not list(tmp_path.iterdir()), "nothing is written"
     # 6 cells and 6 later ones of 800 samples, 9 trials of 400, with 200, 800 and 100 MACs a sample

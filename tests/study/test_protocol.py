@@ -11,6 +11,7 @@ from metaformer_nlp.study.analysis import analyse
 from metaformer_nlp.study.contents import build_document
 from metaformer_nlp.study.findings import findings
 from metaformer_nlp.study.plan import Study
+from metaformer_nlp.study.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
@@ -31,6 +32,24 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
 
 
+def test_what_a_later_analysis_uses_is_told_and_not_judged(make_study: Make) -> None:
+    data = large_study_data(2)
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "size": 0.029, "source": "a paper"}
+    data["expected"] = [{**answer, "domains": ["images"]}]
+    data["scale"] = [{"axis": "tokens", "domains": {"images": 1000, "probe": 2000}, "margin": 0.01}]
+    study = make_study({**data, "control": "identity", "claim": {"arm": "pooling", "gain": 0.5}})
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
+    text = build_document(analysis, {}).markdown()
+    for sentence in (
+        "Identity mixes nothing: what the baseline scores above it is what mixing gains.",
+        "Claimed, and not judged in this report: pooling keeps at least 50\N{NO-BREAK SPACE}% of what attention scores",
+        "not judged in this report: identity lower than pooling by 0.029 in CIFAR-10 images (a paper).",
+        "tokens: CIFAR-10 images (1,000), matching probe (2,000); changes below 0.01 a doubling count as steady.",
+    ):
+        assert sentence in text
+    assert not any("retains at least" in answer["statement"] for answer in verdict(analysis))
+
+
 def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_study: Make) -> None:
     study = make_study(large_study_data(2))
     trials = [
@@ -46,6 +65,25 @@ def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(make_stu
     ends = next(line for line in text.splitlines() if line.startswith("At an end of what was tried"))
     assert "attention" in ends
     assert "pooling" not in ends, "it chose the value in the middle"
+
+
+def test_means_of_several_trials_and_the_rule_for_equals_are_told(make_study: Make) -> None:
+    data = large_study_data(2)
+    data["domains"]["images"]["tune"] |= {"trials": 2, "tie": 0.003}
+    study = make_study(data)
+    trials = [
+        {"domain": "images", "arm": "attention", "value": value, "seed": seed, "status": "finished", "score": score}
+        for seed, scores in enumerate(((0.5, 0.6, 0.7), (0.52, 0.61, 0.72)))
+        for value, score in zip((0.001, 0.003, 0.01), scores, strict=True)
+    ]
+    trials[5] |= {"status": "failed", "score": None}
+    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": [], "trials": trials}
+    text = build_document(analysis, {}).markdown()
+    assert "| attention | 51.0 (50.0, 52.0) | 60.5 (60.0, 61.0) | – (70.0, failed) | 0.001 |" in text
+    assert re.search(
+        r"2 trials a value, the best mean \S+ wins\. Values within 0\.003 of the best count as equal", text
+    )
+    assert "A value with a failed trial is no candidate." in text
 
 
 def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(make_study: Make) -> None:

@@ -209,6 +209,30 @@ def test_an_arm_all_of_whose_trials_failed_waits_for_them(
     assert len(Schedule(make_study(tuned), tmp_path, ["text/pooling/seed-0"]).waiting) == 5, "tried again next time"
 
 
+def test_an_arm_waits_for_its_trials_where_each_value_has_a_failed_one(
+    tuned: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    tuned["domains"]["vision"]["tune"]["trials"] = 2
+    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
+    assert len(schedule.waiting) == 7
+    names = ["0", "1", "2", "0-seed-1", "1-seed-1", "2-seed-1"]
+    for name in names:
+        assert not schedule.blocked()
+        end = fail if name in ("1", "0-seed-1", "2-seed-1") else finish
+        end(tmp_path, schedule, f"vision/pooling/trial-{name}")
+        run(schedule, f"vision/pooling/trial-{name}")
+    assert schedule.blocked() == {"vision/pooling/seed-1": "vision/pooling/trial-0-seed-1"}
+    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
+    finish(tmp_path, schedule, "vision/pooling/trial-1")
+    run(schedule, "vision/pooling/trial-1")
+    assert schedule.next(9) == [schedule.cells[f"vision/pooling/trial-{name}"] for name in ("0-seed-1", "2-seed-1")]
+    for name in ("0-seed-1", "2-seed-1"):
+        fail(tmp_path, schedule, f"vision/pooling/trial-{name}")
+        run(schedule, f"vision/pooling/trial-{name}")
+    assert keys(schedule.next(9)) == ["vision/pooling/seed-1"]
+    assert schedule.cells["vision/pooling/seed-1"].config["seconds"] == tuned["domains"]["vision"]["tune"]["values"][1]
+
+
 def test_what_other_runners_do_is_followed(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study_data["domains"]["text"]["tasks"] = {}
     study = make_study(study_data)

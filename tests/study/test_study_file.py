@@ -28,6 +28,14 @@ def tune(data: dict[str, Any], **changes: Any) -> None:
     data["domains"]["vision"]["tune"] = {**whole, **changes}
 
 
+def known(data: dict[str, Any], **changes: Any) -> None:
+    data["expected"] = [{"arm": "identity", "reference": "pooling", "sign": "lower", "source": "a paper", **changes}]
+
+
+def scale(data: dict[str, Any], **changes: Any) -> None:
+    data["scale"] = [{"axis": "epochs", "domains": {"vision": 0.5, "text": 1}, **changes}]
+
+
 def test_cells_are_the_whole_grid_seed_by_seed(study_data: dict[str, Any], make_study: Make) -> None:
     cells = make_study(study_data).cells()
     assert len({cell.key for cell in cells}) == len(cells) == 2 * 4 * 2
@@ -72,6 +80,25 @@ def test_a_study_survives_being_written_out(study_data: dict[str, Any], make_stu
     assert again.domain("text").experiment == "toy_experiment.py", "no path of the machine where it ran"
 
 
+def test_what_a_later_analysis_uses_is_kept(study_data: dict[str, Any], make_study: Make) -> None:
+    plain = study_to_mapping(make_study(study_data))
+    assert not {"control", "expected", "scale"} & set(plain), "reports without them stay as they are"
+    known(study_data, size=0.029, domains=["text"])
+    scale(study_data, margin=0.01)
+    study_data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}
+    study = make_study(study_data)
+    data = study_to_mapping(study)
+    assert data["control"] == "identity"
+    assert data["claim"] == {"arm": "pooling", "gain": 0.5}
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "size": 0.029, "source": "a paper"}
+    assert data["expected"] == [{**answer, "domains": ["text"]}]
+    assert data["scale"] == [{"axis": "epochs", "domains": {"vision": 0.5, "text": 1}, "margin": 0.01}]
+    again = study_from_mapping(data, "again")
+    assert (again.control, again.claim, again.expected, again.scale) == (
+        study.control, study.claim, study.expected, study.scale,
+    )  # fmt: skip
+
+
 def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
     """Run folders are read by them: if one changes, nobody's finished cells are found any more."""
     tune(study_data)
@@ -79,6 +106,25 @@ def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
     study = study_from_mapping(study_data, "file")
     digests = {cell.key: cell.digest[:16] for cell in (*study.trials(), *study.cells({("vision", "pooling"): 0.2}))}
     assert {key: digests[key] for key in PINNED} == PINNED
+
+
+def test_more_trials_of_each_value_leave_the_first_as_they_were(study_data: dict[str, Any]) -> None:
+    tune(study_data)
+    one = {cell.key: cell.digest for cell in study_from_mapping(copy.deepcopy(study_data), "file").trials()}
+    tune(study_data, trials=2, tie=0.003)
+    study = study_from_mapping(copy.deepcopy(study_data), "file")
+    two = {cell.key: cell.digest for cell in study.trials()}
+    assert [key for key in two if "pooling" in key] == [
+        f"vision/pooling/trial-{name}" for name in ("0", "1", "0-seed-1", "1-seed-1")
+    ]
+    assert one.items() < two.items()
+    assert len(set(two.values())) == len(two), "the repeats are runs of their own"
+    assert study.cells()[0].waits_for == tuple(key for key in two if "attention" in key)
+    again = study_from_mapping(study_to_mapping(study), "again").domain("vision").tune
+    assert again == study.domain("vision").tune
+    tune(study_data, trials=2, values=[0.1, 0.2, 0.3])
+    three = {cell.key: cell.digest for cell in study_from_mapping(study_data, "file").trials()}
+    assert two.items() < three.items(), "nor do more values"
 
 
 def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any], make_study: Make) -> None:
@@ -138,7 +184,43 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         ),
         (lambda s: s.update(claim={"arm": "pooling", "retains": 0}), "claim.retains must be a share above 0"),
         (lambda s: s.update(claim={"arm": "attention", "retains": 0.9}), "must be a mixer other than the baseline"),
-        (lambda s: s.update(claim={"arm": "pooling"}), "'retains' is missing"),
+        (lambda s: s.update(claim={"arm": "pooling"}), "claim says nothing of 'pooling'; give it 'retains'"),
+        (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}), "such as 'control: identity'"),
+        (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}, control="pooling"), "another arm than 'pooling'"),
+        (
+            lambda s: s.update(claim={"arm": "pooling", "gain": 50}, control="identity"),
+            "claim.gain must be a share above 0 and at most 1 of the baseline's score above the control's",
+        ),
+        (lambda s: s.update(control="attention"), "must be the mixer arm that mixes nothing and not the baseline"),
+        (lambda s: s.update(control="no_residual"), "control 'no_residual' must be the mixer arm"),
+        (
+            lambda s: (s.update(control="identity"), s["arms"]["identity"].update(domains=["text"])),
+            "control: arm 'identity' does not run in domain 'vision'",
+        ),
+        (lambda s: s.update(expected={"arm": "identity"}), "expected must be a list, each item beginning with '-'"),
+        (lambda s: known(s, arm="idntity"), "expected[0].arm names arm 'idntity'; did you mean 'identity'?"),
+        (lambda s: known(s, reference="x"), "expected[0].reference names arm 'x'; allowed: attention, pooling"),
+        (lambda s: known(s, reference="identity"), "compares 'identity' with itself"),
+        (lambda s: known(s, sign="-"), "expected[0].sign must be higher or lower"),
+        (lambda s: known(s, size=-0.029), "expected[0].size must be the published difference without its sign"),
+        (lambda s: known(s, source=None), "'source' is missing"),
+        (lambda s: known(s, domains=["txt"]), "expected[0].domains names domain 'txt'; did you mean 'text'?"),
+        (
+            lambda s: (known(s, domains=["vision", "text"]), s["arms"]["identity"].update(domains=["text"])),
+            "'identity' and 'pooling' do not both run in vision; both run in text",
+        ),
+        (lambda s: s.update(scale={"epochs": {"vision": 1, "text": 2}}), "scale must be a list"),
+        (lambda s: scale(s, axis="steps"), "scale[0].axis is 'steps'; it must be one of tokens, epochs, parameters"),
+        (lambda s: scale(s, domains={"vision": 1}), "scale[0].domains must be two domains or more"),
+        (lambda s: scale(s, domains={"vision": 2, "text": 1}), "each with a larger number of epochs than the one"),
+        (lambda s: scale(s, domains={"vision": 1, "text": 1}), "each with a larger number of epochs than the one"),
+        (lambda s: scale(s, domains={"vision": 0, "text": 1}), "domains.vision must be a number of epochs above 0"),
+        (lambda s: scale(s, domains={"vision": 1, "txt": 2}), "domains names domain 'txt'; did you mean 'text'?"),
+        (lambda s: scale(s, margin=0), "scale[0].margin must be a number above 0"),
+        (
+            lambda s: (scale(s), s["domains"]["text"].update(metric="validation/topic")),
+            "must have one metric, so that differences can be compared, not vision: validation/accuracy, text",
+        ),
         (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(expected_seconds=-1), "expected_seconds must be a number above 0"),
@@ -184,7 +266,13 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
             lambda s: tune(s, metric="held_out/masked_perplexity"),
             "take one of which more is better, or one that ends in",
         ),
-        (lambda s: tune(s, trials=3), "tune: unknown key 'trials'"),
+        (lambda s: tune(s, tiral=3), "tune: unknown key 'tiral'; did you mean 'trials'?"),
+        (lambda s: tune(s, trials=0), "tune.trials must be a whole number from 1 on"),
+        (
+            lambda s: tune(s, trials=3),
+            "tune.trials asks for 3 trials of each value, which run with the study's first seeds",
+        ),
+        (lambda s: tune(s, tie=-0.1), "tune.tie must be a number from 0 on"),
     ],
 )
 def test_a_wrong_study_is_told_what_where_and_how(

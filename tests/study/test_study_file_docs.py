@@ -11,7 +11,20 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.study.cell import configure
-from metaformer_nlp.study.plan import BUDGETS, KINDS, Arm, Claim, Domain, Study, TaskScore, Tune
+from metaformer_nlp.study.plan import (
+    AXES,
+    BUDGETS,
+    KINDS,
+    SIGNS,
+    Arm,
+    Claim,
+    Domain,
+    KnownAnswer,
+    Scale,
+    Study,
+    TaskScore,
+    Tune,
+)
 from metaformer_nlp.study.study_file import load_study, read_yaml
 from tasks.cli import from_dict
 
@@ -56,10 +69,12 @@ def test_the_example_has_every_key_there_is() -> None:
         (TaskScore, tasks, {"name"}),
         (Tune, tunes, set()),
         (Claim, [data["claim"]], set()),
+        (KnownAnswer, data["expected"], set()),
+        (Scale, data["scale"], set()),
     ):
         assert keys(kind) - elsewhere == {key for mapping in found for key in mapping}, kind.__name__
     assert {arm["kind"] for arm in arms} == set(KINDS)
-    assert all(re.search(rf"\b{budget}\b", written("example")) for budget in BUDGETS)
+    assert all(re.search(rf"\b{budget}\b", written("example")) for budget in (*BUDGETS, *AXES, *SIGNS))
 
 
 def test_the_shortest_has_no_key_too_many() -> None:

@@ -81,6 +81,22 @@ def test_a_checkpoint_is_read_once(tmp_path: Path) -> None:
     assert task.build_model().state_dict().keys() == first.state_dict().keys()
 
 
+def test_positions_are_an_option_of_each_stage(tmp_path: Path) -> None:
+    """They train with the rest, and a saved model is opened with them, for images of another size as well."""
+    stages = [True, False, True, False]
+    result = run(config(tmp_path / "run", **{"model.name": "poolformer_nano", "model.position_embedding": stages}))
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "run" / "model")
+    learned = [stage.position_embedding for stage in model.metaformer.stages]
+    assert [it is not None for it in learned] == stages
+    assert learned[0].abs().max() > 0
+    assert result["parameters"]["total"] == sum(parameter.numel() for parameter in model.parameters())
+    larger = {"model.checkpoint": str(tmp_path / "run" / "model"), "data.image_size": 64}
+    again: Any = ImageClassification(config(**larger)).build_model()
+    assert again.metaformer.stages[0].position_embedding.shape == (2 * learned[0].shape[0],) * 2 + learned[0].shape[2:]
+    with pytest.raises(ValueError, match="position_embedding has 2 entries for 4 stages"):
+        ImageClassification(config(**{"model.position_embedding": [True, False]}))
+
+
 def test_the_kind_of_a_checkpoint_is_its_own(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path / "wide", num_labels=10, hidden_sizes=(8, 8, 8, 24))
     assert ModelConfig(checkpoint=checkpoint).describe().hidden_sizes == [8, 8, 8, 24]  # type: ignore[union-attr]

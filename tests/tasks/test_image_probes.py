@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -10,9 +13,11 @@ from tasks.image_probes import ImageProbe, draw, looks_of
 from tests.tasks.test_probes_task import configured
 
 
-@pytest.mark.parametrize(("mixer", "knows"), [("pooling", False), ("attention", False), ("depthwise_conv", True)])
+@pytest.mark.parametrize(
+    ("mixer", "knows"), [("pooling", False), ("attention", False), ("depthwise_conv", True), ("shift", True)]
+)
 def test_without_positions_a_mirror_image_is_the_same(mixer: str, knows: bool) -> None:
-    task = ImageProbe(configured("images", "order", mixer, position_embedding=False))
+    task = ImageProbe(configured("images", "order", mixer, model={"position_embedding": False}))
     torch.manual_seed(0)
     model = task.build_model().double().eval()
     symbols = task.eval_data["validation"].sample(0, None)[0].symbols  # type: ignore[attr-defined]
@@ -23,6 +28,18 @@ def test_without_positions_a_mirror_image_is_the_same(mixer: str, knows: bool) -
             for grid in (symbols, symbols[:, :, ::-1])
         )
     assert (not torch.allclose(picture, mirrored)) == knows
+
+
+def test_only_fresh_positions_are_drawn(tmp_path: Path) -> None:
+    """As large as a patch's embedding; those of a checkpoint stay."""
+    torch.manual_seed(0)
+    model: Any = ImageProbe(configured("images", "order")).build_model()
+    fresh, none = (stage.position_embedding for stage in model.metaformer.stages)
+    assert none is None
+    assert 0.4 < fresh.std() < 0.6
+    model.save_pretrained(tmp_path)
+    again: Any = ImageProbe(configured("images", "order", model={"checkpoint": str(tmp_path)})).build_model()
+    assert torch.equal(again.metaformer.stages[0].position_embedding, fresh)
 
 
 def test_each_cell_is_drawn_as_its_symbol() -> None:

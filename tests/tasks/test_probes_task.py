@@ -27,6 +27,7 @@ MODELS = {
         "norm": "layer_norm",
         "layer_scale_init_value": "none",
         "initializer_range": 0.3,
+        "position_embedding": [True, False],
     },
 }
 REACH: dict[str, list[tuple[Any, int]]] = {
@@ -46,12 +47,12 @@ CASES = [(domain, probe) for domain, probes in DISTANCES.items() for probe in pr
 
 
 def configured(domain: str, probe: str, mixer: Any = "pooling", **more: Any) -> Any:
-    """The configuration of a probe; a folder or a batch size of one's own are in ``run``."""
+    """The configuration of a probe; a folder or a batch size of one's own are in ``run``, other models in ``model``."""
     settings = {
         "schedule": {"steps": 2},
-        "model": {**MODELS[domain], "token_mixer": mixer},
         "data": {"probe": probe, "train_groups": 8, "validation_groups": 3},
         **more,
+        "model": {**MODELS[domain], "token_mixer": mixer, **more.get("model", {})},
         "run": {"folder": "unused", "batch_size": 4, "keep_checkpoints": 0, **more.get("run", {})},
     }
     return from_dict((text_probes if domain == "text" else image_probes).Config, settings)

@@ -73,7 +73,8 @@ def test_every_mixer_exports_for_any_batch_and_length(tmp_path: Path, tokenizer:
 def test_onnx(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    fields = {"token_mixer": ["fourier", "attention", "depthwise_conv", *MIXER_SPECS[-2:]], "num_hidden_layers": 5}
+    mixers = ["fourier", "attention", "depthwise_conv", {"name": "shift", "offsets": ["left:4", "right:1"]}]
+    fields = {"token_mixer": [*mixers, *MIXER_SPECS[-2:]], "num_hidden_layers": 6}
     model = saved(tmp_path, tokenizer, "ForSequenceClassification", **fields)
     assert text_export.run(export_config(tmp_path, tmp_path / "a.onnx"))[str(tmp_path / "a.onnx")] < 1e-5
     texts = ["a word", "many more words than that, and some numbers: 1 2 3", "x"]

@@ -33,6 +33,20 @@ def test_mask_token_must_be_there(tokenizer: PreTrainedTokenizerBase, monkeypatc
         TextModelConfig(exclude_mask_token=True).build_config(tokenizer, 16)
 
 
+def test_positions_are_a_choice_of_a_fresh_model(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    def positions(**options: Any) -> bool:
+        return TextModelConfig(**options).build_config(tokenizer, 16).position_embedding
+
+    assert positions()
+    assert not positions(position_embedding=False)
+    folder = str(tmp_path)
+    TextModelConfig(position_embedding=False).build_config(tokenizer, 16).save_pretrained(folder)
+    assert not positions(checkpoint=folder)
+    assert not positions(checkpoint=folder, position_embedding=False)
+    with pytest.raises(ValueError, match="position_embedding: False in the checkpoint, True given"):
+        positions(checkpoint=folder, position_embedding=True)
+
+
 def test_help_names_every_mixer_of_text() -> None:
     text = (Path(__file__).parents[2] / "tasks" / "text_model.py").read_text()
     documented = (Path(__file__).parents[2] / "docs" / "token_mixers.md").read_text()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from metaformer_nlp import text
 from metaformer_nlp.core import MIXERS
+from tests.loaded import assert_close_outputs, assert_same_weights
 
 TEXT_MIXERS = [name for name in MIXERS if 1 in MIXERS[name].ranks]
 HEADS = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
@@ -38,9 +39,10 @@ def kind(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def model(kind: str, text_config: Any, perturb: Any) -> Any:
-    config = text_config(token_mixer=["pooling", "attention"], num_labels=3)
+@pytest.fixture(params=[True, False], ids=["positions", "none"])
+def model(kind: str, text_config: Any, perturb: Any, request: pytest.FixtureRequest) -> Any:
+    mixers = ["pooling", "attention"] if request.param else ["shift", "pooling"]
+    config = text_config(token_mixer=mixers, position_embedding=request.param, num_labels=3)
     return perturb(getattr(text, f"MetaFormerText{kind}")(config))
 
 
@@ -117,9 +119,8 @@ def test_saved_and_loaded(kind: str, model: Any, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     torch.manual_seed(1)
     again = type(model).from_pretrained(tmp_path)
-    given = again(**inputs)
-    for name in expected:
-        assert torch.equal(given[name], expected[name]), name
+    assert_same_weights(again.state_dict(), model.state_dict())
+    assert_close_outputs(again(**inputs), expected)
 
 
 @pytest.mark.parametrize("mixer", TEXT_MIXERS)

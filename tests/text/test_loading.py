@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from transformers import (
 
 from metaformer_nlp.core import MIXERS, NORMS, TokenMixer
 from metaformer_nlp.text import MetaFormerTextForMaskedLM, MetaFormerTextModel
+from tests.loaded import assert_close_outputs, assert_same_weights
 
 AUTO_CLASSES = {
     AutoModel: "MetaFormerTextModel",
@@ -41,21 +43,32 @@ def test_auto_classes(auto_class: Any, text_config: Any, tmp_path: Path) -> None
     model.save_pretrained(tmp_path)
     again = auto_class.from_pretrained(tmp_path)
     assert type(again) is type(model)
-    for name, value in model.state_dict().items():
-        assert torch.equal(again.state_dict()[name], value), name
+    assert_same_weights(again.state_dict(), model.state_dict())
 
 
 @pytest.mark.parametrize("mixer", [name for name in MIXERS if 1 in MIXERS[name].ranks])
-def test_reload_is_equal(mixer: str, text_config: Any, perturb: Any, tmp_path: Path) -> None:
-    """Logits, and what is trained: frozen parameters (the random mixer's matrix) are saved and stay frozen."""
+def test_reload_is_the_same(mixer: str, text_config: Any, perturb: Any, tmp_path: Path) -> None:
+    """Weights, logits, and what is trained: frozen parameters (the random mixer's matrix) are saved and stay frozen."""
     model = perturb(MetaFormerTextForMaskedLM(text_config(token_mixer=mixer)))
     model.save_pretrained(tmp_path)
     torch.manual_seed(1)
     again = AutoModelForMaskedLM.from_pretrained(tmp_path)
     ids = torch.randint(5, 61, (2, 9))
-    assert torch.equal(again(ids).logits, model(ids).logits)
+    assert_same_weights(again.state_dict(), model.state_dict())
+    assert_close_outputs(again(ids).logits, model(ids).logits)
     trained = [{name: p.requires_grad for name, p in each.named_parameters()} for each in (model, again)]
     assert trained[0] == trained[1]
+
+
+def test_a_checkpoint_from_before_positions_were_a_choice(text_config: Any, perturb: Any, tmp_path: Path) -> None:
+    model = perturb(MetaFormerTextForMaskedLM(text_config()))
+    model.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    assert fields.pop("position_embedding") is True
+    path.write_text(json.dumps(fields))
+    ids = torch.randint(5, 61, (2, 9))
+    assert torch.equal(AutoModelForMaskedLM.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
 
 
 def test_fresh_process(text_config: Any, perturb: Any, tmp_path: Path) -> None:
@@ -71,7 +84,7 @@ model = AutoModelForMaskedLM.from_pretrained(folder)
 torch.save(model(**{{"input_ids": torch.load(folder + "/ids.pt")["ids"]}}).logits, folder + "/logits.pt")
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(ids).logits)
+    assert_close_outputs(torch.load(tmp_path / "logits.pt"), model(ids).logits)
 
 
 def test_core_needs_no_transformers() -> None:
@@ -205,4 +218,6 @@ def test_resize_token_embeddings(tied: bool, size: int, text_config: Any, tmp_pa
     torch.testing.assert_close(model(ids).logits[..., :kept], before[..., :kept])
     model(ids, labels=ids).loss.backward()
     model.save_pretrained(tmp_path)
-    assert torch.equal(AutoModelForMaskedLM.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert_same_weights(again.state_dict(), model.state_dict())
+    assert_close_outputs(again(ids).logits, model(ids).logits)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaformer_nlp.core import MIXERS, NORMS
-from metaformer_nlp.text import MetaFormerTextModel
+from metaformer_nlp.text import MetaFormerTextModel, modeling
 
 TOLERANCE = 1e-5
 LENGTHS = (9, 5, 7)
@@ -155,6 +155,37 @@ def test_positions_count_inside_the_document(text_config: Any, perturb: Any) -> 
     assert (output[0] - output[1]).abs().max() > 0.1
     shifted = model(ids, position_ids=torch.arange(6)[None] + 3).last_hidden_state[0]
     assert (shifted - model(ids).last_hidden_state[0]).abs().max() > 0.1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("positions", [True, False])
+@pytest.mark.parametrize("mixer", ["pooling", "identity", {"name": "pooling", "pool_size": [7, "global"]}, "shift"])
+def test_without_positions_a_symmetric_mixer_knows_no_direction(
+    mixer: Any, positions: bool, text_config: Any, perturb: Any
+) -> None:
+    model = perturb(MetaFormerTextModel(text_config(token_mixer=mixer, position_embedding=positions)))
+    ids, segments = torch.randint(5, 61, (1, 9)), torch.tensor([[1] * 4 + [2] * 5])
+    there = model(ids, segment_ids=segments).last_hidden_state
+    back = model(ids.flip(1), segment_ids=segments.flip(1)).last_hidden_state.flip(1)
+    knows = (there - back).abs().max() > 0.01
+    assert knows == (positions or mixer == "shift")
+    assert knows or (there - back).abs().max() < TOLERANCE
+
+
+def test_positions_that_nobody_uses_are_not_there(
+    text_config: Any, perturb: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = perturb(MetaFormerTextModel(text_config(token_mixer="shift", position_embedding=False)))
+    assert not [name for name in model.state_dict() if "position" in name]
+    asked: list[Tensor] = []
+    monkeypatch.setattr(modeling, "positions_in_segment", asked.append)
+    ids = torch.randint(5, 61, (2, 6))
+    plain = model(ids).last_hidden_state
+    assert torch.equal(model(ids, attention_mask=torch.ones(2, 6)).last_hidden_state, plain)
+    assert torch.equal(model(ids, position_ids=torch.full((2, 6), 99)).last_hidden_state, plain)
+    assert not asked
+    with pytest.raises(ValueError, match="25 tokens in a row, but max_position_embeddings is 24"):
+        model(torch.zeros(1, 25, dtype=torch.long))
 
 
 def test_masks_of_either_kind_are_joined(text_config: Any, perturb: Any) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoModel, AutoModelForImageClassification, pipeline
 
 from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, TokenMixer
+from tests.loaded import TOLERANCE, assert_close_outputs, assert_same_weights
 from vision import (
     MetaFormerVisionBackbone,
     MetaFormerVisionConfig,
@@ -57,12 +58,10 @@ def test_every_mixer(mixer: str, norm: str, tmp_path: Path) -> None:
     backward(model)
     model.save_pretrained(tmp_path)
     again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
-    assert again.state_dict().keys() == model.state_dict().keys()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(again.state_dict()[name], tensor), name
+    assert_same_weights(again.state_dict(), model.state_dict())
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(again(images).logits, model.eval()(images).logits)
+        assert_close_outputs(again(images).logits, model.eval()(images).logits)
 
 
 def test_mixers_by_stage_and_with_options() -> None:
@@ -239,8 +238,7 @@ def test_backbone(tmp_path: Path) -> None:
         out = backbone(images, output_hidden_states=True)
         trunk = model.metaformer(images, output_hidden_states=True)
     assert [tuple(x.shape) for x in out.feature_maps] == [(2, 8, 16, 16), (2, 16, 8, 8), (2, 32, 2, 2)]
-    for mine, other in zip(out.hidden_states[1:], trunk.hidden_states, strict=True):
-        assert torch.equal(mine, other)
+    assert_close_outputs(out.hidden_states[1:], trunk.hidden_states)
     assert out.feature_maps[-1].mean() == pytest.approx(0, abs=1e-5)
     assert isinstance(AutoBackbone.from_config(backbone.config), MetaFormerVisionBackbone)
 
@@ -251,15 +249,16 @@ def test_saved_folder_opens_in_a_fresh_process(tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     torch.save({"images": images, "logits": model(images).logits.detach()}, tmp_path / "expected.pt")
     program = (
-        "import sys, torch, vision\n"
+        "import functools, sys, torch, vision\n"
         "from transformers import AutoConfig, AutoModel, AutoModelForImageClassification\n"
         "expected = torch.load(sys.argv[1] + '/expected.pt', weights_only=True)\n"
         "model = AutoModelForImageClassification.from_pretrained(sys.argv[1])\n"
-        "assert torch.equal(model(expected['images']).logits, expected['logits'])\n"
+        f"close = functools.partial(torch.testing.assert_close, **{TOLERANCE})\n"
+        "close(model(expected['images']).logits, expected['logits'])\n"
         "trunk = AutoModel.from_pretrained(sys.argv[1])\n"
         "assert type(trunk).__name__ == 'MetaFormerVisionModel', type(trunk)\n"
         "maps = [m(expected['images']).last_hidden_state for m in (trunk, model.metaformer)]\n"
-        "assert torch.equal(*maps)\n"
+        "close(*maps)\n"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, timeout=120)
 

@@ -9,6 +9,7 @@ from metaformer_nlp.core.mixers import (
     ponet,
     pooling,
     reduced_attention,
+    shift,
     token_matrix,
     window_mlp,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "pooling",
     "reduced_attention",
     "register_mixer",
+    "shift",
     "token_matrix",
     "window_mlp",
 ]

@@ -20,8 +20,27 @@ from metaformer_nlp.core.bands import Band, Window, banded_product, window_band
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
 from metaformer_nlp.core.segments import SegmentMeans, mean_over_segment, segment_means
 
-SIDES = {"left": (-1, True), "right": (-1, False), "up": (-2, True), "down": (-2, False)}
-"""One-sided windows: the token axis they run along, counted from the end of S, and whether they look back."""
+
+class Side(NamedTuple):
+    """The token ``offset`` places on along ``axis`` of S, which is counted from its end."""
+
+    axis: int
+    offset: int
+
+
+SIDES = {"left": Side(-1, -1), "right": Side(-1, 1), "up": Side(-2, -1), "down": Side(-2, 1)}
+
+
+def parse_side(text: object, rank: int, option: str, others: str = "") -> Side:
+    """``"left:4"`` or ``"right:4"``; for images (``rank`` 2) also up and down.
+
+    Anything else is a ``ValueError`` in the name of ``option`` that says what is allowed, beside ``others``.
+    """
+    name, _, count = str(text).partition(":")
+    if name in SIDES and -SIDES[name].axis <= rank and count.isdecimal() and int(count) > 0:
+        return Side(SIDES[name].axis, SIDES[name].offset * int(count))
+    allowed = f"{others}'left:n' or 'right:n'" + (", 'up:n' or 'down:n'" if rank == 2 else "")
+    raise ValueError(f"{option} {text!r} is not {allowed}")
 
 
 def parse_window(window: int | str, rank: int) -> Window | None:
@@ -29,16 +48,12 @@ def parse_window(window: int | str, rank: int) -> Window | None:
 
     Up and down are for images only. Anything else is a ``ValueError`` that says what is allowed.
     """
-    allowed = "an odd number, 'global', 'left:n' or 'right:n'" + (", 'up:n' or 'down:n'" if rank == 2 else "")
     if window == "global":
         return None
     if isinstance(window, int) and not isinstance(window, bool) and window > 0 and window % 2:
         return Window(window // 2, window // 2)
-    side, _, count = str(window).partition(":")
-    if side in SIDES and -SIDES[side][0] <= rank and count.isdecimal() and int(count) > 0:
-        axis, looks_back = SIDES[side]
-        return Window(int(count) if looks_back else 0, 0 if looks_back else int(count), axis)
-    raise ValueError(f"pool_size {window!r} is not {allowed}")
+    axis, offset = parse_side(window, rank, "pool_size", "an odd number, 'global', ")
+    return Window(max(-offset, 0), max(offset, 0), axis)
 
 
 def average_pool(x: Tensor, window: Window) -> Tensor:

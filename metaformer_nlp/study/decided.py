@@ -1,0 +1,37 @@
+"""In words, for the plan and for the report: what a study file decides beforehand for a later analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from metaformer_nlp.study.wording import PERCENT, listed
+
+
+def gain_claimed(study: Mapping[str, Any]) -> str | None:
+    """The claim on the gain of mixing, of a study as `study_to_mapping` has it; None if it claims none."""
+    claim = study["claim"] or {}
+    if "gain" not in claim:
+        return None
+    base, control = study["baseline"], study["control"]
+    return f"{claim['arm']} keeps at least {100 * claim['gain']:g}{PERCENT} of what {base} scores above {control}"
+
+
+def known_answers(study: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """Each published difference that is expected; `labels` are what the domains are called."""
+    said = []
+    for answer in study.get("expected", ()):
+        size = f" by {answer['size']:g}" if answer["size"] else ""
+        where = f" in {listed([labels[name] for name in answer['domains']])}" if answer["domains"] else ""
+        said.append(f"{answer['arm']} {answer['sign']} than {answer['reference']}{size}{where} ({answer['source']})")
+    return said
+
+
+def scales(study: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """Each scale with the place of its domains on it."""
+    said = []
+    for scale in study.get("scale", ()):
+        points: Sequence[str] = [f"{labels[name]} ({value:,g})" for name, value in scale["domains"].items()]
+        margin = f"; changes below {scale['margin']:g} a doubling count as steady" if scale["margin"] else ""
+        said.append(f"{scale['axis']}: {', '.join(points)}{margin}")
+    return said
