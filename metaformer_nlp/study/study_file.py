@@ -59,10 +59,7 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Stu
     arms = _named(content.get("arms"), f"{where}: arms")
     content["domains"] = tuple(_domain(name, value, f"{where}: domains.{name}", folder) for name, value in domains)
     content["arms"] = tuple(_arm(name, value, f"{where}: arms.{name}") for name, value in arms)
-    seeds = content.get("seeds")
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"{where}: seeds must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
-    content["seeds"] = tuple(seeds)
+    content["seeds"] = _seeds(content.get("seeds"), f"{where}: seeds")
     content["limits"] = _strings(content.get("limits", []), f"{where}: limits")
     content["references"] = _strings(content.get("references") or [], f"{where}: references")
     if content.get("claim") is not None:
@@ -94,6 +91,9 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
         data["claim"] = {key: value for key, value in data["claim"].items() if value is not None}
     for section in ("domains", "arms"):
         data[section] = {item.pop("name"): item for item in data[section]}
+    for arm in data["arms"].values():
+        if not arm["seeds"]:
+            del arm["seeds"]
     for domain in data["domains"].values():
         domain["config"] = [domain["config"]]
         if domain["experiment"].endswith(".py"):
@@ -256,7 +256,14 @@ def _arm(name: str, data: Any, where: str) -> Arm:
         domain: _overrides(value, f"{where}.set_in.{domain}") for domain, value in (content.get("set_in") or {}).items()
     }
     content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
+    content["seeds"] = _seeds(content["seeds"], f"{where}.seeds") if content.get("seeds") else ()
     return Arm(name, **content)
+
+
+def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"{where} must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
+    return tuple(seeds)
 
 
 def _section(data: Any, kind: type, where: str, but: set[str]) -> Mapping[str, Any]:

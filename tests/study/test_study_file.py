@@ -172,7 +172,7 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         ),
         (
             lambda s: s["arms"]["pooling"].update(domains=["text"]),
-            "arms.no_residual runs in domain 'vision' and 'pooling', which it was taken from, does not",
+            "arms.no_residual runs in domain 'vision' and 'pooling', which it was made from, does not",
         ),
         (
             lambda s: s["arms"]["identity"].update(domains=["text"], set_in={"vision": {"seconds": 1}}),
