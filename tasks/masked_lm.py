@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -131,14 +132,17 @@ class MaskedLM:
         return F.cross_entropy(logits, batch["targets"], reduction="sum"), _count(logits)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the masked tokens: ``loss``, ``correct``, ``context_free_correct``, ``count``."""
+        """Sums over the masked tokens: ``loss``, ``context_free_correct``, ``count``; and of each, (M,), whether it is
+        ``correct`` and whether its place shows [MASK], ``hidden``.
+        """
         logits, targets = self._logits(model, batch), batch["targets"]
         seen = batch["input_ids"].flatten()[batch["positions"]]  # [MASK], the token itself, or a random one
         context_free = torch.where(seen == self.tokenizer.mask_token_id, self._most_frequent, seen)
         loss = F.cross_entropy(logits, targets, reduction="sum").double()
         return {
             "loss": loss,
-            "correct": (logits.argmax(-1) == targets).sum(),
+            "correct": logits.argmax(-1) == targets,
+            "hidden": seen == self.tokenizer.mask_token_id,
             "context_free_correct": (targets == context_free).sum(),
             "count": _count(logits),
         }
@@ -151,12 +155,16 @@ class MaskedLM:
         with the training text's most frequent one: what can be had from the place alone, since a tenth of the masked
         tokens are left as they are. A score above it has used the neighbours.
         """
-        sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
+        sums = {key: sum(float(result[key].sum()) for result in results) for key in results[0]}
         count = max(sums["count"], 1.0)
         loss = sums["loss"] / count
         # Above e^700 a float is infinite, which no JSON file can say.
         shares = {"accuracy": sums["correct"] / count, "context_free_accuracy": sums["context_free_correct"] / count}
         return {"loss": loss, **shares, "masked_perplexity": math.exp(min(loss, 700.0))}
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each masked token is ``correct``, and whether its place shows [MASK], ``hidden``."""
+        return {key: torch.cat([result[key] for result in results]).numpy() for key in ("correct", "hidden")}
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""
