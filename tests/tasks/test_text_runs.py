@@ -200,8 +200,8 @@ def test_a_stopped_run_ends_as_one_that_was_left_alone(
 def test_masked_lm_then_finetuning(tmp_path: Path) -> None:
     result = masked_lm.run(lm_config(tmp_path / "lm"))
     metrics = result["metrics"]
-    names = ("loss", "accuracy", "context_free_accuracy", "masked_perplexity")
-    assert set(metrics) == {f"validation/{name}" for name in names}
+    names = [f"{of}{name}" for of in ("", "mask_") for name in ("loss", "accuracy", "context_free_accuracy")]
+    assert set(metrics) == {f"validation/{name}" for name in [*names, "masked_perplexity"]}
     assert metrics["validation/masked_perplexity"] == pytest.approx(np.exp(metrics["validation/loss"]))
     fill = pipeline("fill-mask", model=str(tmp_path / "lm" / "model"))
     assert len(fill("Return the [MASK] of the file.")) == 5
