@@ -16,6 +16,7 @@ from metaformer_nlp.study.report import build_report
 from metaformer_nlp.study.run import run_study
 from metaformer_nlp.study.study_file import load_study
 from tasks.cli import from_dict
+from tasks.experiments import EXPERIMENTS
 
 
 def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
@@ -32,7 +33,7 @@ def main() -> int:
         if options.command == "report":
             print(f"Report: {build_report(*options.folders, output=options.output).as_uri()}")
         else:
-            study = load_study(options.file)
+            study = load_study(options.file, EXPERIMENTS)
             folder = options.folder or Path("runs") / study.name
             if options.command == "run":
                 return run(study, folder, options)

@@ -21,6 +21,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
 from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.engine.items import FILE, Items, read_items, write_items
 from tasks.cli import to_dict
 from tasks.encoding import tokenizer_key, trained_tokenizer
 from tasks.english import english_documents
@@ -161,6 +162,7 @@ def _run_seed(
     combined = combine(results, constants, counts)
     if is_first_process():
         _write(combined, Path(config.run.folder))
+        _combine_items(columns, Path(config.run.folder))
         show(results_table(columns, results, constants, combined["metrics"]))
     return combined
 
@@ -224,6 +226,18 @@ def _length(config: Config, rows: int) -> str:
 
 def _write(result: Mapping[str, Any], folder: Path) -> None:
     replace_text(folder / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+def _combine_items(columns: Sequence[str], folder: Path) -> None:
+    """What each task's run knows of its items, for all of them: ``<split>/<task>/correct``, as metrics are named."""
+    combined: Items = {}
+    for column in columns:
+        if (folder / column / FILE).exists():  # there is none of a score
+            for key, bits in read_items(folder / column).items():
+                split, name = key.split("/", 1)
+                combined[f"{split}/{column}/{name}"] = bits
+    if combined:
+        write_items(folder, combined)
 
 
 def _check_mnli(config: Config, names: Sequence[str]) -> None:

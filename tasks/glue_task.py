@@ -181,15 +181,17 @@ class GlueFinetuning:
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """GLUE's metrics of the task, their mean ``score``, and the mean ``loss``."""
-        rows = torch.cat([result["rows"] for result in results]).numpy()
-        order = np.argsort(rows)
-        predictions = torch.cat([result["predictions"] for result in results]).numpy()[order]
-        labels = torch.cat([result["labels"] for result in results]).numpy()[order]
-        loss = sum(float(result["loss"]) for result in results) / len(rows)
+        predictions, labels = _in_order(results)
+        loss = sum(float(result["loss"]) for result in results) / len(labels)
         metrics = compute(self.task.metrics, predictions, labels)
         if self.predictions is not None:
             write_predictions(self.predictions / f"predictions-{split}.tsv", self.task, predictions, labels)
         return {"loss": loss, **metrics}
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each row is ``correct``; nothing where the answer is a score."""
+        predictions, labels = _in_order(results)
+        return {} if self.task.is_regression else {"correct": predictions == labels}
 
     def constant(self) -> dict[str, dict[str, float]]:
         """Split -> the metrics of always giving training's most frequent answer."""
@@ -232,6 +234,15 @@ class GlueFinetuning:
         if self.task.is_regression:
             return F.mse_loss(logits[:, 0], labels, reduction="sum")
         return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def _in_order(results: list[dict[str, Tensor]]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The predictions and the labels of all batches, in the order of the rows."""
+    rows, predictions, labels = (
+        torch.cat([result[key] for result in results]).numpy() for key in ("rows", "predictions", "labels")
+    )
+    order = np.argsort(rows)
+    return predictions[order], labels[order]
 
 
 def _subset(rows: list[Example], limit: int | None, rows_per_sample: int) -> list[Example]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
@@ -157,12 +158,12 @@ class ImageClassification:
         return total, torch.tensor(len(labels), device=total.device)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the batch: ``loss`` (without smoothing), ``correct``, ``correct_top5`` and ``count``."""
+        """Sums over the batch: ``loss`` (without smoothing), ``correct_top5`` and ``count``; ``correct`` (B,)."""
         logits, labels = model(pixel_values=batch["pixel_values"]).logits.float(), batch["labels"]
         ranked = logits.topk(min(5, self.num_classes), dim=1).indices == labels[:, None]
         return {
             "loss": F.cross_entropy(logits, labels, reduction="sum").double(),
-            "correct": ranked[:, 0].sum(),
+            "correct": ranked[:, 0],
             "correct_top5": ranked.any(dim=1).sum(),
             "count": torch.tensor(len(labels), device=labels.device),
         }
@@ -173,11 +174,15 @@ class ImageClassification:
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """``loss``, ``accuracy`` and, where there are more than five classes, ``accuracy_top5``; shares of one."""
-        sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
+        sums = {key: sum(float(result[key].sum()) for result in results) for key in results[0]}
         metrics = {"loss": sums["loss"] / sums["count"], "accuracy": sums["correct"] / sums["count"]}
         if self.num_classes > 5:
             metrics["accuracy_top5"] = sums["correct_top5"] / sums["count"]
         return metrics
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each image is ``correct``."""
+        return {"correct": torch.cat([result["correct"] for result in results]).numpy()}
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its image processor, as the Auto classes and ``pipeline`` read them, and a model card."""

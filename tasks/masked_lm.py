@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
 
@@ -145,8 +146,9 @@ class MaskedLM:
         return F.cross_entropy(logits, batch["targets"], reduction="sum"), _count(logits)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Sums over the masked tokens: ``loss``, ``correct``, ``context_free_correct``, ``count``; ``mask_...`` are
-        the same over those that show [MASK].
+        """Sums over the masked tokens: ``loss``, ``context_free_correct``, ``count``; ``mask_...`` are the same over
+        those that show [MASK]. And of each masked token, (M,), whether it is ``correct`` and whether its place shows
+        [MASK], ``hidden``.
         """
         logits, targets = self._logits(model, batch), batch["targets"]
         seen = batch["input_ids"].flatten()[batch["positions"]]  # [MASK], the token itself, or a random one
@@ -156,7 +158,8 @@ class MaskedLM:
         context_free_correct = targets == torch.where(hidden, self._most_frequent, seen)
         return {
             "loss": loss.sum(),
-            "correct": correct.sum(),
+            "correct": correct,
+            "hidden": hidden,
             "context_free_correct": context_free_correct.sum(),
             "count": _count(logits),
             "mask_loss": loss[hidden].sum(),
@@ -176,7 +179,7 @@ class MaskedLM:
         ``mask_loss``, ``mask_accuracy`` and ``mask_context_free_accuracy`` are the same of the places that show [MASK]
         alone, where nothing but the neighbours tells one from another.
         """
-        sums = {key: sum(float(result[key]) for result in results) for key in results[0]}
+        sums = {key: sum(float(result[key].sum()) for result in results) for key in results[0]}
         means: dict[str, float] = {}
         for of in ("", "mask_"):
             count = max(sums[f"{of}count"], 1.0)
@@ -185,6 +188,10 @@ class MaskedLM:
             means[f"{of}context_free_accuracy"] = sums[f"{of}context_free_correct"] / count
         # Above e^700 a float is infinite, which no JSON file can say.
         return {**means, "masked_perplexity": math.exp(min(means["loss"], 700.0))}
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each masked token is ``correct``, and whether its place shows [MASK], ``hidden``."""
+        return {key: torch.cat([result[key] for result in results]).numpy() for key in ("correct", "hidden")}
 
     def tokens_per_sample(self) -> float:
         """Mean number of tokens in a row of the training text, [CLS] and [SEP] counted and padding not."""

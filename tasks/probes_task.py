@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
@@ -118,24 +119,28 @@ class ProbeTask(ABC):
         return total, torch.tensor(len(labels), device=labels.device)
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """At each distance the sum of ``loss``, and how many are ``correct`` of what ``count``."""
+        """At each distance the sum of ``loss``, and how many are ``correct`` of what ``count``; of each answer, (N,),
+        whether it is ``right``, and its ``levels``.
+        """
         logits, labels, levels = self._answers(model, batch), batch["labels"], batch["levels"]
         losses = F.cross_entropy(logits, labels, reduction="none").double()
         by_level = F.one_hot(levels, len(self.distances))
+        right = logits.argmax(-1) == labels
         return {
             "loss": losses @ by_level.double(),
-            "correct": by_level[logits.argmax(-1) == labels].sum(0),
+            "correct": by_level[right].sum(0),
             "count": by_level.sum(0),
+            "right": right,
+            "levels": levels,
         }
 
     def metric_names(self) -> list[str]:
         """What ``summarize`` gives."""
-        places = ["", *(f"{self.probe.axis}-{distance}/" for distance in self.distances)]
-        return [f"{place}{name}" for place in places for name in ("loss", "accuracy")]
+        return [f"{place}{name}" for place in ("", *self._places()) for name in ("loss", "accuracy")]
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """``loss`` and ``accuracy`` over all answers, then at each distance."""
-        sums = {key: torch.stack([result[key] for result in results]).sum(0) for key in results[0]}
+        sums = {key: torch.stack([result[key] for result in results]).sum(0) for key in ("loss", "correct", "count")}
         values = []
         for loss, correct, count in [
             (sums["loss"].sum(), sums["correct"].sum(), sums["count"].sum()),
@@ -143,6 +148,18 @@ class ProbeTask(ABC):
         ]:
             values += [float(loss) / int(count), int(correct) / int(count)]
         return dict(zip(self.metric_names(), values, strict=True))
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, NDArray[np.bool_]]:
+        """Whether each answer is ``correct``, over all of them, then at each distance."""
+        right, levels = (torch.cat([result[key] for result in results]).numpy() for key in ("right", "levels"))
+        return {
+            "correct": right,
+            **{f"{place}correct": right[levels == level] for level, place in enumerate(self._places())},
+        }
+
+    def _places(self) -> list[str]:
+        """How the names of a distance's metrics begin."""
+        return [f"{self.probe.axis}-{distance}/" for distance in self.distances]
 
     def fingerprint(self) -> dict[str, Any]:
         """The data's options and a hash of its first groups, so that other code which draws others is noticed."""

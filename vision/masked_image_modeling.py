@@ -1,10 +1,10 @@
 """Masked image modelling in the manner of SimMIM (arXiv 2111.09886): the trunk learns by painting in hidden patches.
 
 B batch, H x W pixels, g_h x g_w mask patches, h x w tokens of the last stage, C its channels. A hidden patch is taken
-away twice: its pixels become 0, the mean of all images, and the stem's tokens that lie on it become one learned token.
-Only both together hide it, since the stem's windows overlap: without the first its neighbours would show it, and
-without the second the trunk could not tell a hidden patch from a grey one. A linear layer then paints each token's
-square of pixels.
+away twice: its pixels become 0, the mean of all images, and the stem's tokens that lie on it become one learned token
+(which has its place's learned position, in models that have some). Only both together hide it, since the stem's windows
+overlap: without the first its neighbours would show it, and without the second the trunk could not tell a hidden patch
+from a grey one. A linear layer then paints each token's square of pixels.
 """
 
 import math
@@ -68,7 +68,8 @@ class MetaFormerVisionForMaskedImageModeling(MetaFormerVisionPreTrainedModel):
         seen = pixel_values.masked_fill(hidden, 0.0).contiguous(memory_format=torch.channels_last)
         tokens = first.embed(seen)  # (B, h0, w0, C0)
         hidden_tokens = F.interpolate(hidden.float(), size=tokens.shape[1:3], mode="nearest")[:, 0, :, :, None] > 0
-        x = first.mix(torch.where(hidden_tokens, self.mask_token.to(tokens.dtype), tokens))
+        unseen = first.add_positions(self.mask_token.to(tokens.dtype).expand(1, *tokens.shape[1:]))
+        x = first.mix(torch.where(hidden_tokens, unseen, tokens))
         for stage in others:
             x = stage(x)
         painted = self.decoder(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -119,9 +119,13 @@ class MetaFormerVisionStage(nn.Module):
         tokens = self.embedding(x)
         if self.embedding_norm is not None and self.index == 0:
             tokens = self.embedding_norm(tokens)
-        if self.position_embedding is not None:
-            tokens = tokens + resize_positions(self.position_embedding, tuple(tokens.shape[1:3]))
-        return tokens
+        return self.add_positions(tokens)
+
+    def add_positions(self, tokens: Tensor) -> Tensor:
+        """(B, h, w, C) -> (B, h, w, C): with the learned positions, if the stage has any."""
+        if self.position_embedding is None:
+            return tokens
+        return tokens + resize_positions(self.position_embedding, tuple(tokens.shape[1:3]))
 
     def macs(self, grid: tuple[int, int]) -> int:
         """Multiply-accumulates of one image whose map in this stage is `grid` tokens."""

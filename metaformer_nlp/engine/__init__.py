@@ -1,10 +1,12 @@
 """The training engine: one loop for every task. It knows no model and no data set.
 
-`run_training` is the whole life of a run folder; `Task` and `Dataset` are what it asks of an experiment.
+`run_training` is the whole life of a run folder; `Task` and `Dataset` are what it asks of an experiment. `read_items`
+reads what a run folder knows of single test items.
 """
 
 from metaformer_nlp.engine.checkpoint import CheckpointError
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine.items import read_items
 from metaformer_nlp.engine.loop import run_training
 from metaformer_nlp.engine.record import RunFolderBusyError
 from metaformer_nlp.engine.signals import EXIT_CODE
@@ -22,5 +24,6 @@ __all__ = [
     "RunFolderBusyError",
     "ScheduleConfig",
     "Task",
+    "read_items",
     "run_training",
 ]

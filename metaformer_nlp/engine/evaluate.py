@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
+from metaformer_nlp.engine.items import Items
 from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed, seed_torch
 from metaformer_nlp.engine.processes import any_process, gather_on_first, on_first, read_batches
 from metaformer_nlp.engine.task import Task
@@ -29,8 +30,12 @@ def evaluate(
     num_workers: int = 0,
     reader_start: Any = None,
     stop: Callable[[], bool] = lambda: False,
+    items: Items | None = None,
 ) -> dict[str, float] | None:
-    """Metrics of all splits, named "<split>/<metric>", on every process. None: some process was asked to stop."""
+    """Metrics of all splits, named "<split>/<metric>", on every process. None: some process was asked to stop.
+
+    What the task tells of single items is put into `items` on the first process, named alike.
+    """
     metrics: dict[str, float] = {}
     training = model.training
     model.eval()
@@ -50,7 +55,7 @@ def evaluate(
                         result = task.evaluate_batch(model, batch)
                     if number is not None:
                         results.append((number, {name: value.detach().cpu() for name, value in result.items()}))
-            summary = _summarize(task, split, results, accelerator)
+            summary = _summarize(task, split, results, accelerator, {} if items is None else items)
             metrics.update({f"{split}/{name}": value for name, value in summary.items()})
     finally:
         model.train(training)
@@ -61,7 +66,7 @@ def evaluate(
 
 
 def _summarize(
-    task: Task, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator
+    task: Task, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator, items: Items
 ) -> dict[str, float]:
     everywhere = gather_on_first(accelerator, results)
 
@@ -69,6 +74,9 @@ def _summarize(
         assert everywhere is not None
         in_order = sorted((item for part in everywhere for item in part), key=lambda item: item[0])
         assert [number for number, _ in in_order] == list(range(len(in_order))), "a batch is missing or there twice"
-        return {name: float(value) for name, value in task.summarize(split, [result for _, result in in_order]).items()}
+        ordered = [result for _, result in in_order]
+        if callable(tell := getattr(task, "items", None)):
+            items.update({f"{split}/{name}": bits for name, bits in tell(split, ordered).items()})
+        return {name: float(value) for name, value in task.summarize(split, ordered).items()}
 
     return on_first(accelerator, summarize)

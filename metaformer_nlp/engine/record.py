@@ -5,6 +5,7 @@
     environment.json   one entry for each start of the run: command, versions, machine, number of processes
     metrics.jsonl      one JSON object a line, see `RunFolder.log`
     summary.csv        a row for each evaluation, derived from it
+    items.json         of the last evaluation, whether each item was answered correctly, see items.py
     checkpoints/       see checkpoint.py
     model/             the trained model, as the task saves it
     model-best/        that of the best evaluation, with run.keep_best
@@ -31,6 +32,7 @@ from typing import Any
 import torch
 
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
+from metaformer_nlp.engine.items import Items, write_items
 from metaformer_nlp.engine.summary import write_summary
 
 # These decide how a run is computed and kept; they may differ when it is resumed. What comes out is the same, but for
@@ -237,6 +239,11 @@ class RunFolder:
     def summarize(self, epochs_per_step: float) -> None:
         """Write summary.csv anew."""
         write_summary(self._metrics, self.path / "summary.csv", epochs_per_step)
+
+    def keep_items(self, items: Items, step: int) -> None:
+        """Write items.json of this step's evaluation, if its task tells of items."""
+        if items:
+            write_items(self.path, items, step)
 
     def sync_log(self) -> None:
         """Flush metrics.jsonl to the disk: a checkpoint remembers its length."""

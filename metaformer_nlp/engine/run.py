@@ -20,6 +20,7 @@ from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.budget import Budget
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.evaluate import evaluate
+from metaformer_nlp.engine.items import Items
 from metaformer_nlp.engine.optimizer import build_optimizer
 from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
@@ -193,6 +194,7 @@ class Run:
         start.
         """
         began = time.monotonic()
+        items: Items = {}
         with self.average.applied() if self.average else nullcontext():
             metrics = evaluate(
                 self.task,
@@ -203,11 +205,14 @@ class Run:
                 num_workers=self.readers[0],
                 reader_start=self.readers[1],
                 stop=stop,
+                items=items,
             )
         if metrics is None:
             return True
         self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
         self._log({**self._tokens(), **metrics, "seconds": time.monotonic() - began})
+        # Before any checkpoint that knows of this evaluation: a run that goes on from there does not make it again.
+        on_first(self.accelerator, lambda: self.folder.keep_items(items, self.progress.step))
         on_first(self.accelerator, self._summarize)
         self._note_best(metrics)
         self.say(f"step {self.progress.step}: {shown(metrics)}")

@@ -36,13 +36,16 @@ class Dataset(Protocol):
 class Task(Protocol):
     """One experiment.
 
-    Five methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
+    Six methods are optional. `macs() -> int` (multiply-adds of one sample) is put into result.json.
     `tokens_per_sample() -> float`, the mean number of tokens in a training sample without padding, lets schedule.tokens
     be used and tokens be reported.
     `metric_names() -> list[str]`, the metrics of a split, lets run.keep_best be checked before the training.
     `layer_depths(model) -> dict[str, int]` numbers the layers for optim.layer_decay: the depth of each parameter by
     its name, from 0 (stem) to the largest (head). `not_decayed(model) -> set[str]` names parameters that
     optim.weight_decay leaves alone, besides biases, norms and everything with at most one axis.
+    `items(split, results) -> dict[str, NDArray[np.bool_]]`, given what `summarize` is given, tells something of each
+    item of a split, in the order of the data: "correct", whether it was answered correctly, and what else sets items
+    apart. The last evaluation's are kept in items.json.
     """
 
     train_data: Dataset

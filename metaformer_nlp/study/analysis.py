@@ -184,7 +184,7 @@ def _curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[list[float | Non
     """[step, mean, low, high, n] at every step that all runs have."""
     if not curves:
         return []
-    runs = [{int(step): value for step, value in curve} for curve in curves]
+    runs = [{int(point[0]): point[1] for point in curve} for curve in curves]
     points: list[list[float | None]] = []
     for step in sorted(set[int].intersection(*(set(run) for run in runs))):
         estimate = mean_interval([run[step] for run in runs])

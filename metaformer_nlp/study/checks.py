@@ -118,20 +118,25 @@ def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
                 f"{where}: arms.{arm.name}.set_in has settings for domain {name!r}, in which the arm does not run; add "
                 f"it to arms.{arm.name}.domains, or take the settings out."
             )
+    if unknown := [seed for seed in arm.seeds if seed not in study.seeds]:
+        raise ValueError(
+            f"{where}: arms.{arm.name}.seeds has {unknown[0]}, which is no seed of the study; choose among its seeds, "
+            f"{list(study.seeds)}."
+        )
     if arm.kind == "mixer" and arm.of is not None:
         raise ValueError(
-            f"{where}: arms.{arm.name}.of is for architecture arms; a mixer is compared with the baseline."
+            f"{where}: arms.{arm.name}.of is for architecture arms and variants; a mixer is compared with the baseline."
         )
-    if arm.kind == "architecture" and (arm.of not in names or arm.of == arm.name):
+    if arm.kind != "mixer" and (arm.of not in names or arm.of == arm.name):
         raise ValueError(
-            f"{where}: arms.{arm.name}.of must name the arm it was taken from, one of "
+            f"{where}: arms.{arm.name}.of must name the arm it was made from, one of "
             f"{', '.join(name for name in names if name != arm.name)}; it is {arm.of!r}."
         )
     if arm.of is not None:
         for name in arm.domains or domains:
             if arm.of not in [other.name for other in study.arms_of(name)]:
                 raise ValueError(
-                    f"{where}: arms.{arm.name} runs in domain {name!r} and {arm.of!r}, which it was taken from, does "
+                    f"{where}: arms.{arm.name} runs in domain {name!r} and {arm.of!r}, which it was made from, does "
                     "not: there is nothing to compare it with; let both run in the same domains."
                 )
 

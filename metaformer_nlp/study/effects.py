@@ -7,7 +7,7 @@ from dataclasses import asdict
 from math import fsum
 from typing import Any
 
-from metaformer_nlp.study.plan import Arm, Study
+from metaformer_nlp.study.plan import KINDS, Arm, Study
 from metaformer_nlp.study.statistics import (
     Estimate,
     compare_family,
@@ -43,19 +43,19 @@ def effects(
     - ``side``: +1 if all of these lie above zero, so that neither a single part nor the choice of the baseline makes
       the difference; -1 if the contrast lies below zero; else 0, and 0 if an arm had to be left out or parts were taken
       from an arm without anything to lose.
-    - ``left_out``: the arms that have no run to compare.
+    - ``left_out``: the mixers and parts that have no run to compare.
     - ``nothing_to_lose``: the arms that parts were taken from and that are not above `chance` themselves.
     """
-    costs: dict[str, dict[str, dict[int, float]]] = {"mixer": {}, "architecture": {}}
+    costs: dict[str, dict[str, dict[int, float]]] = {kind: {} for kind in KINDS}
     left_out = []
     for arm in arms:
         cost = paired_values(scores[arm.of or study.baseline], scores[arm.name])
         if cost and arm.name != study.baseline:
             costs[arm.kind][arm.name] = cost
-        elif not cost:
+        elif not cost and arm.kind != "variant":
             left_out.append(arm.name)
     mixers, parts = costs["mixer"], costs["architecture"]
-    tests = _tests(study, arms, {**mixers, **parts}, families, margin)
+    tests = _tests(study, arms, {**mixers, **parts, **costs["variant"]}, families, margin)
     contrast, without = asdict(mean_interval(_contrast(mixers, parts))), None
     if len(parts) > 1:
         costliest = max(parts, key=lambda name: tests[name]["value"])
@@ -95,7 +95,9 @@ def variance(arms: Sequence[Arm], scores: Scores) -> dict[str, Any] | None:
     """
     mixers = {arm.name: scores[arm.name] for arm in _mixers(arms, scores)}
     parts = {
-        arm.name: (scores[arm.of], scores[arm.name]) for arm in arms if arm.of and scores[arm.name] and scores[arm.of]
+        arm.name: (scores[arm.of], scores[arm.name])
+        for arm in arms
+        if arm.of and arm.kind == "architecture" and scores[arm.name] and scores[arm.of]
     }
     whole = variance_shares(mixers, parts)
     if whole is None:

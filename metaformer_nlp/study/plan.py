@@ -22,7 +22,7 @@ from typing import Any
 
 from metaformer_nlp.engine.record import FREE_KEYS, flatten
 
-KINDS = ("mixer", "architecture")
+KINDS = ("mixer", "architecture", "variant")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
 AXES = ("tokens", "epochs", "parameters", "macs", "seconds")  # along which domains can be one scale
 SIGNS = ("higher", "lower")  # how an arm is known to score beside a reference
@@ -131,7 +131,11 @@ class Domain:
 
 @dataclass(frozen=True)
 class Arm:
-    """One thing that is varied: a token mixer, or a part of the architecture taken out of the arm ``of``."""
+    """One thing that is varied: a token mixer; a part of the architecture taken out of the arm ``of``; or a variant of
+    the arm ``of``, with another norm, activation or kind of positions, which is compared with that arm alone.
+
+    ``seeds`` are those of the study that the arm runs with; none named is all of them.
+    """
 
     name: str
     kind: str
@@ -140,6 +144,7 @@ class Arm:
     set_in: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     domains: tuple[str, ...] = ()
     label: str = ""
+    seeds: tuple[int, ...] = ()
 
     @property
     def title(self) -> str:
@@ -188,8 +193,12 @@ class Study:
             for seed in self.seeds
             for arm in self.arms
             for domain in self.domains
-            if not arm.domains or domain.name in arm.domains
+            if seed in self.seeds_of(arm) and (not arm.domains or domain.name in arm.domains)
         ]
+
+    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
+        """The seeds that an arm runs with."""
+        return arm.seeds or self.seeds
 
     def trials(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
         """The trials of all tuned domains, arm by arm."""

@@ -100,6 +100,8 @@ def read_trial(study: Study, folder: Path, cell: Cell) -> Row:
 def read_curve(path: Path, metric: str) -> list[list[float]]:
     """[step, value] of the evaluations in a run's ``metrics.jsonl`` that have `metric`; [] if there is none.
 
+    [step, value, tokens] where the lines tell how many tokens had been trained on.
+
     A value that is no finite number (of a run that diverged and was continued) is left out: there is nothing to draw.
 
     Of more than `CURVE`, the first, the last and evenly spaced ones between.
@@ -108,7 +110,7 @@ def read_curve(path: Path, metric: str) -> list[list[float]]:
         return []
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     points = [
-        [line["step"], float(line[metric])]
+        [line["step"], float(line[metric]), *([line["tokens"]] if "tokens" in line else [])]
         for line in lines
         if isinstance(line.get(metric), int | float) and math.isfinite(line[metric])
     ]

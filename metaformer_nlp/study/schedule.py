@@ -166,7 +166,7 @@ class Schedule:
                 if arm.domains and domain.name not in arm.domains:
                     continue
                 made = study.trials_of(domain, arm, chosen)
-                made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds]
+                made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds_of(arm)]
                 self._add(made)
 
     def _add(self, cells: Iterable[Cell]) -> None:

@@ -9,7 +9,9 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable, Hashable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -39,17 +41,23 @@ _OPTIONAL = ("control", "expected", "scale")
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
-def load_study(path: Path | str) -> Study:
-    """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it."""
+def load_study(path: Path | str, experiments: Mapping[str, str] = MappingProxyType({})) -> Study:
+    """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it.
+
+    `experiments` are the modules that a file may call by a name. In the study they stand by their modules' names, by
+    which cells are known, so that a cell is the same under both.
+    """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no study file {path}; scripts/recipes/studies/ holds examples.")
     text = path.read_text(encoding="utf-8")
-    study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent)
+    study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, experiments)
     return dataclasses.replace(study, text=text)
 
 
-def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Study:
+def study_from_mapping(
+    data: Any, where: str, folder: Path | None = None, experiments: Mapping[str, str] = MappingProxyType({})
+) -> Study:
     """A `Study` from the content of a study file; its other files are searched in `folder`, then in the working folder.
 
     Without a folder the experiments' files are not searched: what is only reported need not be there.
@@ -57,12 +65,11 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None) -> Stu
     content = dict(_section(data, Study, where, but={"text"}))
     domains = _named(content.get("domains"), f"{where}: domains")
     arms = _named(content.get("arms"), f"{where}: arms")
-    content["domains"] = tuple(_domain(name, value, f"{where}: domains.{name}", folder) for name, value in domains)
+    content["domains"] = tuple(
+        _domain(name, value, f"{where}: domains.{name}", folder, experiments) for name, value in domains
+    )
     content["arms"] = tuple(_arm(name, value, f"{where}: arms.{name}") for name, value in arms)
-    seeds = content.get("seeds")
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"{where}: seeds must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
-    content["seeds"] = tuple(seeds)
+    content["seeds"] = _seeds(content.get("seeds"), f"{where}: seeds")
     content["limits"] = _strings(content.get("limits", []), f"{where}: limits")
     content["references"] = _strings(content.get("references") or [], f"{where}: references")
     if content.get("claim") is not None:
@@ -94,6 +101,9 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
         data["claim"] = {key: value for key, value in data["claim"].items() if value is not None}
     for section in ("domains", "arms"):
         data[section] = {item.pop("name"): item for item in data[section]}
+    for arm in data["arms"].values():
+        if not arm["seeds"]:
+            del arm["seeds"]
     for domain in data["domains"].values():
         domain["config"] = [domain["config"]]
         if domain["experiment"].endswith(".py"):
@@ -106,15 +116,14 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
     return json.loads(json.dumps(data))
 
 
-def _domain(name: str, data: Any, where: str, folder: Path | None) -> Domain:
+def _domain(name: str, data: Any, where: str, folder: Path | None, experiments: Mapping[str, str]) -> Domain:
     content = dict(_section(data, Domain, where, but={"name"}))
     recipes = content["config"] if isinstance(content["config"], list) else [content["config"]]
     config: dict[str, Any] = {}
     for recipe in recipes:
         config = merge(config, recipe if isinstance(recipe, Mapping) else _recipe(str(recipe), where, folder or Path()))
     content["config"] = config
-    if folder is not None and str(content["experiment"]).endswith(".py"):
-        content["experiment"] = str(_find(content["experiment"], f"{where}.experiment", folder).resolve())
+    content["experiment"] = _experiment(str(content["experiment"]), f"{where}.experiment", folder, experiments)
     content["set"] = _overrides(content.get("set"), f"{where}.set")
     content["chance"] = _chance(content["chance"], f"{where}.chance")
     tasks = []
@@ -145,6 +154,18 @@ def _domain(name: str, data: Any, where: str, folder: Path | None) -> Domain:
                 "chance, so take one of which more is better, such as an accuracy."
             )
     return Domain(name, **content)
+
+
+def _experiment(name: str, where: str, folder: Path | None, experiments: Mapping[str, str]) -> str:
+    """The module, dotted, or the whole path of the file that `name` stands for."""
+    if name.endswith(".py"):
+        return name if folder is None else str(_find(name, where, folder).resolve())
+    if experiments and name not in experiments and "." not in name and find_spec(name) is None:
+        raise ValueError(
+            f"{where}: there is no experiment {name!r}; {nearest(name, experiments)} One of your own is named as a "
+            "module, such as tasks.masked_lm, or as a .py file."
+        )
+    return experiments.get(name, name)
 
 
 def _equal(data: Any, where: str) -> dict[str, float]:
@@ -256,7 +277,14 @@ def _arm(name: str, data: Any, where: str) -> Arm:
         domain: _overrides(value, f"{where}.set_in.{domain}") for domain, value in (content.get("set_in") or {}).items()
     }
     content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
+    content["seeds"] = _seeds(content["seeds"], f"{where}.seeds") if content.get("seeds") else ()
     return Arm(name, **content)
+
+
+def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise ValueError(f"{where} must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
+    return tuple(seeds)
 
 
 def _section(data: Any, kind: type, where: str, but: set[str]) -> Mapping[str, Any]:

@@ -221,6 +221,7 @@ def contents(folder: Path) -> dict[str, Any]:
         "saved": (folder / "model" / "weights.json").read_bytes(),
         "metrics": lines(folder),
         "summary": (folder / "summary.csv").read_text(),
+        "items": (folder / "items.json").read_bytes(),
         "result": {key: value for key, value in result.items() if key not in CLOCK},
     }
 

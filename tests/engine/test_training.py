@@ -21,7 +21,7 @@ def test_a_run_folder_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixt
     assert said.err == ""  # no progress bar where there is no terminal
     assert {path.name for path in folder.iterdir()} == {
         "checkpoints", "config.json", "environment.json", "metrics.jsonl", "model", "result.json", "run.lock",
-        "summary.csv",
+        "summary.csv", "items.json",
     }  # fmt: skip
     assert json.loads((folder / "result.json").read_text()) == result
     assert result["train"]["steps"] == 7
@@ -30,7 +30,7 @@ def test_a_run_folder_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (result["batch_size"], result["lr"]) == (12, 0.01)
     assert result["macs"] == 123
     assert set(result["metrics"]) == {
-        f"{split}/{name}" for split in ("validation", "tiny") for name in ("loss", "median", "rows")
+        f"{split}/{name}" for split in ("validation", "tiny") for name in ("loss", "median", "rows", "small")
     }
     config = json.loads((folder / "config.json").read_text())
     assert config["run"]["seed"] == 2

@@ -70,7 +70,10 @@ class ToyTask:
         salt: int = 0,
         seen: list[int] | None = None,
         delay: float = 0.0,
+        items: bool = True,
     ) -> None:
+        if not items:
+            self.items = None
         self.train_data = Ragged(train, salt, seen, delay)
         self.eval_data = {"validation": Ragged(evaluation, 1000), "tiny": Ragged(1, 2000)}
         self.width, self.dropout, self.norm, self.nan_at = width, dropout, norm, nan_at
@@ -104,7 +107,15 @@ class ToyTask:
         total = torch.stack([result["sum"] for result in results]).sum()
         count = torch.stack([result["count"] for result in results]).sum()
         errors = torch.cat([result["errors"] for result in results])
-        return {"loss": (total / count).item(), "median": errors.median().item(), "rows": count.item()}
+        return {
+            "loss": (total / count).item(),
+            "median": errors.median().item(),
+            "rows": count.item(),
+            "small": (errors < 1).double().mean().item(),
+        }
+
+    def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, Any]:
+        return {"small": (torch.cat([result["errors"] for result in results]) < 1).numpy()}
 
     def save_model(self, model: nn.Module, folder: Path) -> None:
         weights = {name: tensor.tolist() for name, tensor in model.state_dict().items()}

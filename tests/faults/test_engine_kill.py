@@ -68,7 +68,8 @@ def test_killed_with_everything_that_has_a_state(tmp_path: Path, undisturbed_ful
 def test_the_comparison_sees_a_difference(tmp_path: Path, undisturbed: dict) -> None:
     train_alone(tmp_path / "run", **(OPTIONS | {"lr": 0.0200001}))
     other = contents(tmp_path / "run")
-    assert [key for key in undisturbed if other[key] != undisturbed[key]] == list(undisturbed)
+    same = {key for key in undisturbed if other[key] == undisturbed[key]}
+    assert same <= {"items"}, "these are bits, which need not change with the last digit"
 
 
 def test_stopped_by_signals_again_and_again(tmp_path: Path, undisturbed: dict) -> None:

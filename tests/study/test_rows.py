@@ -36,6 +36,16 @@ def test_points_that_are_no_finite_numbers_are_left_out_of_curves(tmp_path: Path
     assert read_curve(tmp_path / "none.jsonl", "score") == []
 
 
+def test_curves_keep_the_tokens_where_they_are_counted(tmp_path: Path) -> None:
+    lines = [
+        {"step": 1, "loss": 2.0},
+        {"step": 1, "tokens": 64, "score": 0.5},
+        {"step": 2, "tokens": 128, "score": 0.6},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read_curve(tmp_path / "metrics.jsonl", "score") == [[1, 0.5, 64], [2, 0.6, 128]]
+
+
 @pytest.mark.parametrize(
     ("values", "shown"),
     [

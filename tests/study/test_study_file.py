@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.study.cell import load_experiment
 from metaformer_nlp.study.plan import Study
 from metaformer_nlp.study.study_file import load_study, read_yaml, study_from_mapping, study_to_mapping
+from tasks.experiments import EXPERIMENTS
 
 Make = Callable[[dict[str, Any]], Study]
 ROOT = Path(__file__).parents[2]
@@ -172,7 +174,7 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         ),
         (
             lambda s: s["arms"]["pooling"].update(domains=["text"]),
-            "arms.no_residual runs in domain 'vision' and 'pooling', which it was taken from, does not",
+            "arms.no_residual runs in domain 'vision' and 'pooling', which it was made from, does not",
         ),
         (
             lambda s: s["arms"]["identity"].update(domains=["text"], set_in={"vision": {"seconds": 1}}),
@@ -349,6 +351,39 @@ def test_the_committed_studies_are_valid(path: Path, monkeypatch: pytest.MonkeyP
     assert len({cell.key for cell in (*study.trials(), *study.cells())}) >= 12
     again = study_from_mapping(study_to_mapping(study), "again")
     assert [cell.digest for cell in again.cells()] == [cell.digest for cell in study.cells()]
+
+
+def test_a_cell_is_the_same_under_its_experiments_name_and_module(
+    study_data: dict[str, Any], write_study: Callable[[dict[str, Any]], Path]
+) -> None:
+    """The digest is that of the module's name, as it was before there were names."""
+    digests = {}
+    for name in ("tasks.glue_finetuning", "glue"):
+        for domain in study_data["domains"].values():
+            domain["experiment"] = name
+        study = load_study(write_study(study_data), EXPERIMENTS)
+        assert study_to_mapping(study)["domains"]["text"]["experiment"] == "tasks.glue_finetuning"
+        digests[name] = [cell.digest for cell in study.cells()]
+    assert digests["glue"] == digests["tasks.glue_finetuning"]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_each_experiment_that_has_a_name_is_one(name: str) -> None:
+    assert load_experiment(EXPERIMENTS[name]).__name__ == EXPERIMENTS[name]
+
+
+def test_an_unknown_experiment_is_told_the_nearest(
+    study_data: dict[str, Any], write_study: Callable[[dict[str, Any]], Path]
+) -> None:
+    def load(name: str) -> Study:
+        study_data["domains"]["text"]["experiment"] = name
+        return load_study(write_study(study_data), EXPERIMENTS)
+
+    with pytest.raises(ValueError, match=r"domains\.text\.experiment: .* 'masked_ml'; did you mean 'masked_lm'"):
+        load("masked_ml")
+    with pytest.raises(ValueError, match=r"there is no experiment 'x'; allowed: image_classification, masked_image"):
+        load("x")
+    assert load("json").domain("text").experiment == "json", "a module of the user's own"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

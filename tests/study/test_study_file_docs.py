@@ -27,6 +27,7 @@ from metaformer_nlp.study.plan import (
 )
 from metaformer_nlp.study.study_file import load_study, read_yaml
 from tasks.cli import from_dict
+from tasks.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("shortest", "example", "my_study")
@@ -43,7 +44,7 @@ def written(name: str) -> str:
 def read(name: str, folder: Path) -> Study:
     path = folder / f"{name}.yaml"
     path.write_text(written(name), encoding="utf-8")
-    return load_study(path)
+    return load_study(path, EXPERIMENTS)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,6 +25,7 @@ from transformers import (
     pipeline,
 )
 
+from metaformer_nlp.engine import read_items
 from tasks.cli import from_dict
 from tasks.glue_evaluation import Config as EvaluationConfig
 from tasks.glue_evaluation import run as evaluate
@@ -73,6 +74,10 @@ def test_answers_on_the_dev_set_are_kept_in_the_files_order(tmp_path: Path, glue
     assert [label for _, _, label in cells] == expected
     accuracy = np.mean([prediction == label for _, prediction, label in cells])
     assert accuracy == pytest.approx(result["metrics"]["validation/RTE/accuracy"])
+    (name, correct), *rest = read_items(tmp_path).items()
+    assert (name, rest) == ("validation/RTE/correct", [])
+    assert correct.tolist() == [prediction == label for _, prediction, label in cells]
+    assert correct.sum() / 11 == result["metrics"]["validation/RTE/accuracy"]
 
 
 def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, glue_root: str, words: str) -> None:
@@ -100,6 +105,8 @@ def test_a_start_from_mnli_is_a_column_of_its_own(tmp_path: Path, glue_root: str
 
     own = options(tmp_path / "own", glue_root, words, mnli_checkpoint="own", **{"data.tasks": ["RTE", "MNLI"]})
     assert list(run(own)["tasks"]) == ["RTE", "MNLI", "RTE-from-MNLI"]
+    tasks = ("validation/MNLI", "validation/RTE", "validation/RTE-from-MNLI", "validation_mismatched/MNLI")
+    assert set(read_items(tmp_path / "own")) == {f"{task}/correct" for task in tasks}
     with pytest.raises(ValueError, match=r"MNLI is not among data\.tasks"):
         run(options(tmp_path / "x", glue_root, words, mnli_checkpoint="own"))
     with pytest.raises(ValueError, match=r"mnli_checkpoint=nowhere is not a folder .* makes runs/glue/MNLI/model"):

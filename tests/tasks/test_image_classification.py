@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from metaformer_nlp.engine import read_items
 from tasks.cli import from_dict, to_dict
 from tasks.image_classification import Config, ImageClassification, ModelConfig, run
 from vision.images import BadImage
@@ -53,6 +54,8 @@ def test_metrics_are_exact_for_any_batches() -> None:
             part = slice(start, min(13, start + size))
             batch = {"pixel_values": torch.zeros(part.stop - start, 3, 24, 24), "labels": labels[part]}
             results.append(task.evaluate_batch(Fixed(logits[part]), batch))
+        right = task.items("validation", results)["correct"]
+        assert right.tolist() == (logits.argmax(1) == labels).tolist(), "in the order of the data"
         return task.summarize("validation", results)
 
     whole = metrics(13)
@@ -101,6 +104,9 @@ def test_a_run_learns_saves_and_opens_again(tmp_path: Path) -> None:
     result = run(settings)
     assert set(result["metrics"]) == {"validation/loss", "validation/accuracy", "validation/accuracy_top5"}
     assert result["train"]["samples"] == 24
+    (correct,) = read_items(tmp_path / "run").values()
+    assert len(correct) == 17
+    assert correct.sum() / 17 == result["metrics"]["validation/accuracy"]
     assert result["macs"] > 0
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["model"] == to_dict(settings)["model"]

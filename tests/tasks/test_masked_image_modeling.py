@@ -69,6 +69,19 @@ def test_tokens_of_hidden_patches_are_replaced_and_no_others() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("positions", [True, False])
+def test_hidden_tokens_keep_their_positions(positions: bool) -> None:
+    """Where everything is hidden, positions alone can tell the tokens apart."""
+    painter = model(token_mixer="identity", norm="layer_norm", position_embedding=positions)
+    if positions:
+        painter.metaformer.stage_list()[0].position_embedding.normal_()
+    maps: list[torch.Tensor] = []
+    painter.metaformer.stage_list()[0].blocks[0].register_forward_pre_hook(lambda _, given: maps.append(given[0]))
+    painter(torch.randn(1, 3, 32, 32), torch.ones(1, 8, 8, dtype=torch.bool))
+    assert (maps[0].std((1, 2)).max() > 0.1) == positions
+
+
+@torch.no_grad()
 def test_a_token_paints_its_own_square() -> None:
     """Without mixing and norms over the map, a stem of a window of its own: changed pixels show in their square."""
     alone = {"token_mixer": "identity", "norm": "layer_norm", "patch_sizes": [2] * 4, "padding": [0] * 4}

@@ -209,7 +209,13 @@ def test_what_the_place_alone_tells_is_the_floor(tmp_path: Path) -> None:
                 count += 1
     model = task.build_model().eval()
     with torch.inference_mode():
-        found = task.summarize("validation", [task.evaluate_batch(model, task.collate(samples))])
+        batches = [task.collate(samples[:3]), task.collate(samples[3:])]
+        results = [task.evaluate_batch(model, batch) for batch in batches]
+    found, items = task.summarize("validation", results), task.items("validation", results)
+    assert items["correct"].sum() / count == found["accuracy"]
+    shown = [sample.ids[sample.labels >= 0] == task.tokenizer.mask_token_id for sample in samples]
+    assert np.array_equal(items["hidden"], np.concatenate(shown)), "in the order of the data"
+    assert items["correct"].shape == items["hidden"].shape == (count,)
     assert found["context_free_accuracy"] == pytest.approx(right / count)
     assert 0.08 < found["context_free_accuracy"] < 0.25, "a tenth is left as it is, and a frequent token is guessed"
 

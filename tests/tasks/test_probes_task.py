@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from metaformer_nlp.study.study_file import load_study
 from tasks import image_probes, text_probes
 from tasks.cli import from_dict
+from tasks.probes import NOT_ASKED
 from tasks.probes_task import ProbeTask
 
 STUDIES = Path(__file__).parents[2] / "scripts/recipes/studies"
@@ -106,8 +108,14 @@ def test_the_same_answer_to_everything_scores_chance(domain: str, probe: str) ->
     data = task.eval_data["validation"]
     samples = [data.sample(index, None) for index in range(len(data))]
     batches = [task.collate(samples[:2]), task.collate(samples[2:])]  # of unequal size
-    metrics = task.summarize("validation", [task.evaluate_batch(constant, batch) for batch in batches])  # type: ignore[arg-type]
+    results = [task.evaluate_batch(constant, batch) for batch in batches]  # type: ignore[arg-type]
+    metrics, items = task.summarize("validation", results), task.items("validation", results)
     assert list(metrics) == task.metric_names()
+    answers = np.concatenate([sample[0].labels.reshape(-1) for sample in samples])
+    assert np.array_equal(items["correct"], answers[answers != NOT_ASKED] == 1), "in the order of the data"
+    assert {name: bits.mean() for name, bits in items.items()} == {
+        name.replace("accuracy", "correct"): value for name, value in metrics.items() if name.endswith("accuracy")
+    }
     for place in ("", *(f"{task.probe.axis}-{distance}/" for distance in DISTANCES[domain][probe])):
         assert metrics[f"{place}accuracy"] == 1 / task.probe.num_labels
 

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import tasks.glue_finetuning as glue_finetuning
 import tasks.masked_lm as masked_lm
-from metaformer_nlp.engine import EXIT_CODE
+from metaformer_nlp.engine import EXIT_CODE, read_items
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cli import from_dict
 from tasks.glue import task_named
@@ -100,6 +100,8 @@ def test_local_folders_learn_and_open_again(tmp_path: Path, root: Path, capsys: 
     )
     metrics = result["metrics"]
     assert set(result["tasks"]) == {"SST-2", "STS-B"}
+    (correct,) = read_items(tmp_path / "run").values()  # of STS-B there are only scores
+    assert correct.sum() / 37 == metrics["validation/SST-2/accuracy"]
     assert metrics["validation/SST-2/accuracy"] > metrics["constant/SST-2/accuracy"] + 0.1
     assert -1 <= metrics["validation/STS-B/pearson"] <= 1
     table = capsys.readouterr().out
