@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, BertTokenizer
 
-from metaformer_nlp.core import MIXERS
 from metaformer_nlp.engine.order import sample_rng
 from tasks import masked_lm
 from tasks.cli import from_dict
 from tasks.masked_lm import MaskedLM
 from tasks.masked_lm_data import MaskedRow
+from tests.mixers import TEXT_MIXERS, mixer_id
 
 TINY: dict[str, Any] = {
     "schedule": {"steps": 6, "warmup_steps": 2},
@@ -26,8 +26,6 @@ TINY: dict[str, Any] = {
     "model": {"hidden_size": 16, "num_hidden_layers": 2, "token_mixer": "pooling", "hidden_dropout_prob": 0.0},
     "data": {"max_length": 128, "vocab_size": 700},
 }
-WINDOWS = {"name": "pooling", "pool_size": [3, 7, "left:4", "global"]}
-TEXT_MIXERS = sorted(name for name in MIXERS if 1 in MIXERS[name].ranks)
 
 
 def config_of(folder: Path, **values: Any) -> masked_lm.Config:
@@ -46,7 +44,7 @@ def alone(row: MaskedRow) -> list[MaskedRow]:
     ]
 
 
-@pytest.mark.parametrize("mixer", [*TEXT_MIXERS, WINDOWS], ids=str)
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
 def test_packed_and_padded_batches_have_the_same_loss(tmp_path: Path, mixer: Any) -> None:
     """A row of 128 slots with several documents, against each of them padded to 128."""
     task = MaskedLM(config_of(tmp_path, model={"token_mixer": mixer}))
