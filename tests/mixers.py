@@ -35,10 +35,10 @@ def mixer_of(spec: Any) -> str:
 def mixer_id(spec: Any) -> str:
     """A name for pytest, such as ``attention-rotary-qk_norm-window=4``."""
     if isinstance(spec, str):
-        return spec
+        return spec.replace(" ", "")
     if isinstance(spec, list):
         return "+".join(map(mixer_id, spec))
-    words = [spec["name"]]
+    words = [spec["name"].replace(" ", "")]
     for option, value in spec.items():
         if option == "positions":
             words.append(value)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PoolFormerConfig, PreTrainedConfig, TimmWrapperConfig, TimmWrapperForImageClassification
 
+from metaformer_nlp.core.positions import refit_relative_bias
 from vision.configuration import MetaFormerVisionConfig
 from vision.modeling import MetaFormerVisionForImageClassification, resize_positions
 from vision.rows import ablation_rows, baseline_rows, poolformer_rows
@@ -53,8 +54,9 @@ def load_model(
         name: for a weight file, its row of `VARIANTS`, or `timm/<name>` for a file of that model of timm. None: found
             from the tensors; where several rows have the same ones, by the file's name. A saved folder knows its model.
         num_labels: classes of the head; another number than the file's gets a new head. Default: the file's.
-        image_size: pixels of the side, or (height, width); learned position embeddings are resized to it (bicubic), and
-            mixers of a fixed length are refused at another size than their own.
+        image_size: pixels of the side, or (height, width); learned position embeddings are resized to it (bicubic),
+            learned biases of attention keep their offsets, and mixers of a fixed length are refused at another size
+            than their own.
         keep_head: False for a new head whatever the number of classes. It is new as a whole, an MLP head too; the norm
             before or after pooling belongs to the trunk and is kept.
         **overrides: other fields of the configuration, such as `drop_path_rate` or `id2label`. Other names of classes
@@ -207,12 +209,14 @@ def _fits(row: str, weights: StateDict) -> bool:
 
 
 def resized_positions(weights: StateDict, model: nn.Module) -> StateDict:
-    """The weights, with learned position embeddings (h, w, C) of another grid resized to the model's."""
-    own = model.state_dict()
-    return {
-        key: resize_positions(x, own[key].shape[:2]) if key.endswith("position_embedding") and key in own else x
-        for key, x in weights.items()
-    }
+    """The weights, with what is learned of the places or offsets of another grid made to fit the model's."""
+    own, fitted = model.state_dict(), dict(weights)
+    for key, tensor in weights.items():
+        if key in own and key.endswith("position_embedding"):
+            fitted[key] = resize_positions(tensor, own[key].shape[:2])
+        elif key in own and key.endswith("relative_bias.table"):
+            fitted[key] = refit_relative_bias(tensor, own[key].shape[:2])
+    return fitted
 
 
 def _load_timm(

@@ -80,7 +80,7 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.token_shape = tuple(token_shape)
         sizes = (NUM_BUCKETS,) if len(self.token_shape) == 1 else tuple(2 * size - 1 for size in self.token_shape)
-        self.table = nn.Parameter(torch.empty(math.prod(sizes), num_heads))
+        self.table = nn.Parameter(torch.empty(*sizes, num_heads))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -88,7 +88,7 @@ class RelativeBias(nn.Module):
 
     def forward(self, offsets: Sequence[Tensor]) -> Tensor:
         """(h, Q, K)"""
-        return self.table[self._index(offsets)].permute(2, 0, 1)
+        return self.table.flatten(0, -2)[self._index(offsets)].permute(2, 0, 1)
 
     def _index(self, offsets: Sequence[Tensor]) -> Tensor:
         if len(offsets) == 1:
@@ -97,6 +97,18 @@ class RelativeBias(nn.Module):
         for offset, size in zip(offsets, self.token_shape, strict=True):
             index = index * (2 * size - 1) + offset.clamp(1 - size, size - 1) + size - 1
         return index
+
+
+def refit_relative_bias(table: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The table (2H-1, 2W-1, h) of a map's :class:`RelativeBias`, cut or extended to the ``sizes`` of another.
+
+    With the result a model gives what with ``table`` it gives on maps of the other size.
+    """
+    for axis, size in enumerate(sizes):
+        before = table.shape[axis]
+        places = torch.arange(size, device=table.device) - (size - before) // 2
+        table = table.index_select(axis, places.clamp(0, before - 1))
+    return table
 
 
 def distance_buckets(offset: Tensor) -> Tensor:

@@ -77,7 +77,7 @@ def by_definition(mixer: Attention, x: Tensor, places: list[tuple[int, ...]]) ->
                     score -= slopes[head] * abs(offset[0])
                 if kind == "learned_relative":
                     index = mixer.relative_bias._index([torch.tensor(o) for o in offset])
-                    score += float(mixer.relative_bias.table[index, head].detach())
+                    score += float(mixer.relative_bias.table.flatten(0, -2)[index, head].detach())
                 scores[j] = score
             weights = torch.tensor(list(scores.values()) or [0.0], dtype=torch.float64).softmax(0)
             mixed[i, head] = weights @ value[list(scores) or [i]]

@@ -61,7 +61,7 @@ def text_model(token_mixer: Any) -> MetaFormerTextForMaskedLM:
         num_hidden_layers=len(token_mixer),
         num_attention_heads=4,
         intermediate_size=48,
-        max_position_embeddings=24,
+        max_position_embeddings=136,
         token_mixer=token_mixer,
         initializer_range=0.3,
     )
@@ -89,7 +89,7 @@ def test_text_opens_without_the_package(tmp_path: Path, plugin: Callable[..., st
     model = text_model([*TEXT_MIXERS, plugin("times_pi")])
     folder = tmp_path / "my.model-v1.0"  # neither sign may stand in a module's name
     model.save_pretrained(folder)
-    tokens = torch.randint(1, 61, (3, 20))
+    tokens = torch.randint(1, 61, (3, 130))  # long enough for attention with a window to cut rows into blocks
     mask = torch.ones_like(tokens)
     mask[1, 9:] = 0
     torch.save((tokens, mask), tmp_path / "inputs.pt")

@@ -46,13 +46,17 @@ def alone(row: MaskedRow) -> list[MaskedRow]:
 
 @pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
 def test_packed_and_padded_batches_have_the_same_loss(tmp_path: Path, mixer: Any) -> None:
-    """A row of 128 slots with several documents, against each of them padded to 128."""
-    task = MaskedLM(config_of(tmp_path, model={"token_mixer": mixer}))
+    """A row of 128 slots with several documents, against each of them padded to 128.
+
+    Without position embeddings, so that the mixer alone can tell whether others are in its row.
+    """
+    task = MaskedLM(config_of(tmp_path, model={"token_mixer": mixer, "position_embedding": False}))
     torch.manual_seed(0)
     model = task.build_model().eval()
     for parameter in model.parameters():  # fresh weights would hide a leak
         if parameter.requires_grad:
-            torch.nn.init.normal_(parameter, std=0.2)
+            scale = parameter[0].numel() ** -0.5 if parameter.ndim > 1 else 0.3
+            torch.nn.init.normal_(parameter, mean=float(parameter.ndim == 1), std=scale)
     drawn = (task.train_data.sample(i, sample_rng(0, 0, i)) for i in range(len(task.train_data)))
     rows = [row for row, _ in zip((row for row in drawn if row.segments.max() > 2), range(3), strict=False)]
     documents = [document for row in rows for document in alone(row)]
@@ -74,7 +78,7 @@ def test_packed_and_padded_batches_have_the_same_loss(tmp_path: Path, mixer: Any
     assert packed_count == padded_count > 50
     assert abs(packed_sum - padded_sum) / packed_count < 1e-5
     if mixer != "identity":  # the comparison sees it where documents do mix
-        assert abs(mixed_sum - packed_sum) / packed_count > 5e-5
+        assert abs(mixed_sum - packed_sum) / packed_count > 1e-4
 
 
 def test_a_batch_without_masked_tokens_counts_nothing_but_has_a_gradient(tmp_path: Path) -> None:

@@ -14,13 +14,12 @@ import torch
 
 from metaformer_nlp import text
 from metaformer_nlp.core.bands import SHORT
-from tests.mixers import ATTENTION_KINDS, WINDOWS_AND_GLOBAL
+from tests.mixers import ATTENTION_KINDS
 
 HEADS = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
 MODELS = ["Model", *(f"For{head}" for head in HEADS)]
 MIXERS = [{"name": "pooling", "pool_size": [3, 15, "left:4", "global"]}, "depthwise_conv", "attention"]
-LAYERS = [*MIXERS, "shift", *ATTENTION_KINDS, *WINDOWS_AND_GLOBAL]
-DEPTH = len(LAYERS) + 2  # one of the entries stands for three layers
+LAYERS = [*MIXERS, "shift", *ATTENTION_KINDS]
 Rows = dict[str, torch.Tensor]
 
 
@@ -71,7 +70,7 @@ def test_one_graph_for_all_sizes(model: str, make: Callable[..., Rows], text_con
     """The encoder with all kinds of layers, which the heads share; the heads with a few."""
     layers = {"token_mixer": MIXERS, "num_hidden_layers": 3}
     if model == "Model":
-        layers = {"token_mixer": LAYERS, "num_hidden_layers": DEPTH}
+        layers = {"token_mixer": LAYERS, "num_hidden_layers": len(LAYERS)}
     config = text_config(**layers, num_labels=3)
     batches = [make(model, *size) for size in [(3, 11), (2, 7), (4, 24), (3, 16)]]
     batches = [inputs | labels(model, inputs["input_ids"]) for inputs in batches]
@@ -83,7 +82,7 @@ def test_one_graph_for_all_sizes(model: str, make: Callable[..., Rows], text_con
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [padded, packed])
 def test_one_graph_for_all_long_rows(make: Callable[..., Rows], text_config: Any, perturb: Any) -> None:
-    config = text_config(token_mixer=LAYERS, num_hidden_layers=DEPTH, max_position_embeddings=400)
+    config = text_config(token_mixer=LAYERS, num_hidden_layers=len(LAYERS), max_position_embeddings=400)
     batches = [make("Model", *size) for size in [(3, SHORT + 1), (2, 400), (4, 256)]]
     assert_one_graph(perturb(text.MetaFormerTextModel(config)), "aot_eager", batches)
 
@@ -92,7 +91,7 @@ def test_one_graph_for_all_long_rows(make: Callable[..., Rows], text_config: Any
 def test_gradients_of_compiled_rows(text_config: Any, perturb: Any) -> None:
     """Training on packed rows, compiled without a break: the gradients of the plain model."""
     torch._dynamo.reset()
-    model = perturb(text.MetaFormerTextForMaskedLM(text_config(token_mixer=LAYERS, num_hidden_layers=DEPTH)))
+    model = perturb(text.MetaFormerTextForMaskedLM(text_config(token_mixer=LAYERS, num_hidden_layers=len(LAYERS))))
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
     for length in (11, 24):
         inputs = packed("ForMaskedLM", 3, length)

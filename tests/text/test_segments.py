@@ -10,15 +10,16 @@ from torch import Tensor
 
 from metaformer_nlp.core import MIXERS, NORMS
 from metaformer_nlp.text import MetaFormerTextModel, modeling
-from tests.mixers import TEXT_MIXERS, knows_order, mixer_id, mixer_of
+from tests.mixers import TEXT_MIXERS, WINDOWS_AND_GLOBAL, knows_order, mixer_id, mixer_of
 
 TOLERANCE = 1e-5
 LENGTHS = (9, 5, 7)
 
 
-@pytest.fixture(params=[*TEXT_MIXERS, ["pooling", "attention"]], ids=mixer_id)
+@pytest.fixture(params=[*TEXT_MIXERS, ["pooling x 3", "attention"], WINDOWS_AND_GLOBAL], ids=mixer_id)
 def model(request: pytest.FixtureRequest, text_config: Any, perturb: Any) -> MetaFormerTextModel:
-    return perturb(MetaFormerTextModel(text_config(token_mixer=request.param)))
+    depth = 4 if isinstance(request.param, list) else 2
+    return perturb(MetaFormerTextModel(text_config(token_mixer=request.param, num_hidden_layers=depth)))
 
 
 @pytest.fixture

@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from transformers import AutoModel, PoolFormerConfig, PoolFormerForImageClassification, ViTConfig
 
 import vision
+from metaformer_nlp.core import MIXERS
 from tests.loaded import assert_close_outputs, assert_same_weights
+from tests.mixers import IMAGE_MIXERS, mixer_id, mixer_of
 from tests.parity.test_metaformer_baselines import sail_sg_names
 from vision import MetaFormerVisionForImageClassification, create_model, load_model
 
+ANY_SIZE = [spec for spec in IMAGE_MIXERS if not MIXERS[mixer_of(spec)].fixed_length]
 VIT = "timm/vit_tiny_patch16_224"
 HYBRID: dict[str, Any] = {
     "token_mixer": ["pooling", "pooling", "attention", "attention"],
@@ -97,6 +100,20 @@ def test_another_image_size_resizes_position_embeddings(tmp_path: Path) -> None:
     assert after.shape == (6, 6, 24)
     torch.testing.assert_close(after, vision.modeling.resize_positions(before, (6, 6)))
     torch.testing.assert_close(logits(again, 48), logits(model, 48))  # the same as seeing it resized
+
+
+@pytest.mark.parametrize("size", [48, (64, 17), 16])
+@pytest.mark.parametrize("mixer", ANY_SIZE, ids=mixer_id)
+def test_every_mixer_opens_for_another_image_size(mixer: Any, size: Any, tmp_path: Path) -> None:
+    """It answers what the model of the first size answers to such images."""
+    model = redrawn(create_model("poolformer_nano", token_mixer=mixer, position_embedding=True))
+    model.save_pretrained(tmp_path)
+    again = load_model(tmp_path, image_size=size)
+    height, width = (size, size) if isinstance(size, int) else size
+    images = torch.randn(2, 3, height, width)
+    assert again.config.image_size == size
+    with torch.no_grad():
+        assert_close_outputs(again.eval()(images).logits, model(images).logits)
 
 
 def test_a_mixer_of_fixed_length_is_refused_at_another_size(tmp_path: Path) -> None:
