@@ -67,17 +67,18 @@ def export_onnx(exportable: Exportable, path: Path, opset: int) -> Program:
     import onnxruntime
 
     sample = dict(exportable.samples[0])
-    program = torch.onnx.export(
-        exportable.function,
-        (),
-        kwargs=sample,
-        input_names=list(sample),
-        output_names=list(exportable.outputs),
-        dynamic_shapes=exportable.shapes,
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
-    )
+    with torch.no_grad():  # attention with a learned bias lays its result out otherwise where there are gradients
+        program = torch.onnx.export(
+            exportable.function,
+            (),
+            kwargs=sample,
+            input_names=list(sample),
+            output_names=list(exportable.outputs),
+            dynamic_shapes=exportable.shapes,
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     written = program.model.opset_imports[""]
     if written != opset:  # torch says so in a warning at most, and goes on

@@ -39,8 +39,10 @@ class ModelConfig:
     pool_size: int | str | list[Any] | None = None
     """Window of pooling: odd, or a list of windows, one for each group of channels."""
     position_embedding: bool | list[bool] | None = None
-    """Learned numbers, at first 0, are added to the tokens that a stage starts with: true or false, or a list of these,
-    one for each stage."""
+    """Learned numbers are added to the tokens that a stage starts with: true or false, or a list of these, one for each
+    stage."""
+    position_embedding_std: float | None = None
+    """Standard deviation of fresh ones; 0: they start at 0, as the authors'."""
     norm: str | None = None
     """group_norm, layer_norm, batch_norm, rms_norm or none."""
     hidden_act: str | None = None

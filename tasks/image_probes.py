@@ -33,9 +33,6 @@ DISTANCES = {"order": [1, 2, 3], "agreement": [1, 2, 4, 5, 7], "matching": [1, 2
 """Where each probe is asked if data.distances does not say it."""
 CELL = 4
 """Pixels of a cell's side."""
-POSITION_SCALE = 0.5
-"""Standard deviation of fresh positions: that of a patch's fresh embedding, as in the text model. From 0, where the
-image model's own start, directions are slow to grow."""
 _GREY_SHAPES = ("#..#/.##./.##./#..#", "####/####/..../....")
 _RING = "####/#..#/#..#/####"
 _COLOURS = ((230, 40, 40), (40, 90, 240), (40, 200, 70), (240, 210, 40), (220, 60, 220), (60, 210, 220))
@@ -77,9 +74,6 @@ class ImageProbe(ProbeTask):
         """The classifier, its weights drawn from torch's generator."""
         classes = [str(number) for number in range(self.probe.num_labels)]
         model = self.config.model.build(classes, image_size=CELL * self.config.data.cells)
-        for name, parameter in model.named_parameters():
-            if name.endswith("position_embedding") and self.config.model.checkpoint is None:
-                nn.init.normal_(parameter, std=POSITION_SCALE)
         self._macs = macs(model)
         return model
 

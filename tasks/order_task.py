@@ -1,9 +1,9 @@
 """The task `order` (were two neighbouring words swapped?) from any text, such as held-out text of a pre-training.
 
 What it shares with the suite's (tasks/suite.py): both rows of a sentence, whole and swapped, stand side by side in the
-same file, so that a bag of words is at chance exactly; the swapped words are common, small letters alone, never the
-first of the sentence and without punctuation, so that neither a capital nor a comma betrays them, whatever the
-tokenizer. A sentence comes once.
+same file, so that a bag of words is at chance exactly (one that knows where a word stood is not quite); the swapped
+words are common, small letters alone, never the first of the sentence and without punctuation, so that neither a
+capital nor a comma betrays them, whatever the tokenizer. A sentence comes once.
 """
 
 from __future__ import annotations

@@ -72,8 +72,9 @@ class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig)
         hidden_sizes: channels of each stage.
         patch_sizes, strides, padding: of the convolution that opens each stage, in pixels of the map before it.
         embedding_norm: norm after the stem and before each later strided convolution, or None for none of them.
-        position_embedding: learned numbers, at first 0, added to the tokens that a stage starts with; for all stages or
-            a list with one entry a stage. Images of another size see them resized.
+        position_embedding: learned numbers added to the tokens that a stage starts with; for all stages or a list with
+            one entry a stage. Images of another size see them resized.
+        position_embedding_std: standard deviation of fresh ones; with 0 they start at 0, as the authors'.
         mlp_ratio: hidden channels of the channel MLP over the channels of its stage: one number, or one a stage.
         token_mixer: a mixer's name, `{"name": ..., option: ...}`, or a list of these with one entry a stage.
         pool_size: window of the mixer `pooling`: odd, or a list of windows, one a group of channels.
@@ -109,6 +110,7 @@ class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig)
     padding: list[int] | tuple[int, ...] = (2, 1, 1, 1)
     embedding_norm: str | None = None
     position_embedding: bool | list[bool] | tuple[bool, ...] = False
+    position_embedding_std: float | int = 0.0
     mlp_ratio: float | int | list[Any] | tuple[Any, ...] = 4.0
     token_mixer: str | dict[str, Any] | list[Any] | tuple[Any, ...] = "pooling"
     pool_size: int | str | list[Any] | tuple[Any, ...] = 3
@@ -158,6 +160,8 @@ class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig)
         for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is a probability from 0 to below 1, not {getattr(self, name)}")
+        if self.position_embedding_std < 0:
+            raise ValueError(f"position_embedding_std must be 0 or above, not {self.position_embedding_std}")
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct is the share of the image that is kept, above 0 up to 1, not {self.crop_pct}")
         if min(self.of_stages("mlp_ratio")) <= 0:

@@ -77,6 +77,7 @@ class MetaFormerVisionStage(nn.Module):
             if config.embedding_norm
             else None
         )
+        self.position_embedding_std = config.position_embedding_std
         self.position_embedding = (
             nn.Parameter(torch.zeros(*self.grid, dim)) if config.of_stages("position_embedding")[index] else None
         )
@@ -106,7 +107,10 @@ class MetaFormerVisionStage(nn.Module):
 
     def reset_parameters(self) -> None:
         if self.position_embedding is not None:
-            nn.init.zeros_(self.position_embedding)
+            if self.position_embedding_std:
+                nn.init.normal_(self.position_embedding, std=self.position_embedding_std)
+            else:  # draws nothing, so that the weights after it stay those of a model without positions
+                nn.init.zeros_(self.position_embedding)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, H, W) -> (B, C, h, w)"""

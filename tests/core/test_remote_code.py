@@ -20,6 +20,7 @@ from metaformer_nlp.core.remote_code import flat_code
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM
 from tasks.plugins import import_plugins
 from tests.loaded import assert_close_outputs, assert_same_weights
+from tests.mixers import IMAGE_MIXERS, TEXT_MIXERS
 
 # Runs a program as somebody who never heard of this project.
 STRANGER = """
@@ -42,8 +43,6 @@ class {name_class}(TokenMixer):
     def forward(self, x: Tensor, segment_ids: object = None) -> Tensor:
         return x * math.pi
 """
-TEXTS = [name for name in MIXERS if 1 in MIXERS[name].ranks]
-IMAGES = [name for name in MIXERS if 2 in MIXERS[name].ranks]
 
 
 def run(program: str, folder: Path) -> list[str]:
@@ -87,7 +86,7 @@ def plugin(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 
 def test_text_opens_without_the_package(tmp_path: Path, plugin: Callable[..., str]) -> None:
-    model = text_model([*TEXTS, plugin("times_pi")])
+    model = text_model([*TEXT_MIXERS, plugin("times_pi")])
     folder = tmp_path / "my.model-v1.0"  # neither sign may stand in a module's name
     model.save_pretrained(folder)
     tokens = torch.randint(1, 61, (3, 20))
@@ -125,7 +124,7 @@ for name in sorted(config.auto_map):
 
 
 def test_images_open_without_the_package(tmp_path: Path) -> None:
-    mixers = [IMAGES[i % len(IMAGES)] for i in range(4 * -(-len(IMAGES) // 4))]
+    mixers = [IMAGE_MIXERS[i % len(IMAGE_MIXERS)] for i in range(4 * -(-len(IMAGE_MIXERS) // 4))]
     models, pixels = {}, torch.randn(2, 3, 32, 32)
     torch.save(pixels, tmp_path / "pixels.pt")
     for number, chosen in enumerate(zip(*[iter(mixers)] * 4, strict=True)):

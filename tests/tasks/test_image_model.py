@@ -93,6 +93,11 @@ def test_positions_are_an_option_of_each_stage(tmp_path: Path) -> None:
     larger = {"model.checkpoint": str(tmp_path / "run" / "model"), "data.image_size": 64}
     again: Any = ImageClassification(config(**larger)).build_model()
     assert again.metaformer.stages[0].position_embedding.shape == (2 * learned[0].shape[0],) * 2 + learned[0].shape[2:]
+    fresh = {"model.position_embedding": True, "model.position_embedding_std": 0.3}
+    drawn: Any = ImageClassification(config(**fresh)).build_model()
+    assert 0.25 < drawn.metaformer.stages[0].position_embedding.std() < 0.35
+    with pytest.raises(ValueError, match="position_embedding_std must be 0 or above"):
+        ImageClassification(config(**{**fresh, "model.position_embedding_std": -0.1}))
     with pytest.raises(ValueError, match="position_embedding has 2 entries for 4 stages"):
         ImageClassification(config(**{"model.position_embedding": [True, False]}))
 

@@ -30,6 +30,7 @@ MODELS = {
         "layer_scale_init_value": "none",
         "initializer_range": 0.3,
         "position_embedding": [True, False],
+        "position_embedding_std": 0.5,
     },
 }
 REACH: dict[str, list[tuple[Any, int]]] = {

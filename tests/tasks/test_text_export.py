@@ -13,17 +13,13 @@ import transformers
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import MetaFormerTextConfig
 from tasks import export, text_export
 from tasks.cli import from_dict
+from tests.mixers import ATTENTION_KINDS, POOLING_WINDOWS, TEXT_MIXERS
 
 #: One layer of each, so that one program shows them all.
-MIXER_SPECS: list[Any] = [
-    *(name for name in MIXERS if 1 in MIXERS[name].ranks),
-    {"name": "pooling", "pool_size": [3, 7, 15, 31]},
-    {"name": "pooling", "pool_size": ["global", "left:4", "right:2"]},
-]
+MIXER_SPECS: list[Any] = [*TEXT_MIXERS, {"name": "pooling", "pool_size": [3, 7, 15, 31]}]
 
 
 def redraw(model: nn.Module) -> nn.Module:
@@ -73,8 +69,9 @@ def test_every_mixer_exports_for_any_batch_and_length(tmp_path: Path, tokenizer:
 def test_onnx(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    mixers = ["fourier", "attention", "depthwise_conv", {"name": "shift", "offsets": ["left:4", "right:1"]}]
-    fields = {"token_mixer": [*mixers, *MIXER_SPECS[-2:]], "num_hidden_layers": 6}
+    mixers: list[Any] = ["fourier", "attention", "depthwise_conv", {"name": "shift", "offsets": ["left:4", "right:1"]}]
+    mixers += [POOLING_WINDOWS, MIXER_SPECS[-1], *ATTENTION_KINDS]
+    fields = {"token_mixer": mixers, "num_hidden_layers": len(mixers)}
     model = saved(tmp_path, tokenizer, "ForSequenceClassification", **fields)
     assert text_export.run(export_config(tmp_path, tmp_path / "a.onnx"))[str(tmp_path / "a.onnx")] < 1e-5
     texts = ["a word", "many more words than that, and some numbers: 1 2 3", "x"]

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from metaformer_nlp import text
-from metaformer_nlp.core import MIXERS
 from tests.loaded import assert_close_outputs, assert_same_weights
+from tests.mixers import TEXT_MIXERS, mixer_id
 
-TEXT_MIXERS = [name for name in MIXERS if 1 in MIXERS[name].ranks]
 HEADS = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
 MODELS = ["Model", *(f"For{head}" for head in HEADS)]
 
@@ -47,8 +46,8 @@ def model(kind: str, text_config: Any, perturb: Any, request: pytest.FixtureRequ
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mixer", TEXT_MIXERS)
-def test_batches_and_either_padding(mixer: str, text_config: Any, perturb: Any) -> None:
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
+def test_batches_and_either_padding(mixer: Any, text_config: Any, perturb: Any) -> None:
     """A text alone, beside a longer one, and padded on the left: its real tokens are the same."""
     encoder = perturb(text.MetaFormerTextModel(text_config(token_mixer=mixer)))
     short, long = torch.randint(5, 61, (1, 6)), torch.randint(5, 61, (1, 9))
@@ -67,9 +66,9 @@ def test_batches_and_either_padding(mixer: str, text_config: Any, perturb: Any) 
 
 @torch.no_grad()
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("mixer", TEXT_MIXERS)
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
 def test_loading_in_half_precision(
-    mixer: str, dtype: torch.dtype, text_config: Any, perturb: Any, tmp_path: Path
+    mixer: Any, dtype: torch.dtype, text_config: Any, perturb: Any, tmp_path: Path
 ) -> None:
     encoder = perturb(text.MetaFormerTextModel(text_config(token_mixer=mixer)))
     encoder.save_pretrained(tmp_path)
@@ -123,8 +122,8 @@ def test_saved_and_loaded(kind: str, model: Any, tmp_path: Path) -> None:
     assert_close_outputs(again(**inputs), expected)
 
 
-@pytest.mark.parametrize("mixer", TEXT_MIXERS)
-def test_checkpointed_gradients_of_packed_rows(mixer: str, text_config: Any, perturb: Any) -> None:
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
+def test_checkpointed_gradients_of_packed_rows(mixer: Any, text_config: Any, perturb: Any) -> None:
     model: nn.Module = perturb(
         text.MetaFormerTextForMaskedLM(text_config(token_mixer=mixer, hidden_dropout_prob=0.0))
     ).train()

@@ -14,10 +14,13 @@ import torch
 
 from metaformer_nlp import text
 from metaformer_nlp.core.bands import SHORT
+from tests.mixers import ATTENTION_KINDS, WINDOWS_AND_GLOBAL
 
 HEADS = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
 MODELS = ["Model", *(f"For{head}" for head in HEADS)]
 MIXERS = [{"name": "pooling", "pool_size": [3, 15, "left:4", "global"]}, "depthwise_conv", "attention"]
+LAYERS = [*MIXERS, "shift", *ATTENTION_KINDS, *WINDOWS_AND_GLOBAL]
+DEPTH = len(LAYERS) + 2  # one of the entries stands for three layers
 Rows = dict[str, torch.Tensor]
 
 
@@ -65,10 +68,14 @@ def assert_one_graph(model: Any, backend: str, batches: list[Rows]) -> None:
 @pytest.mark.parametrize("make", [padded, packed])
 @pytest.mark.parametrize("model", MODELS)
 def test_one_graph_for_all_sizes(model: str, make: Callable[..., Rows], text_config: Any, perturb: Any) -> None:
-    config = text_config(token_mixer=MIXERS, num_hidden_layers=3, num_labels=3)
+    """The encoder with all kinds of layers, which the heads share; the heads with a few."""
+    layers = {"token_mixer": MIXERS, "num_hidden_layers": 3}
+    if model == "Model":
+        layers = {"token_mixer": LAYERS, "num_hidden_layers": DEPTH}
+    config = text_config(**layers, num_labels=3)
     batches = [make(model, *size) for size in [(3, 11), (2, 7), (4, 24), (3, 16)]]
     batches = [inputs | labels(model, inputs["input_ids"]) for inputs in batches]
-    # The encoder, which the heads share, also in the operators that code is made of; these may fix sizes too.
+    # The encoder also in the operators that code is made of; these may fix sizes too.
     backend = "aot_eager" if model == "Model" else "eager"
     assert_one_graph(perturb(getattr(text, f"MetaFormerText{model}")(config)), backend, batches)
 
@@ -76,7 +83,7 @@ def test_one_graph_for_all_sizes(model: str, make: Callable[..., Rows], text_con
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [padded, packed])
 def test_one_graph_for_all_long_rows(make: Callable[..., Rows], text_config: Any, perturb: Any) -> None:
-    config = text_config(token_mixer=MIXERS, num_hidden_layers=3, max_position_embeddings=400)
+    config = text_config(token_mixer=LAYERS, num_hidden_layers=DEPTH, max_position_embeddings=400)
     batches = [make("Model", *size) for size in [(3, SHORT + 1), (2, 400), (4, 256)]]
     assert_one_graph(perturb(text.MetaFormerTextModel(config)), "aot_eager", batches)
 
@@ -85,7 +92,7 @@ def test_one_graph_for_all_long_rows(make: Callable[..., Rows], text_config: Any
 def test_gradients_of_compiled_rows(text_config: Any, perturb: Any) -> None:
     """Training on packed rows, compiled without a break: the gradients of the plain model."""
     torch._dynamo.reset()
-    model = perturb(text.MetaFormerTextForMaskedLM(text_config(token_mixer=MIXERS, num_hidden_layers=3)))
+    model = perturb(text.MetaFormerTextForMaskedLM(text_config(token_mixer=LAYERS, num_hidden_layers=DEPTH)))
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend="aot_eager")
     for length in (11, 24):
         inputs = packed("ForMaskedLM", 3, length)

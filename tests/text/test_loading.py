@@ -24,6 +24,7 @@ from transformers import (
 from metaformer_nlp.core import MIXERS, NORMS, TokenMixer
 from metaformer_nlp.text import MetaFormerTextForMaskedLM, MetaFormerTextModel
 from tests.loaded import assert_close_outputs, assert_same_weights
+from tests.mixers import TEXT_MIXERS, mixer_id
 
 AUTO_CLASSES = {
     AutoModel: "MetaFormerTextModel",
@@ -46,8 +47,8 @@ def test_auto_classes(auto_class: Any, text_config: Any, tmp_path: Path) -> None
     assert_same_weights(again.state_dict(), model.state_dict())
 
 
-@pytest.mark.parametrize("mixer", [name for name in MIXERS if 1 in MIXERS[name].ranks])
-def test_reload_is_the_same(mixer: str, text_config: Any, perturb: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
+def test_reload_is_the_same(mixer: Any, text_config: Any, perturb: Any, tmp_path: Path) -> None:
     """Weights, logits, and what is trained: frozen parameters (the random mixer's matrix) are saved and stay frozen."""
     model = perturb(MetaFormerTextForMaskedLM(text_config(token_mixer=mixer)))
     model.save_pretrained(tmp_path)
@@ -106,8 +107,8 @@ assert "metaformer_nlp.text" not in sys.modules
     subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
 
 
-@pytest.mark.parametrize("mixer", [name for name in MIXERS if 1 in MIXERS[name].ranks])
-def test_what_a_checkpoint_lacks_gets_its_first_value(mixer: str, text_config: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
+def test_what_a_checkpoint_lacks_gets_its_first_value(mixer: Any, text_config: Any, tmp_path: Path) -> None:
     """`from_pretrained` builds without memory: what nobody sets would be whatever the memory held."""
     fields = {
         "token_mixer": mixer,

@@ -11,14 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import MetaFormerTextForSequenceClassification
 from metaformer_nlp.text.packing import PackedClassifier, document_means, pack
+from tests.mixers import TEXT_MIXERS, mixer_id
 
-SPECS: list[Any] = [
-    *(name for name in MIXERS if 1 in MIXERS[name].ranks),
-    {"name": "pooling", "pool_size": [3, 7, "left:2", "global"]},
-]
 LENGTHS = (9, 5, 7, 24, 1, 12, 3)  # 24 is a whole row
 SLOTS = 24
 
@@ -53,7 +49,7 @@ def test_means_are_of_the_tokens_of_each_document() -> None:
         assert document_means(ones, torch.ones(1, 4096, dtype=torch.long), 1).item() == 1
 
 
-@pytest.fixture(params=SPECS, ids=lambda spec: spec if isinstance(spec, str) else "windows")
+@pytest.fixture(params=TEXT_MIXERS, ids=mixer_id)
 def model(request: pytest.FixtureRequest, text_config: Any, perturb: Any) -> MetaFormerTextForSequenceClassification:
     config = text_config(token_mixer=request.param, id2label={0: "a", 1: "b", 2: "c"})
     return perturb(MetaFormerTextForSequenceClassification(config))

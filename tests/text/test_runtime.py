@@ -9,21 +9,20 @@ import pytest
 import torch
 from transformers import pipeline
 
-from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import (
     MetaFormerTextForMaskedLM,
     MetaFormerTextForSequenceClassification,
     MetaFormerTextModel,
 )
 from metaformer_nlp.text.tokenizer import train_tokenizer
+from tests.mixers import TEXT_MIXERS, mixer_id
 
-TEXT_MIXERS = [name for name in MIXERS if 1 in MIXERS[name].ranks]
 MASK = torch.tensor([[1] * 9, [1] * 6 + [0] * 3])
 
 
-@pytest.mark.parametrize("mixer", TEXT_MIXERS)
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
 @pytest.mark.parametrize("masked", [True, False])
-def test_bfloat16(mixer: str, masked: bool, text_config: Any, perturb: Any) -> None:
+def test_bfloat16(mixer: Any, masked: bool, text_config: Any, perturb: Any) -> None:
     model = perturb(MetaFormerTextForSequenceClassification(text_config(token_mixer=mixer)))
     ids, mask = torch.randint(5, 61, (2, 9)), MASK if masked else None
     expected = model(ids, attention_mask=mask).logits
@@ -38,10 +37,10 @@ def test_bfloat16(mixer: str, masked: bool, text_config: Any, perturb: Any) -> N
         assert (half.float() - expected).abs().max() < 0.2
 
 
-@pytest.mark.parametrize("mixer", TEXT_MIXERS)
+@pytest.mark.parametrize("mixer", TEXT_MIXERS, ids=mixer_id)
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_gradient_checkpointing_changes_no_gradient(
-    mixer: str, reentrant: bool, text_config: Any, perturb: Any
+    mixer: Any, reentrant: bool, text_config: Any, perturb: Any
 ) -> None:
     fields = {"hidden_dropout_prob": 0.0, "token_mixer": mixer, "norm": "group_norm"}
     model = perturb(MetaFormerTextForMaskedLM(text_config(**fields))).train()
@@ -59,7 +58,7 @@ def test_gradient_checkpointing_changes_no_gradient(
 
 
 @pytest.mark.parametrize("mixer", ["pooling", "attention"])
-def test_compile_and_export(mixer: str, text_config: Any, perturb: Any) -> None:
+def test_compile_and_export(mixer: Any, text_config: Any, perturb: Any) -> None:
     """Without a graph break, masked and unmasked, and exported for batches and lengths of any size."""
     model = perturb(MetaFormerTextForMaskedLM(text_config(token_mixer=mixer)))
     ids = torch.randint(5, 61, (2, 9))

@@ -10,22 +10,13 @@ from torch import Tensor
 
 from metaformer_nlp.core import MIXERS, NORMS
 from metaformer_nlp.text import MetaFormerTextModel, modeling
+from tests.mixers import TEXT_MIXERS, knows_order, mixer_id, mixer_of
 
 TOLERANCE = 1e-5
 LENGTHS = (9, 5, 7)
-# Beside every registered mixer, the pooling family's own ways of reaching far.
-SPECS: list[Any] = [
-    *(name for name in MIXERS if 1 in MIXERS[name].ranks),
-    {"name": "pooling", "pool_size": [3, 7, "left:2", "global"]},
-    ["pooling", "attention"],
-]
 
 
-def spec_id(spec: Any) -> str:
-    return spec if isinstance(spec, str) else "windows" if isinstance(spec, dict) else "hybrid"
-
-
-@pytest.fixture(params=SPECS, ids=spec_id)
+@pytest.fixture(params=[*TEXT_MIXERS, ["pooling", "attention"]], ids=mixer_id)
 def model(request: pytest.FixtureRequest, text_config: Any, perturb: Any) -> MetaFormerTextModel:
     return perturb(MetaFormerTextModel(text_config(token_mixer=request.param)))
 
@@ -125,7 +116,7 @@ def test_what_stands_in_padding_is_never_seen(model: MetaFormerTextModel) -> Non
 
 
 @pytest.mark.parametrize(
-    "spec", [s for s in SPECS if not isinstance(s, str) or MIXERS[s].excludes_sources], ids=spec_id
+    "spec", [spec for spec in TEXT_MIXERS if MIXERS[mixer_of(spec)].excludes_sources], ids=mixer_id
 )
 @pytest.mark.parametrize("packed", [True, False])
 def test_an_unmixed_token_gives_nothing(spec: Any, packed: bool, text_config: Any, perturb: Any) -> None:
@@ -159,8 +150,8 @@ def test_positions_count_inside_the_document(text_config: Any, perturb: Any) -> 
 
 @torch.no_grad()
 @pytest.mark.parametrize("positions", [True, False])
-@pytest.mark.parametrize("mixer", ["pooling", "identity", {"name": "pooling", "pool_size": [7, "global"]}, "shift"])
-def test_without_positions_a_symmetric_mixer_knows_no_direction(
+@pytest.mark.parametrize("mixer", [*TEXT_MIXERS, {"name": "pooling", "pool_size": [7, "global"]}], ids=mixer_id)
+def test_without_positions_the_mixer_alone_knows_the_direction(
     mixer: Any, positions: bool, text_config: Any, perturb: Any
 ) -> None:
     model = perturb(MetaFormerTextModel(text_config(token_mixer=mixer, position_embedding=positions)))
@@ -168,7 +159,7 @@ def test_without_positions_a_symmetric_mixer_knows_no_direction(
     there = model(ids, segment_ids=segments).last_hidden_state
     back = model(ids.flip(1), segment_ids=segments.flip(1)).last_hidden_state.flip(1)
     knows = (there - back).abs().max() > 0.01
-    assert knows == (positions or mixer == "shift")
+    assert knows == (positions or knows_order(mixer))
     assert knows or (there - back).abs().max() < TOLERANCE
 
 

@@ -16,6 +16,7 @@ from transformers import AutoBackbone, AutoModel, AutoModelForImageClassificatio
 
 from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, TokenMixer
 from tests.loaded import TOLERANCE, assert_close_outputs, assert_same_weights
+from tests.mixers import IMAGE_MIXERS, mixer_id, mixer_of
 from vision import (
     MetaFormerVisionBackbone,
     MetaFormerVisionConfig,
@@ -51,9 +52,9 @@ def test_unknown_model_names_the_rows() -> None:
     assert "Did you mean" in str(caught.value)
 
 
-@pytest.mark.parametrize("mixer", [name for name in MIXERS if 2 in MIXERS[name].ranks])
+@pytest.mark.parametrize("mixer", IMAGE_MIXERS, ids=mixer_id)
 @pytest.mark.parametrize("norm", ["group_norm", "layer_norm"])
-def test_every_mixer(mixer: str, norm: str, tmp_path: Path) -> None:
+def test_every_mixer(mixer: Any, norm: str, tmp_path: Path) -> None:
     model = tiny(token_mixer=mixer, norm=norm)
     backward(model)
     model.save_pretrained(tmp_path)
@@ -62,6 +63,53 @@ def test_every_mixer(mixer: str, norm: str, tmp_path: Path) -> None:
     images = torch.randn(2, 3, 32, 32)
     with torch.no_grad():
         assert_close_outputs(again(images).logits, model.eval()(images).logits)
+
+
+@pytest.mark.parametrize(
+    "mixer", [spec for spec in IMAGE_MIXERS if not MIXERS[mixer_of(spec)].fixed_length], ids=mixer_id
+)
+def test_every_mixer_takes_any_size_and_precision(mixer: Any) -> None:
+    """Smaller and larger images than it was built for, in batches of either size; and bfloat16, cast or automatic."""
+    model = tiny(token_mixer=mixer, initializer_range=0.3, position_embedding=True).eval()
+    for height, width in ((32, 32), (47, 33), (96, 17)):
+        images = torch.randn(2, 3, height, width)
+        with torch.no_grad():
+            both, one = model(images).logits, model(images[1:]).logits
+        torch.testing.assert_close(both[1:], one, atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            automatic = model(images, labels=torch.tensor([0, 1]))
+        automatic.loss.backward()
+        assert (automatic.logits.float() - both).abs().max() < 0.1 * both.abs().max()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.no_grad():
+        cast = model.to(torch.bfloat16)(images.to(torch.bfloat16)).logits
+    assert cast.dtype == torch.bfloat16
+    assert (cast.float() - both).abs().max() < 0.1 * both.abs().max()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("norm", ["layer_norm", "group_norm"])
+def test_every_mixer_compiles_and_exports(norm: str) -> None:
+    """A stage for each; in one graph, and exported for batches of any size."""
+    count = len(IMAGE_MIXERS)
+    shapes = {"depths": [1] * count, "hidden_sizes": [16] * count, "padding": [1] * count}
+    model = tiny(
+        **shapes,
+        token_mixer=IMAGE_MIXERS,
+        norm=norm,
+        initializer_range=0.3,
+        patch_sizes=[4] + [3] * (count - 1),
+        strides=[4] + [1] * (count - 1),
+    ).eval()
+    images = torch.randn(2, 3, 32, 32)
+    more = torch.cat([images, images.flip(0) + 1])
+    torch._dynamo.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    program = torch.export.export(model, (images,), dynamic_shapes={"pixel_values": {0: torch.export.Dim("batch")}})
+    with torch.no_grad():
+        expected = model(more).logits
+        torch.testing.assert_close(compiled(more).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(program.module()(more).logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_mixers_by_stage_and_with_options() -> None:

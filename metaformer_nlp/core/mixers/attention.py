@@ -139,7 +139,8 @@ class Attention(TokenMixer):
             mixed = torch.where(any_seen, mixed, 0.0)
         mixed = mixed.transpose(1, 2).flatten(2)
         if in_blocks:
-            mixed = mixed.reshape(len(x), -1, self.dim)[:, : x.shape[1]]
+            # Not a slice: that is contiguous for some lengths alone, and a compiled graph would be for these or others.
+            mixed = F.pad(mixed.reshape(len(x), -1, self.dim), (0, 0, 0, -(-x.shape[1] % self._block_size)))
         return self.proj(mixed).view_as(x)
 
     @property
