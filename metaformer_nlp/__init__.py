@@ -1,10 +1,36 @@
 """Is a Transformer strong because of its architecture or its token mixer? One MetaFormer core, in images and in text.
 
-Importing this package registers the text model with transformers' Auto classes. `metaformer_nlp.core` needs torch only:
-where transformers is not installed, it is all there is.
+Importing this package registers the text model with transformers' Auto classes, as soon as these are imported and not
+before. `metaformer_nlp.core` needs torch only: where transformers is not installed, it is all there is.
 """
 
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
-if find_spec("transformers") is not None:
-    import metaformer_nlp.text  # noqa: F401  (registers)
+from metaformer_nlp.startup import import_after, lazy_names
+
+if TYPE_CHECKING:
+    from metaformer_nlp.text import (
+        MetaFormerTextConfig,
+        MetaFormerTextForMaskedLM,
+        MetaFormerTextForMultipleChoice,
+        MetaFormerTextForQuestionAnswering,
+        MetaFormerTextForSequenceClassification,
+        MetaFormerTextForTokenClassification,
+        MetaFormerTextModel,
+        MetaFormerTextPreTrainedModel,
+    )
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
+
+__all__ = [
+    "MetaFormerTextConfig",
+    "MetaFormerTextForMaskedLM",
+    "MetaFormerTextForMultipleChoice",
+    "MetaFormerTextForQuestionAnswering",
+    "MetaFormerTextForSequenceClassification",
+    "MetaFormerTextForTokenClassification",
+    "MetaFormerTextModel",
+    "MetaFormerTextPreTrainedModel",
+]
+
+import_after(["transformers.models.auto.configuration_auto"], "metaformer_nlp.text")

@@ -9,8 +9,8 @@ It needs no data and downloads nothing: weights are random. (Of the libraries, `
 accelerate and transformers are.)
 """
 
+from tasks.benchmark_options import ImageBenchmarkConfig
 from tasks.cli import main
-from tasks.vision_benchmark import Config, run
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(ImageBenchmarkConfig, "tasks.vision_benchmark:run", __doc__)

@@ -9,8 +9,8 @@
 Without lengths_from the lengths are those of SST-2. Weights and tokens are random, nothing is downloaded.
 """
 
+from tasks.benchmark_options import PackingBenchmarkConfig
 from tasks.cli import main
-from tasks.packing_benchmark import Config, run
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(PackingBenchmarkConfig, "tasks.packing_benchmark:run", __doc__)

@@ -9,7 +9,7 @@ which.
 """
 
 from tasks.cli import main
-from tasks.glue_evaluation import Config, run
+from tasks.glue_evaluation import Config
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(Config, "tasks.glue_evaluation:run", __doc__)

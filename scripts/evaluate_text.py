@@ -10,7 +10,7 @@ over the same passages whatever the tokenizer, can be compared between models wi
 """
 
 from tasks.cli import main
-from tasks.masked_lm_evaluation import Config, run
+from tasks.text_options import EvaluationConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(EvaluationConfig, "tasks.masked_lm_evaluation:run", __doc__)

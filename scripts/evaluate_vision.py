@@ -12,7 +12,7 @@ The result does not depend on the number of processes.
 """
 
 from tasks.cli import main
-from tasks.image_evaluation import Config, run
+from tasks.image_options import EvaluationConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(EvaluationConfig, "tasks.image_evaluation:run", __doc__)

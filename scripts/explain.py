@@ -9,7 +9,7 @@ It needs one more library: pip install 'metaformer-nlp[explain]'.
 """
 
 from tasks.cli import main
-from tasks.explanation import Config, run
+from tasks.image_options import ExplanationConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(ExplanationConfig, "tasks.explanation:run", __doc__)

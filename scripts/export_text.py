@@ -8,7 +8,7 @@ ONNX needs more libraries: pip install 'metaformer-nlp[export]'.
 """
 
 from tasks.cli import main
-from tasks.text_export import Config, run
+from tasks.export_options import TextExportConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(TextExportConfig, "tasks.text_export:run", __doc__)

@@ -8,7 +8,7 @@ ONNX needs more libraries: pip install 'metaformer-nlp[export]'.
 """
 
 from tasks.cli import main
-from tasks.image_export import Config, run
+from tasks.export_options import ImageExportConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(ImageExportConfig, "tasks.image_export:run", __doc__)

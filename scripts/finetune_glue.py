@@ -13,7 +13,7 @@ the answers on its dev set. What was interrupted goes on when the same command i
 """
 
 from tasks.cli import main
-from tasks.glue_finetuning import Config, run
+from tasks.glue_options import FinetuningConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(FinetuningConfig, "tasks.glue_finetuning:run", __doc__)

@@ -8,7 +8,7 @@ A bag of words is at 50 % exactly. Use text of the pre-training's kind that was 
 """
 
 from tasks.cli import main
-from tasks.order_task import Config, run
+from tasks.order_task import Config
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(Config, "tasks.order_task:run", __doc__)

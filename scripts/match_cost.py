@@ -8,8 +8,8 @@
 The options of a row go to pretrain_text.py or finetune_glue.py after the reference's, or into the arm of a study.
 """
 
+from tasks.benchmark_options import CostTableConfig
 from tasks.cli import main
-from tasks.cost_table import Config, run
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(CostTableConfig, "tasks.cost_table:run", __doc__)

@@ -13,7 +13,7 @@ while it tokenised, goes on when the same command is given again.
 """
 
 from tasks.cli import main
-from tasks.masked_lm import Config, run
+from tasks.text_options import MaskedLMConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(MaskedLMConfig, "tasks.masked_lm:run", __doc__)

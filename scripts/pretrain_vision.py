@@ -8,7 +8,7 @@ A run that was interrupted goes on when the same command is given again.
 """
 
 from tasks.cli import main
-from tasks.masked_image_modeling import Config, run
+from tasks.image_options import MaskedImageModelingConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(MaskedImageModelingConfig, "tasks.masked_image_modeling:run", __doc__)

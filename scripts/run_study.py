@@ -9,17 +9,17 @@ import sys
 from pathlib import Path
 
 from metaformer_nlp.study.command_line import study_parser
-from metaformer_nlp.study.executors import read_options
-from metaformer_nlp.study.overview import describe
 from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.report import build_report
-from metaformer_nlp.study.run import run_study
 from metaformer_nlp.study.study_file import load_study
-from tasks.cli import from_dict
 from tasks.experiments import EXPERIMENTS
 
 
 def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
+    from metaformer_nlp.study.executors import read_options
+    from metaformer_nlp.study.report import build_report
+    from metaformer_nlp.study.run import run_study
+    from tasks.cli import from_dict
+
     command, slurm = shlex.join(["python", *sys.argv]), read_options(options.slurm)
     done = run_study(study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only)
     if done.finished:
@@ -27,20 +27,27 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
     return 130 if done.interrupted else int(bool(done.failed or done.blocked))
 
 
+def plan(study: Study, folder: Path, options: argparse.Namespace) -> int:
+    from metaformer_nlp.study.overview import describe
+    from tasks.cli import from_dict
+
+    described = describe(study, folder, from_dict, options.parallel)
+    print(described.text)
+    return 2 if described.refusals else 0
+
+
 def main() -> int:
+    """Each command imports what it needs, after its line was understood."""
     options = study_parser(__doc__).parse_args()
     try:
         if options.command == "report":
+            from metaformer_nlp.study.report import build_report
+
             print(f"Report: {build_report(*options.folders, output=options.output).as_uri()}")
-        else:
-            study = load_study(options.file, EXPERIMENTS)
-            folder = options.folder or Path("runs") / study.name
-            if options.command == "run":
-                return run(study, folder, options)
-            plan = describe(study, folder, from_dict, options.parallel)
-            print(plan.text)
-            return 2 if plan.refusals else 0
-        return 0
+            return 0
+        study = load_study(options.file, EXPERIMENTS)
+        start = run if options.command == "run" else plan
+        return start(study, options.folder or Path("runs") / study.name, options)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

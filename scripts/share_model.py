@@ -9,7 +9,7 @@ The first command shows what would be sent, the last writes it into a folder. Wh
 """
 
 from tasks.cli import main
-from tasks.sharing import Config, run
+from tasks.export_options import SharingConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(SharingConfig, "tasks.sharing:run", __doc__)

@@ -8,7 +8,7 @@ What it writes opens with AutoTokenizer, and --data.tokenizer of the other scrip
 """
 
 from tasks.cli import main
-from tasks.tokenizer_training import Config, run
+from tasks.text_options import TokenizerConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(TokenizerConfig, "tasks.tokenizer_training:run", __doc__)

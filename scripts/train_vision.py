@@ -13,7 +13,7 @@ A run that was interrupted goes on when the same command is given again.
 """
 
 from tasks.cli import main
-from tasks.image_classification import Config, run
+from tasks.image_options import ClassificationConfig
 
 if __name__ == "__main__":
-    main(Config, run, __doc__)
+    main(ClassificationConfig, "tasks.image_classification:run", __doc__)

@@ -10,14 +10,7 @@ The data options are those of scripts/train_vision.py.
 import sys
 
 from tasks.cli import main
-from tasks.image_check import CheckConfig, run
+from tasks.image_check import CheckConfig
 
-
-def check(config: CheckConfig) -> None:
-    """Scan; the exit status says whether the data can be used."""
-    if run(config)["broken"]:
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main(CheckConfig, check, __doc__)
+if __name__ == "__main__" and main(CheckConfig, "tasks.image_check:run", __doc__)["broken"]:
+    sys.exit(1)

@@ -17,9 +17,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -27,74 +26,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from metaformer_nlp.core.cost import count_parameters
-from tasks.cli import split_names
+from tasks.benchmark_options import ARITHMETIC, Options
 from tasks.plugins import import_plugins
 
-__all__ = ["ARITHMETIC", "Contestant", "Options", "Report", "compare", "open_device", "split_switches"]
-
-ARITHMETIC: dict[str, tuple[torch.dtype, torch.dtype | None]] = {
-    "float32": (torch.float32, None),
-    "bfloat16": (torch.bfloat16, None),
-    "float16": (torch.float16, None),
-    "amp_bfloat16": (torch.float32, torch.bfloat16),
-    "amp_float16": (torch.float32, torch.float16),
-}
-"""Type of weights and inputs, and what autocast turns products into (None: no autocast)."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How models are measured."""
-
-    mode: Literal["inference", "training", "both"] = "inference"
-    """training: forward, loss, backward and an AdamW step."""
-    precision: str | list[str] = "float32"
-    """float32; bfloat16 or float16: weights and inputs in that type; amp_bfloat16 or amp_float16: float32 weights under
-    autocast, as trainers do (float16 training with a gradient scaler). Several, separated by commas, are measured one
-    by one."""
-    rounds: int = 7
-    """How often the models take turns."""
-    steps: int = 3
-    """Measured steps of a model in a turn, after one that is not."""
-    warmup: int = 3
-    """Steps before all measuring; torch.compile compiles in them."""
-    device: str | None = None
-    """cpu, cuda, cuda:1, ...; null: cuda where there is one."""
-    threads: int | None = None
-    """CPU threads; null: torch's choice."""
-    output: str | None = None
-    """File for the results, .csv or .json; null: only the screen."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
-
-    def __post_init__(self) -> None:
-        self.check_counts("rounds", "steps", "warmup", "threads")
-        for precision in split_names(self.precision):
-            if precision not in ARITHMETIC:
-                raise ValueError(f"precision {precision}: must be one of {', '.join(ARITHMETIC)}")
-        if self.output is not None and Path(self.output).suffix not in (".csv", ".json"):
-            raise ValueError(f"output {self.output}: must end with .csv or .json")
-
-    def check_counts(self, *names: str) -> None:
-        """A ``ValueError`` for an option of these that is neither null nor at least 1."""
-        for name in names:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} {value}: must be at least 1")
-
-    def settings(self) -> list[tuple[str, str]]:
-        """Every mode with every precision."""
-        modes = ("inference", "training") if self.mode == "both" else (self.mode,)
-        return [(mode, precision) for mode in modes for precision in split_names(self.precision)]
-
-
-def split_switches(spec: str, allowed: Sequence[str]) -> tuple[str, list[str]]:
-    """``"name+compile"`` -> ``("name", ["compile"])``; ValueError for a switch that is not ``allowed``."""
-    name, *switches = spec.split("+")
-    for switch in switches:
-        if switch not in allowed:
-            raise ValueError(f"{spec}: unknown switch +{switch}; there are {', '.join('+' + s for s in allowed)}")
-    return name, switches
+__all__ = ["Contestant", "Report", "compare", "open_device"]
 
 
 def open_device(options: Options) -> tuple[torch.device, str]:
@@ -135,7 +70,9 @@ class Contestant:
     ) -> None:
         self.device, self.resident, self.peak = device, 0, 0
         self.times: list[list[float]] = []
-        dtype, self.autocast = ARITHMETIC[precision]
+        weights, products = ARITHMETIC[precision]
+        dtype: torch.dtype = getattr(torch, weights)
+        self.autocast: torch.dtype | None = None if products is None else getattr(torch, products)
         layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
         self.facts = {"param_count": count_parameters(model).total / 1e6, **facts}
         with self._memory():

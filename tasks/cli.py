@@ -17,16 +17,17 @@ import argparse
 import copy
 import dataclasses
 import functools
+import importlib
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import jsonargparse
 import yaml
 
-from metaformer_nlp.engine import NonFiniteLossError, RunFolderBusyError
+from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
 from tasks.options import check_values, option_names, reworded, unknown_option
 from tasks.recipes import flatten, merge_recipes
 
@@ -70,14 +71,18 @@ def parse(config_class: type[C], argv: Sequence[str] | None = None, *, descripti
     return config
 
 
-def main(config_class: type[C], run: Callable[[C], Any], description: str | None) -> None:
+def main(config_class: type[C], run: str, description: str | None) -> Any:
     """What a script does: parse the command line, run; what the user got wrong is one line, with status 2.
 
-    Every process of a launch says it, since each may have been given something else.
+    ``run`` names what is run, ``module:function``. It is imported after the command line was understood, so that help
+    and what is wrong with the options need not wait for torch. Every process of a launch says what is wrong, since each
+    may have been given something else.
     """
     config = parse(config_class, description=description)
+    module, _, function = run.partition(":")
+    start = getattr(importlib.import_module(module), function)
     try:
-        run(config)
+        return start(config)
     except (ValueError, RunFolderBusyError, NonFiniteLossError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
         print(f"error: {error}{notes}", file=sys.stderr)

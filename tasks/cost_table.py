@@ -7,22 +7,20 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import MetaFormerTextConfig
-from tasks.benchmarking import Options, Report, open_device
+from tasks.benchmark_options import KNOBS, Knob, Scale
+from tasks.benchmark_options import CostTableConfig as Config
+from tasks.benchmarking import Report, open_device
 from tasks.cli import split_names
 from tasks.equal_cost import (
-    KNOBS,
     PEAK_FLOPS,
-    SCALES,
     UTILISATION,
-    Knob,
-    Scale,
     cost,
     differences,
     match,
@@ -30,7 +28,6 @@ from tasks.equal_cost import (
     training_flops,
     training_hours,
 )
-from tasks.text_model import TextModelConfig
 
 __all__ = ["Config", "run"]
 
@@ -47,47 +44,6 @@ COLUMNS = {
     "error": "error",
 }
 """Columns of the results and their headings on the screen."""
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    """Find text encoders that cost what a reference costs."""
-
-    model: TextModelConfig = field(
-        default_factory=lambda: TextModelConfig(
-            token_mixer="attention", hidden_size=768, num_hidden_layers=12, num_attention_heads=12
-        )
-    )
-    """The reference."""
-    mixers: str | list[Any] | None = None
-    """Mixers to match with it: names, separated by commas, or a list of what model.token_mixer may be. null: every
-    mixer for text but the reference's."""
-    equal: str | list[str] = "parameters,macs"
-    """What is to be equal, separated by commas: parameters, macs, time. With time every model is measured."""
-    change: str | list[str] = "num_hidden_layers,intermediate_size"
-    """What is changed for it, one by one: num_hidden_layers, intermediate_size (in eights)."""
-    length: int = 128
-    """Tokens of a row."""
-    vocab_size: int = 32768
-    """Tokens that are known."""
-    tokens: float | None = None
-    """Tokens of a training run, whose hours are to be calculated. null: no hours."""
-    mode: Literal["inference", "training"] = "training"
-    """What is timed: forward alone, or a whole training step of the encoder, with AdamW."""
-    batch_size: int = 8
-    """Rows of a step that is timed."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_counts("length", "vocab_size", "batch_size", "tokens")
-        if len(self.settings()) != 1:
-            raise ValueError(f"precision {self.precision}: one at a time")
-        for option, allowed in (("equal", SCALES), ("change", tuple(KNOBS))):
-            for name in split_names(getattr(self, option)):
-                if name not in allowed:
-                    raise ValueError(f"{option} {name}: must be one of {', '.join(allowed)}")
-        if self.model.checkpoint is not None:
-            raise ValueError("model.checkpoint: the reference is a fresh model; give its fields")
 
 
 @dataclass(frozen=True)

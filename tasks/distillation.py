@@ -10,38 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.image_checkpoints import check_classes
+from tasks.image_options import DistillConfig
 from vision import Preprocessing, load_model, preprocessing
-
-
-@dataclass(frozen=True)
-class DistillConfig:
-    """A teacher, if any."""
-
-    teacher: str | None = None
-    """Checkpoint of a classifier of the same classes in the same order: a run folder, a folder of save_pretrained, or a
-    weight file of the authors, timm or transformers. null: no distillation."""
-    teacher_name: str | None = None
-    """Its name where a weight file does not say it: a row of vision/variants.py, or timm/<name>."""
-    kind: Literal["soft", "hard"] = "hard"
-    """soft: its probabilities are the target; hard: its decision is."""
-    alpha: float = 0.5
-    """Share of the teacher in the loss; the rest is the ordinary loss."""
-    temperature: float = 1.0
-    """soft: logits of both are divided by it first; larger ones show more of the small probabilities."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"distill.alpha {self.alpha}: must be a share, from 0 to 1")
-        if self.temperature <= 0:
-            raise ValueError(f"distill.temperature {self.temperature}: must be above 0")
 
 
 class Teacher:

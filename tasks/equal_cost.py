@@ -13,24 +13,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM, MetaFormerTextModel
 from tasks import benchmarking
-from tasks.benchmarking import Options
+from tasks.benchmark_options import KNOBS, SCALES, Knob, Options, Scale
 from tasks.text_benchmark import Contestant
 from tasks.text_model import encoder_macs
 
 __all__ = ["KNOBS", "SCALES", "Cost", "cost", "match", "relative_times", "training_flops", "training_hours"]
-
-Scale = Literal["parameters", "macs", "time"]
-Knob = Literal["num_hidden_layers", "intermediate_size"]
-SCALES: tuple[Scale, ...] = ("parameters", "macs", "time")
-KNOBS: dict[Knob, int] = {"num_hidden_layers": 1, "intermediate_size": 8}
-"""What may be changed, and the multiples that it is changed by: tensor cores like widths that 8 divides."""
 
 PEAK_FLOPS = {"A100": 312e12, "H100": 990e12}
 """Dense bfloat16, from NVIDIA's data sheets of the SXM models."""

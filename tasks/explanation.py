@@ -7,7 +7,6 @@ for the class. It is computed by the package grad-cam (pytorch-grad-cam).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from transformers import TimmWrapperForImageClassification
 from tasks.cli import split_names
 from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
 from tasks.image_folder import IMAGE_SUFFIXES
+from tasks.image_options import ExplanationConfig as Config
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
 from vision.images import load_rgb
@@ -28,27 +28,6 @@ from vision.transforms import resize_and_crop
 LAST_LAYERS = ("stages", "layers", "layer4", "s4", "blocks", "features")
 """Where timm's models keep what comes before the head; the last entry of the first that is there is taken."""
 MAX_IMAGES = 50
-
-
-@dataclass(frozen=True)
-class Config:
-    """Draw Grad-CAM pictures."""
-
-    checkpoint: str | list[str]
-    """Models, separated by commas: run folders, folders of save_pretrained, weight files or NAME=FILE, as for
-    evaluate_vision.py. Each is a column."""
-    images: str | list[str]
-    """Image files, or a folder of them (its subfolders too), separated by commas. Each image is a row."""
-    output: str = "explanation.png"
-    """Picture to write."""
-    target: int | str | None = None
-    """Number or name of the class that is explained; null: the one that each model takes for the best."""
-    layer: str | None = None
-    """Name of the module whose output is explained, such as metaformer.stages.2; null: the last one with a map."""
-    image_size: int | None = None
-    """Pixels of the side; null: each model's own."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 def last_layer(model: ImageClassifier) -> nn.Module:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from tasks.glue import GLUE
-from tasks.glue_submission import check_submission, write_submission
 from tasks.glue_table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
 
 __all__ = ["Config", "run"]
@@ -46,6 +45,8 @@ def run(config: Config) -> list[Any]:
     if config.csv is not None:
         write_csv(lines, Path(config.csv))
     if config.submission is not None:
+        from tasks.glue_submission import check_submission, write_submission  # here, since it takes torch
+
         models = _median_models(folders, metrics)
         max_length = config.max_length or max(map(_max_length, models.values()), default=128)
         made = write_submission(models, config.root, Path(config.submission), max_length)

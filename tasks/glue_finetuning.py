@@ -12,14 +12,13 @@ import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.engine import run_training
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.items import FILE, Items, read_items, write_items
 from tasks.cli import to_dict
@@ -27,9 +26,11 @@ from tasks.encoding import tokenizer_key, trained_tokenizer
 from tasks.english import english_documents
 from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, GlueTask, task_named, task_of
 from tasks.glue_files import available_tasks, read_split
-from tasks.glue_sweep import Setting, SweepConfig, choose, is_first_process
+from tasks.glue_options import DataConfig
+from tasks.glue_options import FinetuningConfig as Config
+from tasks.glue_sweep import Setting, choose, is_first_process
 from tasks.glue_table import averages, combine, glue_table, render, results_table, show
-from tasks.glue_task import DataConfig, GlueFinetuning
+from tasks.glue_task import GlueFinetuning
 from tasks.masked_lm import saved_config, tokenizer_of
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
@@ -39,34 +40,6 @@ from tasks.text_model import TextModelConfig, encoder_macs
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Config:
-    """Fine-tune (or train from nothing) a text encoder on one or several tasks."""
-
-    run: RunConfig
-    schedule: ScheduleConfig
-    model: TextModelConfig = field(default_factory=TextModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    seeds: list[int] | None = None
-    """Run all tasks with each of these seeds, in <run.folder>/seed-<n>. null: run.seed alone, in run.folder itself."""
-    sweep: SweepConfig = field(default_factory=SweepConfig)
-    mnli_checkpoint: str | None = None
-    """Train MRPC, STS-B and RTE a second time, from the encoder of a model that was fine-tuned on MNLI: its folder,
-    such as runs/glue/MNLI/model, or own for that of the same seed, if MNLI is among the tasks. Results are called
-    RTE-from-MNLI and so on and are in no average of the others. null: not."""
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
-
-    def __post_init__(self) -> None:
-        if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):
-            raise ValueError(f"seeds is {self.seeds}; give different numbers, or null for run.seed alone")
-        if self.sweep.epochs is not None and self.schedule.epochs is None:
-            raise ValueError("sweep.epochs needs schedule.epochs; the schedule is counted in something else")
 
 
 def cost(config: Config, start: Any = None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.engine import NonFiniteLossError
 from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.errors import NonFiniteLossError
 
 __all__ = ["Setting", "SweepConfig", "choose", "is_first_process"]
 

@@ -18,7 +18,6 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
-from scipy import stats
 
 from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, task_of
 
@@ -228,6 +227,8 @@ def summary(values: Sequence[float]) -> tuple[float, float, float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return float(np.median(values)), mean, float("nan"), float("nan")
+    from scipy import stats  # here, since it costs a second that others need not wait
+
     half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
     return float(np.median(values)), mean, mean - half, mean + half
 

@@ -31,6 +31,7 @@ from tasks.cache import fingerprint_texts
 from tasks.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key
 from tasks.glue import GlueTask
 from tasks.glue_files import Example, read_split
+from tasks.glue_options import DataConfig
 from tasks.metrics import compute, constant_scores
 from tasks.text_folders import save_text_model
 from tasks.text_model import TextModelConfig, encoder_macs
@@ -38,29 +39,6 @@ from tasks.text_model import TextModelConfig, encoder_macs
 __all__ = ["DataConfig", "GlueFinetuning", "Row", "inputs_of", "split_rows", "write_predictions"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which tasks, where their rows come from, and how they become tokens."""
-
-    tasks: str | list[str] = "suite"
-    """suite (embedded: topic, order, pairs), all (every task that is whole under root; without root, GLUE from the
-    hub), a task's name (CoLA, SST-2, MRPC, STS-B, QQP, MNLI, QNLI, RTE, WNLI, topic, order, pairs), or a list."""
-    root: str | None = None
-    """Folder in GLUE's layout, with SST-2/train.tsv and so on, or in the hub's, with sst2/train-*.parquet. null: GLUE's
-    tasks are read from the hub."""
-    max_length: int = 128
-    """Longest row in tokens, special tokens included; longer ones are cut and counted."""
-    tokenizer: str | None = None
-    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the training texts."""
-    vocab_size: int = 8192
-    """Size of a tokenizer that is trained here."""
-    max_train_rows: int | None = None
-    """Train on this many rows, the first of a fixed shuffle. null: all."""
-    held_out: float | None = None
-    """Measure on this share of the training rows, as the split held_out, and train on the others; the dev set plays no
-    role. For choosing settings. null: measure on the dev set."""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,14 +18,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine import Dataset
 from tasks.cli import to_dict
-from tasks.distillation import DistillConfig, Teacher
+from tasks.distillation import Teacher
 from tasks.image_card import image_card
 from tasks.image_classes import readable_names
-from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
-from tasks.image_mixing import MixConfig, Mixing
-from tasks.image_model import ModelConfig, ModelDescription, layer_depths, not_decayed
+from tasks.image_data import ImageSource, fingerprint, load_sources
+from tasks.image_mixing import Mixing
+from tasks.image_model import layer_depths, not_decayed
+from tasks.image_options import ClassificationConfig as Config
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
 from tasks.training import train
@@ -33,31 +34,8 @@ from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
 from vision.variants import build_model
 
-
-@dataclass(frozen=True)
-class LossConfig:
-    """What is minimised."""
-
-    label_smoothing: float = 0.0
-    """Share of the target that is spread evenly over all classes."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Train and evaluate an image classifier."""
-
-    run: RunConfig
-    schedule: ScheduleConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    mix: MixConfig = field(default_factory=MixConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
+if TYPE_CHECKING:
+    from tasks.image_model import ModelDescription
 
 
 class TransformedImages:

@@ -23,13 +23,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from metaformer_nlp.core.registry import nearest
 from tasks.digits import CanvasConfig, DigitsOnCanvas
 from tasks.image_classes import read_class_file, readable_names
 from tasks.image_folder import FolderImages, read_folder
 from tasks.image_shards import ShardImages, read_shards
 from tasks.image_table import Columns, read_hub, read_parquet
-from vision.transforms import AugmentConfig, Picture
+from vision.images import Picture
+from vision.options import AugmentConfig
 
 LOCAL = ("digits", "folder", "parquet", "webdataset")
 
@@ -139,6 +139,8 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         else:
             training, measured = read_parquet(root, columns, config.apply_exif, class_list)
     else:
+        from metaformer_nlp.core.registry import nearest
+
         hint = "" if "/" in config.name else nearest(config.name, LOCAL)
         if hint or config.root is not None:  # a slip, not a data set of the hub, which is asked for long
             raise ValueError(

@@ -11,9 +11,8 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,8 @@ from tasks.cli import split_names
 from tasks.image_checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
 from tasks.image_classes import readable_names
 from tasks.image_classification import TransformedImages
-from tasks.image_data import DataConfig, ImageSource, load_sources
+from tasks.image_data import ImageSource, load_sources
+from tasks.image_options import EvaluationConfig as Config
 from tasks.plugins import import_plugins
 from vision import Preprocessing, preprocessing
 from vision.transforms import EvalTransform, Picture
@@ -39,38 +39,6 @@ TIMM_COLUMNS = (
 """Of the results files of timm's validate.py: per cent, millions of parameters, pixels of the side."""
 
 REAL_COLUMNS = ("real_top1", "real_top5")
-
-
-@dataclass(frozen=True)
-class Config:
-    """Evaluate checkpoints of image classifiers."""
-
-    checkpoint: str | list[str]
-    """What to evaluate; several separated by commas, or a list. A run folder, a folder of save_pretrained, or a weight
-    file of sail-sg, timm or transformers; NAME=FILE says which model a weight file is of, where its tensors leave that
-    open: poolformer_s12=weights.pth, timm/resmlp_12_224=weights.pth."""
-    part: Literal["validation", "train", "all"] = "validation"
-    """Which part of the data; all: the whole folder, as for `--data.root imagenet/val`, a folder of class folders."""
-    real_labels: str | None = None
-    """ReaL labels (arXiv 2006.07159): a json file, the list of right classes of each of ImageNet's 50,000 validation
-    images; or timm, for the copy that timm has."""
-    output: str | None = None
-    """csv file that gets a line for each checkpoint, after those that are there; timm's columns."""
-    batch_size: int = 64
-    """Images of a batch of one process."""
-    num_workers: int = 0
-    """Reader processes per process."""
-    precision: Literal["no", "bf16", "fp16"] | None = None
-    """Arithmetic: float32 (no), or autocast. null: what `accelerate launch --mixed_precision` says, else float32."""
-    data: DataConfig = field(default_factory=DataConfig)
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size {self.batch_size}: must be at least 1")
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers {self.num_workers}: must be at least 0, for no reader processes")
 
 
 class Joined:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 
 import torch
 
 from tasks.cli import split_names
 from tasks.export import Exportable, output_paths, write
+from tasks.export_options import ImageExportConfig as Config
 from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint
 from tasks.plugins import import_plugins
 from vision import ImageClassifier, preprocessing
 
 BATCHES = (2, 1, 5)
 """Batch sizes at which an exported program is compared with the model."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Export a trained image classifier."""
-
-    checkpoint: str
-    """A run folder, a folder of save_pretrained, a published weight file, or NAME=FILE, as for evaluate_vision.py."""
-    output: str | list[str]
-    """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
-    image_size: int | None = None
-    """Pixels of the side; null: the model's own. The program takes this size only."""
-    opset: int = 18
-    """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 def exportable(model: ImageClassifier, size: int) -> Exportable:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.image_classes import ClassList, say
-from vision.images import load_rgb
-from vision.transforms import Picture
+from vision.images import Picture, load_rgb
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

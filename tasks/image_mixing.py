@@ -11,7 +11,6 @@ Shapes: B images of a micro-batch, K classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timm.data import Mixup
@@ -19,38 +18,8 @@ from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
+from tasks.image_options import MixConfig
 from vision.transforms import global_generators
-
-
-@dataclass(frozen=True)
-class MixConfig:
-    """How training images are mixed with each other; with both alphas 0 they are not.
-
-    Images of one micro-batch are mixed, so that its size (run.micro_batch_size; if null, the number of processes too)
-    has a part in the result: a run is resumed with the same one only.
-    """
-
-    mixup_alpha: float = 0.0
-    """Mixup's coefficient is drawn from Beta(alpha, alpha); 0: no mixup. The ImageNet recipes use 0.8."""
-    cutmix_alpha: float = 0.0
-    """The same for CutMix, which pastes a rectangle of the other image; 0: no CutMix. The ImageNet recipes use 1.0."""
-    probability: float = 1.0
-    """Probability that a micro-batch is mixed at all."""
-    switch_probability: float = 0.5
-    """Where both are on: the probability of CutMix."""
-
-    def __post_init__(self) -> None:
-        for name in ("mixup_alpha", "cutmix_alpha"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"mix.{name} {getattr(self, name)}: must be at least 0 (0: off)")
-        for name in ("probability", "switch_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"mix.{name} {getattr(self, name)}: must be a probability, from 0 to 1")
-
-    @property
-    def on(self) -> bool:
-        """Whether anything is ever mixed."""
-        return (self.mixup_alpha > 0 or self.cutmix_alpha > 0) and self.probability > 0
 
 
 class Mixing:

@@ -1,30 +1,20 @@
 """The image model as an option group: a fresh one by name, or one from a checkpoint; ours or any of timm."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from torch import nn
-from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
+import vision
 
-from tasks.planned_cost import without_memory
-from vision import (
-    ImageClassifier,
-    MetaFormerVisionConfig,
-    MetaFormerVisionForImageClassification,
-    create_config,
-    load_model,
-)
-from vision.loading import HEAD, resized_positions
-from vision.variants import build_model
-from vision.weights import fill
+# Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import TimmWrapperConfig
 
-ModelDescription = MetaFormerVisionConfig | TimmWrapperConfig
+    ModelDescription: TypeAlias = vision.MetaFormerVisionConfig | TimmWrapperConfig
 
 DEFAULT = "poolformer_xxs"
 _NOT_FIELDS = ("name", "checkpoint", "new_head")
@@ -96,48 +86,57 @@ class ModelConfig:
             if key not in _NOT_FIELDS
         }
 
-    def describe(self, **fields: Any) -> ModelDescription:
+    def describe(self, **fields: Any) -> "ModelDescription":
         """The configuration of the model that ``build`` gives, but for its classes; ``fields`` are laid over it.
 
         Raises:
             ValueError: unknown name, options that do not fit each other or the checkpoint, an unusable checkpoint.
         """
         if self.checkpoint is None:
-            return create_config(self.name or DEFAULT, **{**self.overrides(), **fields})
+            return vision.create_config(self.name or DEFAULT, **{**self.overrides(), **fields})
         # Some number of classes, since what was trained without labels has none.
-        return load_model(self.checkpoint, self.name, num_labels=2, **{**self.overrides(), **fields}).config
+        return vision.load_model(self.checkpoint, self.name, num_labels=2, **{**self.overrides(), **fields}).config
 
     def describe_after(
-        self, before: ModelConfig, its_fields: Mapping[str, Any], fields: Mapping[str, Any]
-    ) -> ModelDescription:
+        self, before: "ModelConfig", its_fields: Mapping[str, Any], fields: Mapping[str, Any]
+    ) -> "ModelDescription":
         """What ``describe(**fields)`` will give once ``checkpoint`` is there: the model of ``before``, built with
         ``its_fields``.
 
         Raises:
             ValueError: unknown name, options that do not fit each other or the weights that the checkpoint will hold.
         """
+        from tasks.planned_cost import without_memory
+        from vision.loading import HEAD, resized_positions
+        from vision.variants import build_model
+        from vision.weights import fill
+
         if self.name is None:
             description = before.describe(**{**its_fields, **self.overrides(), **fields})
         else:  # as in `load_model`, what the folder says of its model does not count then
             description = replace(self, checkpoint=None, new_head=False).describe(**fields)
         made = without_memory(lambda: build_model(before.describe(**its_fields)))
         model = without_memory(lambda: build_model(description))
-        if all(isinstance(it, MetaFormerVisionForImageClassification) for it in (made, model)):
+        if all(isinstance(it, vision.MetaFormerVisionForImageClassification) for it in (made, model)):
             trunk = {name: x for name, x in made.state_dict().items() if name.startswith("metaformer.")}
             fill(model, resized_positions(trunk, model), str(self.checkpoint), new=("norm.", HEAD))
         return description
 
-    def build(self, classes: Sequence[str], **fields: Any) -> ImageClassifier:
+    def build(self, classes: Sequence[str], **fields: Any) -> "vision.ImageClassifier":
         """The classifier; what the checkpoint does not give is drawn from torch's generator."""
+        from vision.variants import build_model
+
         names = dict(enumerate(classes))
         fields |= {"id2label": names, "label2id": {name: index for index, name in names.items()}}
         if self.checkpoint is None:
-            return build_model(create_config(self.name or DEFAULT, **self.overrides(), **fields))
-        return load_model(self.checkpoint, self.name, keep_head=not self.new_head, **self.overrides(), **fields)
+            return build_model(vision.create_config(self.name or DEFAULT, **self.overrides(), **fields))
+        return vision.load_model(self.checkpoint, self.name, keep_head=not self.new_head, **self.overrides(), **fields)
 
 
-def not_decayed(model: nn.Module) -> set[str]:
+def not_decayed(model: "nn.Module") -> set[str]:
     """Parameters that a model of timm excludes from weight decay, such as class tokens and position embeddings."""
+    from transformers import TimmWrapperForImageClassification
+
     if not isinstance(model, TimmWrapperForImageClassification):
         return set()
     patterns: set[str] = getattr(model.timm_model, "no_weight_decay", set)()  # not every model of timm says it
@@ -145,11 +144,13 @@ def not_decayed(model: nn.Module) -> set[str]:
     return {f"timm_model.{name}" for name in names if any(fnmatch(name, pattern) for pattern in patterns)}
 
 
-def layer_depths(model: nn.Module) -> dict[str, int]:
+def layer_depths(model: "nn.Module") -> dict[str, int]:
     """The depth of each parameter, by name: 0 the stem, then a block each, last of all the head.
 
     What opens a later stage is of the depth of the stage's first block, as in timm.
     """
+    from transformers import TimmWrapperForImageClassification
+
     if isinstance(model, TimmWrapperForImageClassification):
         from timm.models import group_parameters
 

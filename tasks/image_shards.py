@@ -29,8 +29,7 @@ from tasks.cache import build_once, cache_folder, short_hash
 from tasks.image_classes import ClassList
 from tasks.image_folder import HELD_OUT, IMAGE_SUFFIXES
 from tasks.image_table import check_labels
-from vision.images import BadImage, load_rgb
-from vision.transforms import Picture
+from vision.images import BadImage, Picture, load_rgb
 
 _BLOCK = tarfile.BLOCKSIZE
 _MAX_LABEL_BYTES = 1 << 20

@@ -22,30 +22,13 @@ import numpy as np
 import torch
 
 from metaformer_nlp.engine.order import sample_rng
+from tasks.benchmark_options import SpeedConfig
 from tasks.image_classification import TransformedImages
 from tasks.image_data import DataConfig, load_sources
 from vision.transforms import POSTERIZE, AugmentConfig, EvalTransform, global_generators, train_transform
 
 Pipeline = Callable[[int, int], Any]
 """Prepares an image, in a round, by number."""
-
-
-@dataclass(frozen=True)
-class SpeedConfig:
-    """Measure how many images a second one processor core prepares, here and in timm."""
-
-    root: str
-    """Image folder, with train/ or with one folder a class."""
-    image_size: int = 224
-    """Pixels of the side that the model sees."""
-    crop_pct: float = 0.9
-    """Evaluation: share of the resized image that the central crop keeps."""
-    images: int = 90
-    """Images of the training part to use, a fixed random choice; at most as many as there are."""
-    rounds: int = 7
-    """How often each pipeline prepares each image; the figures are medians over the rounds."""
-    report: str | None = None
-    """File to write the figures to, .csv or .json; null: none."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.image_classes import ClassList
-from vision.images import BadImage, load_rgb
-from vision.transforms import Picture
+from vision.images import BadImage, Picture, load_rgb
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,61 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
-from tasks.image_data import DataConfig, ImageSource, fingerprint, load_sources
-from tasks.image_model import ModelConfig
+from metaformer_nlp.engine import Dataset
+from tasks.image_data import ImageSource, fingerprint, load_sources
+from tasks.image_options import MaskedImageModelingConfig as Config
 from tasks.training import train
 from vision import MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling, image_processor
 from vision.masked_image_modeling import painting_error, pixel_mask
 from vision.transforms import EvalTransform, Transform, train_transform
 
 _EVAL_MASKS = 12  # sets these random choices apart from others
-
-
-@dataclass(frozen=True)
-class MaskingConfig:
-    """What is hidden of an image."""
-
-    patch_size: int = 32
-    """Side in pixels of the squares that are hidden; divides the image, and is a multiple of the stem's stride."""
-    ratio: float = 0.6
-    """Share of the squares that is hidden, rounded up to a whole number of them."""
-
-    def check(self, config: MetaFormerVisionConfig) -> None:
-        """ValueError unless images of the configuration's size can be hidden and painted in."""
-        size, stem, stride = config.image_height_width, config.strides[0], math.prod(config.strides)
-        if self.patch_size < 1 or self.patch_size % stem or any(side % self.patch_size for side in size):
-            allowed = [n for n in range(stem, min(size) + 1, stem) if not any(side % n for side in size)]
-            raise ValueError(
-                f"masking.patch_size {self.patch_size}: must divide the image of {size[0]}x{size[1]} pixels and be a "
-                f"multiple of the stem's stride {stem}: {', '.join(map(str, allowed)) or 'no number is'}"
-            )
-        if not 0 < self.ratio < 1:
-            raise ValueError(f"masking.ratio {self.ratio}: must be a share, above 0 and below 1")
-        if math.prod(size) <= self.patch_size**2:
-            raise ValueError(f"masking.patch_size {self.patch_size} is the whole image; hide smaller squares")
-        grid = config.grids()[-1]
-        if (grid[0] * stride, grid[1] * stride) != size:
-            raise ValueError(
-                f"images of {size[0]}x{size[1]} pixels end in {grid[0]}x{grid[1]} tokens, each of which paints "
-                f"{stride}x{stride} pixels: use an image size that is a multiple of {stride}"
-            )
-
-
-@dataclass(frozen=True)
-class Config:
-    """Pre-train an image model on images alone; their classes are not used."""
-
-    run: RunConfig
-    schedule: ScheduleConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    masking: MaskingConfig = field(default_factory=MaskingConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 class MaskedImages:

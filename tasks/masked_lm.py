@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine import Dataset
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
 from tasks.corpus import pack_text
@@ -40,36 +39,11 @@ from tasks.masked_lm_data import (
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.plugins import import_plugins
 from tasks.text_folders import save_text_model
-from tasks.text_model import TextModelConfig, encoder_macs
+from tasks.text_model import encoder_macs
+from tasks.text_options import MaskedLMConfig as Config
 from tasks.training import train
 
 __all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Pre-train a text encoder as a masked language model."""
-
-    run: RunConfig
-    schedule: ScheduleConfig
-    model: TextModelConfig = field(default_factory=TextModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    masking: MaskingConfig = field(default_factory=MaskingConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    decoder_bias: Literal["log_frequency"] | None = None
-    """Where the bias of a fresh decoder starts: log_frequency (of the tokens in the training text), so that nothing has
-    to be learned to know which tokens are frequent. null: zeros."""
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
-
-    def __post_init__(self) -> None:
-        if self.decoder_bias is not None and self.model.checkpoint is not None:
-            raise ValueError(
-                f"decoder_bias={self.decoder_bias} is for fresh weights, but model.checkpoint={self.model.checkpoint} "
-                "has a decoder with a bias of its own; leave decoder_bias out (null)"
-            )
 
 
 class MaskedPositions(nn.Module):

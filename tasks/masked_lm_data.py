@@ -15,8 +15,9 @@ from transformers import PreTrainedTokenizerBase
 from metaformer_nlp.text.masking import WordPieces, mask_tokens, replacement_ids
 from tasks.corpus import PackedText
 from tasks.encoding import trained_tokenizer
-from tasks.text_data import DocumentUnit, TextSource, text_source
+from tasks.text_data import TextSource, text_source
 from tasks.text_folders import given_tokenizer
+from tasks.text_options import DataConfig, MaskingConfig
 
 __all__ = [
     "EVAL_RATE",
@@ -34,58 +35,6 @@ __all__ = [
 EVAL_RATE = 0.15
 _EVAL_MASKS = 11  # sets these random choices apart from others
 _TOKENIZER_CHARACTERS = 10_000_000  # enough for 32k pieces; a whole corpus would take hours
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The text, and how it becomes rows of tokens."""
-
-    text: str | list[str] = "english"
-    """english (embedded: the documentation of Python), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder with
-    some, a pattern such as 'corpus/train-*.parquet', a data set of the hub as hub:NAME[:CONFIG][@SPLIT], such as
-    hub:allenai/c4:en, or a list of these. It is tokenised once, into the cache ($METAFORMER_CACHE)."""
-    max_documents: int | None = None
-    """The first so many documents of `text` are used; what is taken of a stream. null: all."""
-    validation: str | list[str] | None = None
-    """Held-out text of its own, named in the same way. null: a part of `text` is held out."""
-    held_out: float = 0.05
-    """Share of the documents of `text` that is held out if `validation` is null; by a document's number."""
-    column: str = "text"
-    """Parquet, JSON and hub: the column with the text."""
-    unit: DocumentUnit = "paragraph"
-    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
-    max_length: int = 128
-    """Slots of a row; longer documents are cut into pieces, short ones share a row."""
-    tokenizer: str | None = None
-    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
-    vocab_size: int = 8192
-    """Size of a tokenizer that is trained here."""
-    lowercase: bool = False
-    """Whether a tokenizer that is trained here folds case, so that a small vocabulary holds more words."""
-
-
-@dataclass(frozen=True)
-class MaskingConfig:
-    """What is hidden in training. Evaluation hides 15 % of the tokens, of which 80 % become [MASK] and 10 % another
-    token."""
-
-    rate: float = 0.3
-    """Share of the tokens to be predicted."""
-    mask_share: float = 0.8
-    """Share of these that are replaced by [MASK]; 1, with a random_share of 0, makes all of them [MASK]."""
-    random_share: float = 0.1
-    """Share of these that are replaced by another token; the others stay as they are."""
-    whole_words: bool = False
-    """Hide words and not pieces of them: all tokens of a word, in the same way. The rate stays that of the tokens."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"masking.rate is {self.rate}; it must be above 0 and at most 1")
-        if min(self.mask_share, self.random_share) < 0 or self.mask_share + self.random_share > 1 + 1e-9:
-            raise ValueError(
-                f"masking.mask_share {self.mask_share} and masking.random_share {self.random_share} are shares of the "
-                "same tokens: both at least 0, together at most 1"
-            )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,8 +41,10 @@ from tasks.corpus import pack_text
 from tasks.masked_lm import MaskedPositions
 from tasks.masked_lm_data import EVAL_RATE, MaskedRows, MaskingConfig
 from tasks.plugins import import_plugins
-from tasks.text_data import DocumentUnit, text_source
+from tasks.text_data import text_source
 from tasks.text_folders import load_tokenizer
+from tasks.text_options import EvaluationConfig as Config
+from tasks.text_options import EvaluationDataConfig as DataConfig
 
 __all__ = ["Config", "DataConfig", "run"]
 
@@ -53,50 +54,6 @@ _PASSAGE = 2000  # characters of a passage at most, so that no long document is 
 
 Item = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 """A piece as the model sees it (L,), the places that are asked for, and what is right there."""
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The text; as for scripts/pretrain_text.py."""
-
-    text: str | list[str] = "english"
-    """english (embedded), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder, a pattern, hub:NAME, or a list of
-    these."""
-    max_documents: int | None = None
-    """The first so many documents are used. null: all."""
-    held_out: float = 0.0
-    """Only the documents that scripts/pretrain_text.py holds out of this text with the same number. 0: all."""
-    column: str = "text"
-    """Parquet, JSON and hub: the column with the text."""
-    unit: DocumentUnit = "paragraph"
-    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
-    max_length: int = 128
-    """Longest piece in tokens; longer documents are cut. The number of pre-training gives its masked loss."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Evaluate a masked language model."""
-
-    model: str
-    """A finished run of scripts/pretrain_text.py, or a folder that AutoModelForMaskedLM opens, with its tokenizer."""
-    data: DataConfig = field(default_factory=DataConfig)
-    pseudo_characters: int = 40_000
-    """Characters of text that the pseudo-perplexity is taken over, in passages drawn once and for all; 0: it is left
-    out. Each token of them costs a forward pass of its piece."""
-    batch_tokens: int = 4096
-    """Tokens in a batch."""
-    json: str | None = None
-    """File to write the numbers to."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
-
-    def __post_init__(self) -> None:
-        if self.pseudo_characters < 0 or self.batch_tokens < 1 or not 0 <= self.data.held_out < 1:
-            raise ValueError(
-                f"pseudo_characters {self.pseudo_characters} must be at least 0, batch_tokens {self.batch_tokens} "
-                f"at least 1, data.held_out {self.data.held_out} at least 0 and below 1"
-            )
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,13 +34,14 @@ from metaformer_nlp.text import (
 )
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks import benchmarking
-from tasks.benchmarking import Options, Report, open_device
+from tasks.benchmark_options import PackingBenchmarkConfig as Config
+from tasks.benchmark_options import model_specs
+from tasks.benchmarking import Report, open_device
 from tasks.encoding import encode_texts, pack_rows, pad_rows, trained_tokenizer
 from tasks.glue import task_named
 from tasks.glue_files import read_split
 from tasks.masked_lm import MaskedPositions
 from tasks.masked_lm_data import EVAL_RATE, MaskingConfig
-from tasks.text_benchmark import model_specs
 from tasks.text_folders import load_tokenizer
 
 __all__ = ["Config", "Contestant", "example_lengths", "run"]
@@ -72,37 +72,6 @@ COLUMNS = {
     "error": "error",
 }
 """Columns of the results and their headings on the screen."""
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    """Time packed rows against padded ones."""
-
-    models: str | list[Any] = "pooling,attention"
-    """Token mixers, separated by commas, or a list, in which a mapping gives fields of the configuration:
-    [pooling, {token_mixer: pooling, pool_size: [3, 7, 15, 31]}]."""
-    task: Literal["masked_lm", "classification"] = "masked_lm"
-    """What is computed: pre-training on documents of these lengths, or fine-tuning on rows of these lengths."""
-    examples: int = 64
-    """Examples of a step."""
-    slots: int = 128
-    """Slots of a row; longer examples are cut."""
-    lengths_from: str | None = None
-    """Folder of a task of GLUE, such as path/to/glue/SST-2, whose training rows are counted. null: SST-2's lengths,
-    which were counted before."""
-    tokenizer: str | None = None
-    """Folder of a saved tokenizer for lengths_from. null: one of vocab_size is trained on the training rows."""
-    hidden_size: int = 256
-    """Channels of a token; heads have 32 each."""
-    num_hidden_layers: int = 4
-    """Blocks."""
-    vocab_size: int = 8192
-    """Tokens that are known."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_counts("examples", "slots", "hidden_size", "num_hidden_layers", "vocab_size")
-        model_specs(self.models)
 
 
 def example_lengths(config: Config) -> NDArray[np.int64]:

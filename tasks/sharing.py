@@ -8,7 +8,6 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, PreTrainedConfig
 
 from metaformer_nlp.core.remote_code import CarriesCode
+from tasks.export_options import SharingConfig as Config
 from tasks.image_card import image_card
 from tasks.model_card import last_part
 from tasks.plugins import import_plugins
@@ -36,26 +36,6 @@ EMBEDDING = {
     "1_Pooling/config.json": {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True},
 }
 """What makes sentence-transformers take the mean over a text's tokens; the names that each of its releases reads."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Share a trained image classifier or text model."""
-
-    model: str
-    """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, the folder of a
-    GLUE task in its run, or a folder of save_pretrained."""
-    repository: str | None = None
-    """Where to: USER/MODEL on the hub. null: nowhere."""
-    folder: str | None = None
-    """Write what is shared into this new folder. It opens without this project, by trust_remote_code=True."""
-    private: bool = False
-    """true: only you and those you invite see it."""
-    dry_run: bool = False
-    """true: show the model card and the files, and neither send nor write anything."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer; what the model uses of them
-    becomes part of its code."""
 
 
 def read_json(path: Path) -> dict[str, Any]:

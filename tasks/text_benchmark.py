@@ -20,7 +20,6 @@ import functools
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -39,13 +38,13 @@ from transformers import (
 from metaformer_nlp.core.mixers.fourier import Fourier
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
 from tasks import benchmarking
-from tasks.benchmarking import Options, Report, open_device, split_switches
-from tasks.cli import split_names
+from tasks.benchmark_options import TextBenchmarkConfig as Config
+from tasks.benchmark_options import described, model_specs
+from tasks.benchmarking import Report, open_device
 from tasks.text_model import encoder_macs
 
 __all__ = ["Config", "Contestant", "build_model", "described", "model_specs", "run"]
 
-SWITCHES = ("compile",)
 COLUMNS = {
     "model": "model",
     "mode": "mode",
@@ -63,77 +62,6 @@ COLUMNS = {
     "error": "error",
 }
 """Columns of the results and their headings on the screen."""
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    """Time text encoders against each other."""
-
-    models: str | list[Any] = "pooling,transformers/bert,transformers/fnet,transformers/modernbert"
-    """Names, separated by commas: a token mixer for our encoder, or transformers/bert, transformers/fnet,
-    transformers/modernbert; "+compile" after a name runs it through torch.compile. Or a list, in which a mapping gives
-    fields of our configuration: [pooling, {token_mixer: pooling, num_hidden_layers: 18}]. The first model is what the
-    others are compared with."""
-    shapes: str | list[str] = "8x128,1x2048"
-    """Rows and slots of a row of a step, each pair measured by itself."""
-    padding: float | None = 0.0
-    """Share of every other row that is padding. 0: models are given a mask that says all tokens are real, as
-    tokenizers do; null: no mask."""
-    hidden_size: int = 768
-    """Channels of a token; heads have 64 each."""
-    num_hidden_layers: int = 12
-    """Blocks."""
-    vocab_size: int = 30522
-    """Tokens that are known; BERT's number."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_counts("hidden_size", "num_hidden_layers", "vocab_size")
-        if self.padding is not None and not 0 <= self.padding < 1:
-            raise ValueError(f"padding {self.padding}: must be a share from 0 to less than 1, or null for no mask")
-        self.pairs()
-        model_specs(self.models)
-
-    def pairs(self) -> list[tuple[int, int]]:
-        """``shapes`` as numbers: (B, L)."""
-        found = []
-        for shape in split_names(self.shapes):
-            rows, times, slots = shape.partition("x")
-            if not (times and rows.isdecimal() and slots.isdecimal() and int(rows) and int(slots)):
-                raise ValueError(f"shapes {shape}: must be ROWSxSLOTS, such as 8x128, both at least 1")
-            found.append((int(rows), int(slots)))
-        return found
-
-
-def model_specs(models: str | list[Any]) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    """The name in the results -> the fields of the configuration, with ``token_mixer``, and the switches.
-
-    Raises:
-        ValueError: nothing is listed, or a switch is unknown.
-    """
-    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    for spec in models if isinstance(models, list) else split_names(models):
-        if isinstance(spec, Mapping):
-            fields: dict[str, Any] = {"token_mixer": "pooling", **spec}
-            found[described(fields)] = fields, ["compile"] if fields.pop("compile", False) else []
-        else:
-            name, switches = split_switches(str(spec).strip(), SWITCHES)
-            found[str(spec).strip()] = {"token_mixer": name}, switches
-    if not found:
-        raise ValueError("models: an empty list; give at least one")
-    return found
-
-
-def described(fields: Mapping[str, Any]) -> str:
-    """``{"token_mixer": "pooling", "num_hidden_layers": 18}`` -> ``pooling num_hidden_layers=18``."""
-    mixer = fields["token_mixer"]
-    options = {key: value for key, value in fields.items() if key != "token_mixer"}
-    if isinstance(mixer, Mapping):
-        options = {**{key: value for key, value in mixer.items() if key != "name"}, **options}
-        mixer = mixer.get("name")
-    if isinstance(mixer, list):
-        mixer = ", ".join(map(str, mixer))
-    return " ".join([str(mixer), *(f"{key}={value}" for key, value in options.items())])
 
 
 class Contestant(benchmarking.Contestant):

@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from tasks.cache import short_hash
@@ -181,6 +179,8 @@ def _documents(files: Sequence[Path], column: str, unit: DocumentUnit) -> Iterat
 
 
 def _parquet_documents(path: Path, column: str) -> Iterator[str]:
+    import pyarrow.parquet
+
     table = pyarrow.parquet.ParquetFile(path)
     if column not in table.schema_arrow.names:
         raise ValueError(f"{path} has no column {column!r}; it has {', '.join(table.schema_arrow.names)}")
@@ -238,6 +238,8 @@ def _lines(path: Path) -> Iterator[bytes]:
         with path.open("rb") as file:
             yield from file
         return
+    import pyarrow
+
     with pyarrow.input_stream(str(path), compression=_COMPRESSED[path.suffix]) as stream:
         lines = iter(io.BufferedReader(stream))
         while True:

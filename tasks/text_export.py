@@ -7,7 +7,6 @@ Shapes: B batch, N choices, L tokens, C channels, K labels, V vocabulary. Inputs
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrain
 
 from tasks.cli import split_names
 from tasks.export import Exportable, output_paths, write
+from tasks.export_options import TextExportConfig as Config
 from tasks.plugins import import_plugins
 from tasks.text_folders import load_tokenizer
 
@@ -31,20 +31,6 @@ HEADS = {
     "Model": ("AutoModel", ("last_hidden_state",)),
 }
 """How a saved class's name ends -> the Auto class that opens it, and what its program gives."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Export a trained text model."""
-
-    model: str
-    """A folder of save_pretrained with its tokenizer, such as runs/glue/RTE/model."""
-    output: str | list[str]
-    """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
-    opset: int = 18
-    """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 class Outputs(nn.Module):

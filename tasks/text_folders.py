@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["given_tokenizer", "load_text_config", "load_tokenizer", "save_text_model"]
 
@@ -20,6 +21,8 @@ def given_tokenizer(tokenizer: str | None, checkpoint: str | None) -> PreTrained
 
 def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
     """The tokenizer in ``folder``; a ``ValueError`` names ``option`` if there is none, or one not of BERT's kind."""
+    from transformers import AutoTokenizer
+
     _check_folder(folder, option)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
@@ -33,6 +36,8 @@ def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
 
 def load_text_config(folder: str, option: str) -> PreTrainedConfig:
     """The configuration of the model in ``folder``; a ``ValueError`` names ``option`` if there is none."""
+    from transformers import AutoConfig
+
     _check_folder(folder, option)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(folder)
@@ -43,6 +48,8 @@ def load_text_config(folder: str, option: str) -> PreTrainedConfig:
 
 def save_text_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Model and tokenizer as the Auto classes and ``pipeline`` read them; without transformers' own progress bar."""
+    from transformers.utils import logging as transformers_logging
+
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -7,10 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import NoReturn
 
-import datasets
-import huggingface_hub
-from huggingface_hub.errors import RepositoryNotFoundError
-
 from metaformer_nlp.engine.files import replace_text
 from tasks.cache import cache_folder, short_hash
 
@@ -26,6 +22,9 @@ def hub_commit(place: str) -> str:
     Raises:
         ValueError: a place of another form, or a data set that the hub does not have or was never asked for.
     """
+    import huggingface_hub
+    from huggingface_hub.errors import RepositoryNotFoundError
+
     name = _parsed(place)["name"]
     seen = cache_folder() / "hub" / f"{short_hash(name)}.txt"
     try:
@@ -70,6 +69,8 @@ def _parsed(place: str) -> re.Match[str]:
 
 
 def _rows(place: str, commit: str, start: int) -> Iterator[dict[str, object]]:
+    import datasets
+
     name, config, split = _parsed(place).group("name", "config", "split")
     try:
         stream = datasets.load_dataset(name, config, split=split or "train", revision=commit, streaming=True)

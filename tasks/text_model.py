@@ -1,29 +1,19 @@
 """The text encoder as an option group: a fresh one from its fields, or one from a saved folder."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import torch
-from torch import nn
-from transformers import (
-    AutoConfig,
-    AutoModelForSequenceClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-
-from metaformer_nlp.core import MetaFormerBlock
-from metaformer_nlp.core.cost import block_macs, linear_macs
-from metaformer_nlp.text import MetaFormerTextConfig
 from tasks.text_folders import load_text_config
+
+# Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["TextModelConfig", "encoder_macs"]
 
@@ -104,7 +94,7 @@ class TextModelConfig:
             key: None if key.endswith("_init_value") and value == "none" else value for key, value in options.items()
         }
 
-    def _unmixed(self, tokenizer: PreTrainedTokenizerBase) -> dict[str, int | None]:
+    def _unmixed(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, int | None]:
         """``exclude_mask_token``, where it is given, as the configuration says it."""
         if self.exclude_mask_token is None:
             return {}
@@ -128,12 +118,12 @@ class TextModelConfig:
 
     def build_config(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: "PreTrainedTokenizerBase",
         max_length: int,
         *,
-        saved: PreTrainedConfig | None = None,
+        saved: "PreTrainedConfig | None" = None,
         **extra: Any,
-    ) -> PreTrainedConfig:
+    ) -> "PreTrainedConfig":
         """The model's configuration; ``extra`` are further fields of it, such as ``id2label``.
 
         ``saved`` is that of ``checkpoint``, for one that is not there yet; else it is read from the folder.
@@ -141,6 +131,8 @@ class TextModelConfig:
         Raises:
             ValueError: for options that do not fit each other, the checkpoint or the tokenizer.
         """
+        from metaformer_nlp.text import MetaFormerTextConfig
+
         if self.checkpoint is None:
             fields = {**_FRESH, **self.given(), **self._unmixed(tokenizer)}
             fields.setdefault("intermediate_size", 4 * fields["hidden_size"])
@@ -157,8 +149,8 @@ class TextModelConfig:
         )
 
     def _changed(
-        self, saved: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, max_length: int, extra: dict[str, Any]
-    ) -> PreTrainedConfig:
+        self, saved: "PreTrainedConfig", tokenizer: "PreTrainedTokenizerBase", max_length: int, extra: dict[str, Any]
+    ) -> "PreTrainedConfig":
         """The checkpoint's configuration with the options that are free, and ``extra``; others must say the same."""
         config, folder = copy.deepcopy(saved), self.checkpoint
         differing = [
@@ -188,21 +180,26 @@ class TextModelConfig:
             setattr(config, key, value)
         return config
 
-    def build_model(self, auto_class: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    def build_model(self, auto_class: Any, config: "PreTrainedConfig") -> "PreTrainedModel":
         """A float32 model of ``auto_class`` (an Auto class), fresh or with all that the checkpoint has of it."""
+        import torch
+
         if self.checkpoint is None:
             model: PreTrainedModel = auto_class.from_config(config)
         else:
             model = auto_class.from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
         return model.train()
 
-    def build_classifier(self, config: PreTrainedConfig) -> PreTrainedModel:
+    def build_classifier(self, config: "PreTrainedConfig") -> "PreTrainedModel":
         """A float32 sequence classifier: fresh, or with the checkpoint's encoder.
 
         The checkpoint's classifier is kept only where it answers the same question: same class of model, ``id2label``
         and ``problem_type``, and the same ``finetuning_task`` where the checkpoint names one (several tasks call their
         labels 0 and 1). Else the classifier is fresh, drawn from torch's generator. The log says which of both.
         """
+        import torch
+        from transformers import AutoConfig, AutoModelForSequenceClassification
+
         if self.checkpoint is None:
             return self.build_model(AutoModelForSequenceClassification, config)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
@@ -215,20 +212,25 @@ class TextModelConfig:
             logger.info("model.checkpoint=%s is of the same task: its classifier is kept", self.checkpoint)
             return self.build_model(AutoModelForSequenceClassification, config)
         logger.info("model.checkpoint=%s: its encoder is taken over, the classifier is fresh", self.checkpoint)
-        fresh = cast(PreTrainedModel, model.base_model)
+        fresh = cast("PreTrainedModel", model.base_model)
         encoder = type(fresh).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
         # Not strict: an encoder on its own may have a pooler that the classifier's goes without.
         fresh.load_state_dict(encoder.state_dict(), strict=False)
         return model.train()
 
 
-def encoder_macs(model: nn.Module, length: int, predictions: int = 1) -> int | None:
+def encoder_macs(model: "nn.Module", length: int, predictions: int = 1) -> int | None:
     """Multiply-accumulates of a row of ``length`` tokens: the blocks, and the head at ``predictions`` places.
 
     A classifier is asked once a row; a masked language model for each masked token: ``round(rate * length)`` of them,
     as many as its training asks for. What torch's FlopCounterMode counts, and Fourier transforms, which it does not;
     None for encoders without MetaFormer blocks.
     """
+    from torch import nn
+
+    from metaformer_nlp.core import MetaFormerBlock
+    from metaformer_nlp.core.cost import block_macs, linear_macs
+
     blocks = [module for module in model.modules() if isinstance(module, MetaFormerBlock)]
     if not blocks:
         return None

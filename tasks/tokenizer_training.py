@@ -9,7 +9,6 @@ import itertools
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +17,10 @@ from transformers import PreTrainedTokenizerFast
 
 from metaformer_nlp.text.tokenizer import SentencePieceModel, read_wordpiece, to_fast_tokenizer, train_sentencepiece
 from tasks.cli import to_dict
-from tasks.text_data import DocumentUnit, TextSource, text_source
+from tasks.text_data import TextSource, text_source
+from tasks.text_options import TokenizerConfig as Config
 
 __all__ = ["Config", "run"]
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The text that the pieces are learned from."""
-
-    text: str | list[str] = "english"
-    """english (embedded: the documentation of Python), a .txt, .jsonl (also .gz, .zst) or .parquet file, a folder with
-    some, a pattern such as 'corpus/train-*.parquet', a data set of the hub as hub:NAME[:CONFIG][@SPLIT], or a list of
-    these."""
-    column: str = "text"
-    """Parquet, JSON and hub: the column with the text."""
-    unit: DocumentUnit = "paragraph"
-    """.txt files: what a document is: paragraph (blank lines between), line, or file."""
-    held_out: float = 0.05
-    """Share of the documents that is left out: those that scripts/pretrain_text.py holds out with the same number."""
-    max_documents: int | None = None
-    """The first so many documents are used. null: all."""
-    max_characters: int = 50_000_000
-    """Read at most so many characters. Time and memory grow with them (about 2.5 GB for 50 million)."""
-
-
-@dataclass(frozen=True)
-class Config:
-    """Train a tokenizer."""
-
-    folder: str
-    """Where the tokenizer is saved; a new or empty folder."""
-    data: DataConfig = field(default_factory=DataConfig)
-    vocab_size: int = 8192
-    """Pieces in all, special tokens and 256 bytes included; 8192 to 50000 are usual."""
-    lowercase: bool = False
-    """Fold case before the text is cut into pieces."""
-    character_coverage: float = 0.9995
-    """Share of the characters of the text that get a piece of their own; the others are spelled as bytes."""
-    max_length: int = 512
-    """Length at which truncation=True cuts, special tokens included."""
-    wordpiece_vocab: str | None = None
-    """A vocab.txt of BERT's kind: nothing is trained, it is wrapped as it is; only lowercase and max_length matter."""
 
 
 def run(config: Config) -> dict[str, Any]:

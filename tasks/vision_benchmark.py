@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import sys
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -15,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tasks import benchmarking
-from tasks.benchmarking import Options, Report, open_device, split_switches
+from tasks.benchmark_options import ImageBenchmarkConfig as Config
+from tasks.benchmark_options import split_switches
+from tasks.benchmarking import Report, open_device
 from tasks.cli import split_names
 from vision import create_model, macs, preprocessing
 
@@ -38,26 +39,6 @@ COLUMNS = {
     "error": "error",
 }
 """Columns of the results and their headings on the screen."""
-
-
-@dataclass(frozen=True)
-class Config(Options):
-    """Time image models against each other."""
-
-    models: str | list[str] = (
-        "poolformer_s12,timm/poolformer_s12,timm/poolformer_s12+channels_last,transformers/poolformer_s12"
-    )
-    """Names, separated by commas (or a list): a row of vision/variants.py, timm/NAME for any model of timm,
-    transformers/NAME for transformers' PoolFormer of that row. "+channels_last" and "+compile" after a name run it in
-    that memory format and through torch.compile. The first one is what the others are compared with."""
-    batch_size: int = 8
-    """Images a step. 1 gives the latency of a single image."""
-    image_size: int | None = None
-    """Pixels of the side; null: each model's own."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.check_counts("batch_size", "image_size")
 
 
 class Contestant(benchmarking.Contestant):

@@ -1,39 +1,29 @@
-"""MetaFormers for images. Importing this package registers them with the Auto classes of transformers."""
+"""MetaFormers for images.
 
-from transformers import (
-    AutoBackbone,
-    AutoConfig,
-    AutoImageProcessor,
-    AutoModel,
-    AutoModelForImageClassification,
-    AutoModelForMaskedImageModeling,
-)
+Importing this package registers them with the Auto classes of transformers and with timm, as soon as these are imported
+and not before.
+"""
 
-from vision.configuration import MetaFormerVisionConfig
-from vision.cost import macs
-from vision.loading import load_model
-from vision.masked_image_modeling import MetaFormerVisionForMaskedImageModeling
-from vision.modeling import (
-    MetaFormerVisionBackbone,
-    MetaFormerVisionForImageClassification,
-    MetaFormerVisionModel,
-)
-from vision.processing import IMAGE_PROCESSORS, Preprocessing, image_processor, preprocessing
-from vision.timm_models import ENTRIES as TIMM_ENTRIES
-from vision.variants import VARIANTS, ImageClassifier, create_config, create_model
-from vision.weights import convert_state_dict, load_weights, read_state_dict
+from typing import TYPE_CHECKING
 
-AUTO_CLASSES: dict[type, type] = {
-    AutoModel: MetaFormerVisionModel,
-    AutoModelForImageClassification: MetaFormerVisionForImageClassification,
-    AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
-    AutoBackbone: MetaFormerVisionBackbone,
-}
-AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
-for auto_class, model_class in AUTO_CLASSES.items():
-    auto_class.register(MetaFormerVisionConfig, model_class)  # type: ignore[attr-defined]
-AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
-MetaFormerVisionConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})
+from metaformer_nlp.startup import import_after, lazy_names
+
+if TYPE_CHECKING:
+    from vision.configuration import MetaFormerVisionConfig
+    from vision.cost import macs
+    from vision.loading import load_model
+    from vision.masked_image_modeling import MetaFormerVisionForMaskedImageModeling
+    from vision.modeling import (
+        MetaFormerVisionBackbone,
+        MetaFormerVisionForImageClassification,
+        MetaFormerVisionModel,
+    )
+    from vision.processing import Preprocessing, image_processor, preprocessing
+    from vision.timm_models import ENTRIES as TIMM_ENTRIES
+    from vision.variants import VARIANTS, ImageClassifier, create_config, create_model
+    from vision.weights import convert_state_dict, load_weights, read_state_dict
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "TIMM_ENTRIES",
@@ -55,3 +45,7 @@ __all__ = [
     "preprocessing",
     "read_state_dict",
 ]
+
+# Whoever makes a configuration may save it, with the code that its registration names.
+import_after(["transformers.models.auto.configuration_auto", "vision.configuration"], "vision.registration")
+import_after(["timm.models"], "vision.timm_models")

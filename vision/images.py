@@ -25,6 +25,8 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+Picture = Image.Image | np.ndarray
+
 MAX_PIXELS = 178_956_970
 """Pillow's own limit for a "decompression bomb": 512 MiB of RGB."""
 

@@ -15,7 +15,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -23,34 +23,14 @@ import torch
 from PIL import Image
 from timm.data import auto_augment, create_transform
 
+from vision.images import Picture
+from vision.options import AugmentConfig
 from vision.processing import IMAGENET_MEAN, IMAGENET_STD
 
-Picture = Image.Image | np.ndarray
 Transform = Callable[[Picture, np.random.Generator | None], torch.Tensor]
 
 Statistics = tuple[float, ...]
 """One number a channel, of pixels in [0, 1]."""
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How training images are varied."""
-
-    recipe: Literal["none", "small", "imagenet"] = "small"
-    """none: as in evaluation; small: shifted by a few pixels and mirrored (images of about 32 x 32);
-    imagenet: random resized crop, mirroring, auto_augment, random_erasing (timm's)."""
-    crop_padding: int = 4
-    """small: how many pixels an image may be shifted; what comes in at the border is black."""
-    flip: float = 0.5
-    """Probability of mirroring left and right; 0 where it changes the meaning, as for digits."""
-    auto_augment: str | None = "rand-m9-mstd0.5-inc1"
-    """imagenet: policy in timm's notation, or null."""
-    random_erasing: float = 0.25
-    """imagenet: probability of erasing a rectangle; of the mixed image where images are mixed."""
-    crop_scale: tuple[float, float] = (0.08, 1.0)
-    """imagenet: least and largest share of the image that the random crop keeps."""
-    color_jitter: float | None = 0.4
-    """imagenet: strength of random brightness, contrast and saturation; has no effect beside auto_augment."""
 
 
 def to_tensor(image: Picture, mean: Statistics = IMAGENET_MEAN, std: Statistics = IMAGENET_STD) -> torch.Tensor:

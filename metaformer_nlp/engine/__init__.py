@@ -4,14 +4,20 @@
 reads what a run folder knows of single test items.
 """
 
-from metaformer_nlp.engine.checkpoint import CheckpointError
-from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
-from metaformer_nlp.engine.items import read_items
-from metaformer_nlp.engine.loop import run_training
-from metaformer_nlp.engine.record import RunFolderBusyError
-from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.engine.step import NonFiniteLossError
-from metaformer_nlp.engine.task import Batch, Dataset, Task
+from typing import TYPE_CHECKING
+
+from metaformer_nlp.startup import lazy_names
+
+if TYPE_CHECKING:
+    from metaformer_nlp.engine.checkpoint import CheckpointError
+    from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
+    from metaformer_nlp.engine.items import read_items
+    from metaformer_nlp.engine.loop import run_training
+    from metaformer_nlp.engine.signals import EXIT_CODE
+    from metaformer_nlp.engine.task import Batch, Dataset, Task
+    from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
+else:
+    __getattr__, __dir__ = lazy_names(__name__)
 
 __all__ = [
     "EXIT_CODE",

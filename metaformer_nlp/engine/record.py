@@ -29,11 +29,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
 from metaformer_nlp.engine.items import Items, write_items
 from metaformer_nlp.engine.summary import write_summary
+from metaformer_nlp.errors import RunFolderBusyError
 
 # These decide how a run is computed and kept; they may differ when it is resumed. What comes out is the same, but for
 # the micro-batch where something looks at it as a whole: batch norm, which is let pass, and the mixing of images, whose
@@ -53,10 +52,6 @@ _PACKAGES = (
     "datasets",
     "tokenizers",
 )
-
-
-class RunFolderBusyError(RuntimeError):
-    """Another run is working in the folder."""
 
 
 @dataclass
@@ -276,6 +271,8 @@ class RunFolder:
 
 def environment(description: str, resumed_from: str | None) -> dict[str, Any]:
     """What a result may depend on beside its configuration."""
+    import torch  # here, since most readers of this module start none
+
     versions = {}
     for package in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):

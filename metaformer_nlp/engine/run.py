@@ -28,8 +28,9 @@ from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatte
 from metaformer_nlp.engine.scaling import scale
 from metaformer_nlp.engine.schedule import steps_at
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
-from metaformer_nlp.engine.step import NonFiniteLossError, StepResult, TrainingStep
+from metaformer_nlp.engine.step import StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
+from metaformer_nlp.errors import NonFiniteLossError
 
 UNTIMED_STEPS = 3
 """How many steps of each start no clock counts: the model is compiled in them, some parts of it twice."""

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -14,14 +13,7 @@ from metaformer_nlp.engine.optimizer import set_learning_rate
 from metaformer_nlp.engine.order import MicroBatches, seed_torch, step_seed
 from metaformer_nlp.engine.processes import gather, reduce_sums
 from metaformer_nlp.engine.task import Batch, Task
-
-
-class NonFiniteLossError(RuntimeError):
-    """The loss or the gradient is not a finite number. Raised on all processes, before the update."""
-
-    def __init__(self, message: str, report: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.report = report
+from metaformer_nlp.errors import NonFiniteLossError
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from scipy import stats
-
 from metaformer_nlp.study.budgets import kept_budgets
 from metaformer_nlp.study.judged import arm_of, at_chance, mixers_of
 from metaformer_nlp.study.statistics import side
+from metaformer_nlp.study.statistics.estimates import student
 from metaformer_nlp.study.wording import PERCENT, capital, deviation, interval, listed, percent, points, share_of
 
 RULES = (
@@ -205,7 +204,7 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
     if n == 1:
         said.append("One seed has no spread: no interval and no judgement is possible.")
     else:
-        factor = stats.t.ppf(0.975, n - 1)
+        factor = student(0.95, n - 1)
         seeds = f"{n}" if n == most else f"{n} to {most}"
         said.append(
             f"{seeds} seeds an arm. Student's factor for {n} is {factor:.1f} (with very many it would be 2.0), so "

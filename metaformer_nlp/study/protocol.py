@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,12 @@ def _source(analysis: Mapping[str, Any], domain: str) -> tuple[str, str | None, 
 
 def _study_files(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The study files as they were written; of merged studies, one after the other."""
-    texts = filter(None, (analysis.get("text") or "").split("\n---\n"))
-    return [read_yaml(text, "the study file in the report") for text in texts]
+    return _read(analysis.get("text") or "")
+
+
+@lru_cache(maxsize=1)  # asked for each cell
+def _read(text: str) -> list[dict[str, Any]]:
+    return [read_yaml(part, "the study file in the report") for part in text.split("\n---\n") if part]
 
 
 def questions(analysis: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]:

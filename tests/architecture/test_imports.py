@@ -11,14 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE, TEXT, ENGINE, STUDY = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "study"))
+STARTUP, ERRORS = "metaformer_nlp.startup", "metaformer_nlp.errors"
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 ALLOWED: dict[str, set[str]] = {
+    STARTUP: set(),
+    ERRORS: set(),
     CORE: set(),
-    ENGINE: set(),
+    ENGINE: {STARTUP, ERRORS},
     TEXT: {CORE},
     STUDY: {CORE, ENGINE},
-    "vision": {CORE},
-    "tasks": {CORE, ENGINE, TEXT, "vision"},
+    "vision": {CORE, STARTUP},
+    "tasks": {CORE, ENGINE, TEXT, "vision", ERRORS},
     "scripts": {CORE, ENGINE, TEXT, STUDY, "vision", "tasks"},
 }
 
@@ -44,7 +47,8 @@ def imports(path: Path) -> set[str]:
 
 
 def files(name: str) -> list[Path]:
-    return sorted((ROOT / name.replace(".", "/")).rglob("*.py"))
+    path = ROOT / name.replace(".", "/")
+    return sorted(path.rglob("*.py")) or [path.with_suffix(".py")]
 
 
 @pytest.mark.parametrize("name", list(ALLOWED))

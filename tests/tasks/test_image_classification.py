@@ -14,7 +14,8 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from metaformer_nlp.engine import read_items
 from tasks.cli import from_dict, to_dict
-from tasks.image_classification import Config, ImageClassification, ModelConfig, run
+from tasks.image_classification import Config, ImageClassification, run
+from tasks.image_model import ModelConfig
 from vision.images import BadImage
 
 RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"

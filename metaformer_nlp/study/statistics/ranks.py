@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from metaformer_nlp.study.statistics.estimates import LEVEL
 
@@ -39,6 +38,8 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     arms = [arm for arm in first if arm in second and len(first[arm]) and len(second[arm])]
     if len(arms) < MIN_ARMS:
         return None
+    from scipy import stats  # here, since it takes a second
+
     means = [[math.fsum(scores[arm]) / len(scores[arm]) for arm in arms] for scores in (first, second)]
     result = stats.kendalltau(*means)
     known = not math.isnan(result.statistic)
@@ -80,4 +81,6 @@ def _known_orders(scores: Sequence[Sequence[float]]) -> np.ndarray | None:
 
 @lru_cache(maxsize=64)
 def _critical(arms: int, df: int) -> float:
+    from scipy import stats  # as above
+
     return float(stats.studentized_range.ppf(LEVEL, arms, df))
