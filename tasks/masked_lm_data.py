@@ -104,7 +104,7 @@ def make_tokenizer(data: DataConfig, checkpoint: str | None, train: TextSource) 
         if texts and characters > _TOKENIZER_CHARACTERS:
             break
         texts.append(text)
-    return trained_tokenizer(texts, data.vocab_size, data.lowercase)
+    return trained_tokenizer(texts, data.vocab_size, bool(data.lowercase))
 
 
 def tokens_per_row(text: PackedText) -> float:

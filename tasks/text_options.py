@@ -42,7 +42,7 @@ class DataConfig:
     """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the text."""
     vocab_size: int = 8192
     """Size of a tokenizer that is trained here."""
-    lowercase: bool = False
+    lowercase: bool | None = None
     """Whether a tokenizer that is trained here folds case, so that a small vocabulary holds more words."""
 
 

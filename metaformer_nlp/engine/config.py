@@ -184,7 +184,7 @@ class RunConfig:
     """Optimizer steps between evaluations. None: only at the end, which is always evaluated."""
     eval_at: list[float] | None = None
     """Numbers of tokens, rising: the run is also evaluated after the first optimizer step at which so many have been
-    trained on, 0 being the model as built. For tasks on text.
+    trained on, 0 being the model as built; those that the run does not reach are left out. For tasks on text.
     """
     save_every: int | None = None
     """Optimizer steps between checkpoints. None: only at the end and on a stop signal."""

@@ -107,13 +107,13 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(stored: dict[str, Any], given: dict[str, Any], absent_is_off: bool = False) -> list[str]:
     """A line for each dotted key that differs and is not free to.
 
-    With `absent_is_off` a key that only one side has is none where it is null or false: an option that did not exist
-    yet was off.
+    With `absent_is_off` a key that only one side has is none where it is null: an option that did not exist yet was not
+    given.
     """
     old, new = flatten(plain(stored)), flatten(plain(given))
     if absent_is_off:
         for one, other in ((old, new), (new, old)):
-            one |= {key: value for key, value in other.items() if key not in one and (value is None or value is False)}
+            one |= {key: value for key, value in other.items() if key not in one and value is None}
 
     def show(values: dict[str, Any], key: str) -> str:
         return json.dumps(values[key]) if key in values else "absent"

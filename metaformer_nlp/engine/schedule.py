@@ -33,7 +33,7 @@ def total_steps(schedule: ScheduleConfig, num_samples: int, batch_size: int) -> 
 def steps_at(tokens: Sequence[float] | None, tokens_per_step: float | None, total: int | None) -> frozenset[int]:
     """The steps of run.eval_at: after how many of the run's `total` (None: nobody knows) so many tokens were seen.
 
-    ValueError if the task does not know what a step holds, or the run ends before.
+    What comes after the run's end is left out. ValueError if the task does not know what a step holds.
     """
     if not tokens:
         return frozenset()
@@ -43,12 +43,7 @@ def steps_at(tokens: Sequence[float] | None, tokens_per_step: float | None, tota
             "run.eval_every, in optimizer steps"
         )
     steps = [math.ceil(count / tokens_per_step) for count in tokens]
-    if total is not None and steps[-1] > total:
-        raise ValueError(
-            f"run.eval_at asks for {tokens[-1]:,.0f} tokens, but the run ends after {total * tokens_per_step:,.0f} "
-            f"({total} steps); leave out what comes later, or train longer"
-        )
-    return frozenset(steps)
+    return frozenset(step for step in steps if total is None or step <= total)
 
 
 def _steps(epochs: float, num_samples: int, batch_size: int) -> int:

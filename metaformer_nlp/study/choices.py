@@ -73,9 +73,9 @@ def chosen_values(
 def choose(tune: Tune, outcomes: Sequence[Sequence[Mapping[str, Any]]]) -> Choice | None:
     """The choice among the values of `tune` from the outcomes of each value's trials; None if no value is a candidate.
 
-    The highest mean of ``tune.metric`` wins, the lowest of a loss. Of those within ``tune.tie`` of it the one nearest
-    to the middle of the sorted values is taken, of two such the smaller one: noise would rather choose an end. Without
-    a tie, and where values are no numbers, it is the first in the file.
+    The highest mean of ``tune.metric`` wins, the lowest of a loss. Those within ``tune.tie`` of it are
+    sorted and their middle one is taken, the smaller of two: noise would rather choose an end. Without a tie, and where
+    values are no numbers, it is the first in the file.
     """
     sign = -1 if tune.metric.endswith("loss") else 1
     means = tuple(_mean(tune.metric, of_value) for of_value in outcomes)
@@ -89,21 +89,15 @@ def choose(tune: Tune, outcomes: Sequence[Sequence[Mapping[str, Any]]]) -> Choic
     among = f"{len(equal)} values within {tune.tie:g} of the best"
     if not are_numbers(tune.values):
         return Choice(equal[0], means, f"the first of {among}")
-    order = grid_order(tune.values)
-    middle = (len(order) - 1) / 2
-    number = min(equal, key=lambda number: (abs(order.index(number) - middle), tune.values[number]))
-    return Choice(number, means, f"the one nearest to the middle of {among}")
+    rising = sorted(equal, key=lambda number: tune.values[number])
+    return Choice(rising[(len(rising) - 1) // 2], means, f"the middle one of {among}")
 
 
 def tie_rule(tie: float, values: Sequence[Any]) -> str:
     """What `choose` does with equals, in words: "" where the best wins alone."""
     if not tie:
         return ""
-    taken = (
-        "the one nearest to the middle of the sorted values is taken, of two such the smaller one"
-        if are_numbers(values)
-        else "the first is taken"
-    )
+    taken = "the middle one is taken, the smaller of two" if are_numbers(values) else "the first is taken"
     return f"values within {tie:g} of the best count as equal, and of these {taken}"
 
 

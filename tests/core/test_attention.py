@@ -12,7 +12,7 @@ from torch import Tensor
 from metaformer_nlp.core import build_mixer
 from metaformer_nlp.core.mixers import attention
 from metaformer_nlp.core.mixers.attention import Attention
-from metaformer_nlp.core.positions import alibi_slopes, distance_buckets, one_sided_slopes
+from metaformer_nlp.core.positions import alibi_slopes, distance_buckets, grid_offsets, one_sided_slopes
 from tests.core.test_mixers import DIM, documents, redraw
 
 HEADS, HEAD_DIM = 3, 4
@@ -197,6 +197,22 @@ def test_slopes_and_buckets_are_the_published_ones() -> None:
     assert distance_buckets(offsets).tolist() == [0, 1, 7, 8, 15, 15, 15, 17, 23, 31]
 
 
+def test_each_offset_of_a_map_has_a_bias_of_its_own() -> None:
+    bias = build((4, 5), positions="learned_relative").relative_bias
+    assert bias is not None
+    index = bias._index(grid_offsets((4, 5)))
+    assert len(index.unique()) == bias.table[..., 0].numel() == 7 * 9
+
+
+def test_usual_wavelengths() -> None:
+    assert build((20,), positions="rotary").rope_theta == 10_000
+    assert build((4, 5), positions="rotary").rope_theta == 100
+
+
+def test_an_empty_batch_stays_empty() -> None:
+    assert build((300,), positions="rotary", window=8)(torch.zeros(0, 300, DIM)).shape == (0, 300, DIM)
+
+
 def test_a_learned_bias_takes_larger_maps() -> None:
     mixer = build((4, 5), positions="learned_relative")
     assert mixer(torch.randn(1, 6, 9, DIM)).isfinite().all()
@@ -209,6 +225,9 @@ def test_a_learned_bias_takes_larger_maps() -> None:
         ((20,), {"window": 0}, "1 or more"),
         ((20,), {"window": True}, "1 or more"),
         ((20,), {"rope_theta": 100.0}, "for rotary"),
+        ((20,), {"positions": "rotary", "rope_theta": "far"}, "a number above 1"),
+        ((20,), {"positions": "rotary", "rope_theta": float("nan")}, "a number above 1"),
+        ((20,), {"qk_norm": 3}, "true or false"),
         ((4, 5), {"positions": "rotary", "num_heads": 6}, "divisible by 4, not 2"),
         ((4, 5), {"positions": "one_sided"}, "no before and after"),
         ((20,), {"positions": "one_sided", "num_heads": 1}, "at least 2 heads"),

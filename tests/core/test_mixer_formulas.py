@@ -123,9 +123,9 @@ def test_no_number_at_all_stays_behind_the_edge_of_a_document() -> None:
         (["up:1"], (4,), "offsets 'up:1' is not 'left:n' or 'right:n'"),
         (["left:0"], (4, 4), "offsets 'left:0' is not 'left:n' or 'right:n', 'up:n' or 'down:n'"),
         ([-1], (4,), "offsets -1 is not"),
-        ([], (4,), "between 1 and 12 neighbours for 12 channels"),
-        ("left:1", (4,), "offsets must list"),
-        (["left:1"] * 13, (4,), "between 1 and 12"),
+        ([], (4,), "must be a list of 1 to 12 neighbours for 12 channels, such as"),
+        ("left:1", (4,), "offsets must be a list"),
+        (["left:1"] * 13, (4,), "a list of 1 to 12 neighbours"),
     ],
 )
 def test_offsets_that_are_none_are_refused(offsets: Any, shape: tuple[int, ...], said: str) -> None:

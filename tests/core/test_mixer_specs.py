@@ -22,7 +22,7 @@ def test_duplicate() -> None:
 
 
 def test_misspelt_option() -> None:
-    with pytest.raises(TypeError, match="pool_sise"):
+    with pytest.raises(ValueError, match=r"'pooling' has no option 'pool_sise'. Did you mean 'pool_size'\?.*gate"):
         build_mixer({"name": "pooling", "pool_sise": 5}, DIM, (LENGTH,))
 
 

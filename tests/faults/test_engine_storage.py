@@ -145,11 +145,11 @@ def with_options(monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
 def test_a_run_from_before_an_option_goes_on_where_it_is_off(
     run: Path, undisturbed: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for value in (True, 0, "x"):
+    for value in (True, False, 0, "x"):
         with_options(monkeypatch, later=value)
         with pytest.raises(ValueError, match=rf"later: absent -> {json.dumps(value)}\n"):
             toy.train(run, **OPTIONS)
-    with_options(monkeypatch, later=None, last=False)
+    with_options(monkeypatch, later=None, last=None)
     train_alone(run, **OPTIONS)
     assert contents(run)["model"] == undisturbed["model"]
     with_options(monkeypatch)

@@ -185,7 +185,7 @@ def test_what_a_run_would_fail_of_is_refused(data: dict[str, Any], tmp_path: Pat
     data["arms"]["second"]["set"] = {"plugins": [str(tmp_path / "no_python.py")]}
     data["arms"]["third"]["set"] = {"plugins": [str(tmp_path / "no_module.py")]}
     misspelt, no_python, no_module = refused(data)
-    assert misspelt.startswith("images/first: TypeError: ")
+    assert misspelt.startswith("images/first: token mixer 'pooling' has no option 'pool_sise'")
     assert "pool_sise" in misspelt
     assert no_python.startswith("images/second: SyntaxError: ")
     assert "no_python.py, line 1" in no_python

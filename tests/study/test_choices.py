@@ -45,22 +45,22 @@ def test_the_best_value(metric: str, values: list[float | None], best: int | Non
         ((1, 2, 3), 0.0, [(0.5, 0.7), (0.9, None), (0.6, 0.5)], 0, "the best"),  # one failed: no candidate
         ((1, 2, 3), 0.0, [(None, 0.7), (0.9, None), (0.6, None)], None, ""),
         ((1, 2, 3), 0.003, [(0.5, 0.5), (0.5, 0.5), (0.504, 0.504)], 2, "the best"),
-        ((1, 2, 3), 0.003, [(0.9, 0.9), (0.903, 0.903), (0.903, 0.903)], 1, "nearest to the middle of 3 values"),
+        ((1, 2, 3), 0.003, [(0.9, 0.9), (0.903, 0.903), (0.903, 0.903)], 1, "the middle one of 3 values"),
         (
             (1, 2, 3),
             0.003,
             [(0.903, 0.903), (0.9, None), (0.9, 0.9)],
             0,
-            "nearest to the middle of 2 values",
+            "the middle one of 2 values",
         ),  # smaller
         (
             (9, 3, 1, 27),
             0.01,
             [(0.5,), (0.505,), (0.5,), (0.508,)],
             1,
-            "nearest to the middle of 4 values",
+            "the middle one of 4 values",
         ),  # of 3 and 9
-        ((9, 3, 1, 27), 0.01, [(0.5,), (0.1,), (0.5,), (0.508,)], 0, "nearest to the middle of 3 values"),
+        ((9, 3, 1, 27), 0.01, [(0.5,), (0.1,), (0.5,), (0.508,)], 0, "the middle one of 3 values"),
         (("a", "b", "c"), 0.01, [(0.4,), (0.5,), (0.505,)], 1, "the first of 2 values within 0.01 of the best"),
         (("a", "b", "c"), 0.0, [(0.4,), (0.5,), (0.505,)], 2, "the best"),
     ],
@@ -178,12 +178,12 @@ def test_a_choice_waits_for_every_trial_and_says_why(study_data: dict[str, Any],
         end(tmp_path, trial, **{"validation/accuracy": next(scores)})
     place = ("vision", "pooling")
     assert chosen_values(study, tmp_path, record=True) == {place: 0.0}
-    study_data["domains"]["vision"]["tune"] = {**tune, "tie": 0.006}
+    study_data["domains"]["vision"]["tune"] = {**tune, "tie": 0.011}
     tied = study_from_mapping(study_data, "file")
     assert chosen_values(tied, tmp_path, record=True) == {place: 0.5}, "the choice was made without a tie"
     written = read_json(choice_file(tmp_path, *place))
     assert written
-    assert written["why"] == "the one nearest to the middle of 2 values within 0.006 of the best"
+    assert written["why"] == "the middle one of 3 values within 0.011 of the best"
     assert written["means"] == [pytest.approx(value) for value in (0.61, 0.605, 0.6)]
     end(tmp_path, trials[0])
     assert chosen_values(tied, tmp_path) == {place: 0.5}, "what is written down stands"

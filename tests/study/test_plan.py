@@ -119,7 +119,7 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         "Known answers wide higher than plain (a paper)",
         "Scale epochs: first (1), second (2)",
         "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3; values within "
-        "0.003 of the best count as equal, and of these the one nearest to the middle",
+        "0.003 of the best count as equal, and of these the middle one is taken",
         "16 cells (2 domains, 4 arms, 2 seeds), and 24 trials",
     ):
         assert part in told, part

@@ -85,7 +85,7 @@ class Attention(TokenMixer):
         super().__init__(dim, token_shape)
         self.num_heads = number_of_heads("attention", dim, num_heads, head_dim)
         self.head_dim, rank = dim // self.num_heads, len(self.token_shape)
-        _check_options(positions, window, rope_theta, self.num_heads, self.head_dim, rank)
+        _check_options(positions, window, qk_norm, rope_theta, self.num_heads, self.head_dim, rank)
         self.positions, self.window = positions, window
         self.rope_theta = ROPE_THETA[rank] if rope_theta is None else rope_theta
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
@@ -140,7 +140,8 @@ class Attention(TokenMixer):
         mixed = mixed.transpose(1, 2).flatten(2)
         if in_blocks:
             # Not a slice: that is contiguous for some lengths alone, and a compiled graph would be for these or others.
-            mixed = F.pad(mixed.reshape(len(x), -1, self.dim), (0, 0, 0, -(-x.shape[1] % self._block_size)))
+            filled = -x.shape[1] % self._block_size
+            mixed = F.pad(mixed.reshape(len(x), x.shape[1] + filled, self.dim), (0, 0, 0, -filled))
         return self.proj(mixed).view_as(x)
 
     @property
@@ -229,7 +230,13 @@ def _added(bias: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _check_options(
-    positions: str, window: int | None, rope_theta: float | None, num_heads: int, head_dim: int, rank: int
+    positions: str,
+    window: int | None,
+    qk_norm: bool,
+    rope_theta: float | None,
+    num_heads: int,
+    head_dim: int,
+    rank: int,
 ) -> None:
     """ValueError for options that do not fit."""
     if positions not in POSITIONS:
@@ -238,7 +245,10 @@ def _check_options(
         raise ValueError(
             f"attention's window is {window!r}; it is how many tokens to each side are seen: 1 or more, or null for all"
         )
-    if rope_theta is not None and (positions != "rotary" or rope_theta <= 1):
+    if not isinstance(qk_norm, bool):
+        raise ValueError(f"attention's qk_norm is {qk_norm!r}; it must be true or false")
+    a_number = isinstance(rope_theta, int | float) and 1 < rope_theta < math.inf
+    if rope_theta is not None and (positions != "rotary" or not a_number):
         raise ValueError(
             f"attention's rope_theta is {rope_theta!r} with positions {positions!r}; it is a number above 1, and for "
             "rotary positions alone"

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from metaformer_nlp.core.registry import Registry
+from metaformer_nlp.core.registry import Registry, nearest
 from metaformer_nlp.core.segments import SegmentAware
 
 TokenShape = tuple[int, ...]
@@ -152,7 +153,17 @@ def _repeated(spec: MixerSpec) -> tuple[dict[str, Any], int | None]:
 def build_mixer(
     spec: MixerSpec, dim: int, token_shape: TokenShape, defaults: Mapping[str, Mapping[str, Any]] | None = None
 ) -> TokenMixer:
-    """The mixer that ``spec`` names; ``defaults`` are a model's own options by mixer name, which ``spec`` overrides."""
+    """The mixer that ``spec`` names; ``defaults`` are a model's own options by mixer name, which ``spec`` overrides.
+
+    Raises ``ValueError`` for an unknown mixer, and for an option that the mixer has not.
+    """
     options = _named(spec)
     name = options.pop("name")
+    known = [key for key, it in signature(MIXERS[name]).parameters.items() if it.kind is it.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ValueError(
+                f"token mixer {name!r} has no option {option!r}.{nearest(option, known)} Its options: "
+                f"{', '.join(known) or 'none'}"
+            )
     return MIXERS[name](dim, tuple(token_shape), **{**((defaults or {}).get(name, {})), **options})

@@ -41,9 +41,12 @@ class Shift(TokenMixer):
     def __init__(self, dim: int, token_shape: TokenShape, *, offsets: Sequence[str] | None = None) -> None:
         super().__init__(dim, token_shape)
         rank = len(self.token_shape)
-        named = ["left:1", "right:1", "up:1", "down:1"][: 2 * rank] if offsets is None else list(offsets)
-        if isinstance(offsets, str) or not 0 < len(named) <= dim:
-            raise ValueError(f"offsets must list between 1 and {dim} neighbours for {dim} channels, got {offsets!r}")
+        usual = ["left:1", "right:1", "up:1", "down:1"][: 2 * rank]
+        if offsets is not None and not (isinstance(offsets, list | tuple) and 0 < len(offsets) <= dim):
+            raise ValueError(
+                f"offsets must be a list of 1 to {dim} neighbours for {dim} channels, such as {usual}, not {offsets!r}"
+            )
+        named = usual if offsets is None else list(offsets)
         self.offsets = named
         self.sides = tuple(parse_side(offset, rank, "offsets") for offset in named)
         # As tensor_split would cut, whose gradient is put together from whole copies of the tokens.
