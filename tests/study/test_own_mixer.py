@@ -14,6 +14,7 @@ from metaformer_nlp.core import MIXERS
 from metaformer_nlp.study.run import run_study
 from metaformer_nlp.study.study_file import read_yaml, study_from_mapping
 from tasks.cli import from_dict
+from tasks.experiments import EXPERIMENTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +43,7 @@ def test_an_arm_uses_a_mixer_out_of_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert data["arms"]["previous"]["set"]["plugins"] == ["my_mixer.py"]
     data["arms"]["previous"]["set"]["plugins"] = [str(mixer)]
     summary = run_study(
-        study_from_mapping(data, "my_study.yaml", tmp_path), tmp_path / "run", from_dict, executor="inline",
+        study_from_mapping(data, "my_study.yaml", tmp_path, EXPERIMENTS), tmp_path / "run", from_dict, executor="inline",
         only=["*/previous/*"],
     )  # fmt: skip
     assert summary.finished == ["images/previous/seed-0", "text/previous/seed-0"]
