@@ -43,8 +43,8 @@ def test_an_arm_uses_a_mixer_out_of_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert data["arms"]["previous"]["set"]["plugins"] == ["my_mixer.py"]
     data["arms"]["previous"]["set"]["plugins"] = [str(mixer)]
     summary = run_study(
-        study_from_mapping(data, "my_study.yaml", tmp_path, EXPERIMENTS), tmp_path / "run", from_dict, executor="inline",
-        only=["*/previous/*"],
+        study_from_mapping(data, "my_study.yaml", tmp_path, EXPERIMENTS), tmp_path / "run", from_dict,
+        executor="inline", only=["*/previous/*"],
     )  # fmt: skip
     assert summary.finished == ["images/previous/seed-0", "text/previous/seed-0"]
     for key in summary.finished:
