@@ -1,0 +1,1 @@
+"""Studies: the protocol, the runner, the statistics and the report."""
