@@ -34,7 +34,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/architecture
+	$(BIN)/python -m pytest -q tests/architecture -m "not slow"
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -161,6 +161,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_they_are_known(saved: Path, name: str) -> None:
     program = START + PROGRAMS[name] + END
