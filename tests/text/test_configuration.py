@@ -44,7 +44,7 @@ def test_what_cannot_work_is_an_error(fields: dict[str, Any], message: str) -> N
 
 
 def test_misspelt_mixer_option_is_an_error(text_config: Any) -> None:
-    with pytest.raises(TypeError, match="pool_sizes"):
+    with pytest.raises(ValueError, match="pool_sizes"):
         MetaFormerTextModel(text_config(token_mixer={"name": "pooling", "pool_sizes": 3}))
 
 
