@@ -6,13 +6,11 @@ Keys may be nested or dotted. Values that are mappings themselves (a mixer's opt
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from metaformer_nlp.config.yaml_text import read_yaml
 from tasks.options import groups_of, unknown_option
 
 __all__ = ["flatten", "merge_recipes"]
@@ -47,10 +45,7 @@ def flatten(config_class: type, nested: Mapping[str, Any], prefix: str = "") -> 
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()})")
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _YamlLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"recipe {path}: not valid YAML: {error}") from error
+    values = read_yaml(path.read_text(encoding="utf-8"), f"recipe {path}")
     if not isinstance(values, dict | None):
         raise ValueError(f"recipe {path}: must hold `key: value` lines, not a {type(values).__name__}")
     return values or {}
@@ -88,14 +83,3 @@ def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
-
-
-class _YamlLoader(yaml.SafeLoader):
-    """YAML 1.1 reads ``1e-3`` as text, since it lacks the dot; people mean a number."""
-
-
-_YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)$|^[-+]?(?:\d+\.\d*|\.\d+)$|^[-+]?\.(?:inf|nan)$"),
-    list("-+0123456789."),
-)

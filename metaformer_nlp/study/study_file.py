@@ -8,14 +8,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import yaml
-
+from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.checks import check_study, nearest
 from metaformer_nlp.study.plan import (
     AXES,
@@ -34,7 +33,7 @@ from metaformer_nlp.study.plan import (
     set_dotted,
 )
 
-__all__ = ["load_study", "read_yaml", "study_from_mapping", "study_to_mapping"]
+__all__ = ["load_study", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 _OPTIONAL = ("control", "expected", "scale")
@@ -358,31 +357,3 @@ def _find(name: str, where: str, folder: Path) -> Path:
         if path.is_file():
             return path
     raise ValueError(f"{where}: there is no file {name}, neither in {folder.resolve()} nor in {Path().resolve()}.")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML, except that a repeated key is an error (an arm would vanish) and 1e-3 is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise ValueError(f"line {key_node.start_mark.line + 1}: the key {key!r} is there twice; remove one.")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
-)
-
-
-def read_yaml(text: str, where: str) -> Any:
-    """The content of a YAML text; ValueError names the file and line of what is wrong."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from error

@@ -11,17 +11,18 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE, TEXT, ENGINE, STUDY = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "study"))
-STARTUP, ERRORS = "metaformer_nlp.startup", "metaformer_nlp.errors"
+STARTUP, ERRORS, CONFIG = (f"metaformer_nlp.{name}" for name in ("startup", "errors", "config"))
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 ALLOWED: dict[str, set[str]] = {
     STARTUP: set(),
     ERRORS: set(),
+    CONFIG: set(),
     CORE: set(),
     ENGINE: {STARTUP, ERRORS},
     TEXT: {CORE},
-    STUDY: {CORE, ENGINE},
+    STUDY: {CORE, ENGINE, CONFIG},
     "vision": {CORE, STARTUP},
-    "tasks": {CORE, ENGINE, TEXT, "vision", ERRORS},
+    "tasks": {CORE, ENGINE, TEXT, "vision", ERRORS, CONFIG},
     "scripts": {CORE, ENGINE, TEXT, STUDY, "vision", "tasks"},
 }
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.study.run import run_study
-from metaformer_nlp.study.study_file import read_yaml, study_from_mapping
+from metaformer_nlp.study.study_file import study_from_mapping
 from tasks.cli import from_dict
 from tasks.experiments import EXPERIMENTS
 

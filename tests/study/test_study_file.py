@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.cell import load_experiment
 from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import load_study, read_yaml, study_from_mapping, study_to_mapping
+from metaformer_nlp.study.study_file import load_study, study_from_mapping, study_to_mapping
 from tasks.experiments import EXPERIMENTS
 
 Make = Callable[[dict[str, Any]], Study]
@@ -294,6 +295,11 @@ def test_an_override_below_a_value_is_refused(study_data: dict[str, Any], make_s
 def test_yaml_with_a_repeated_key_is_refused() -> None:
     with pytest.raises(ValueError, match=r"file\.yaml: line 2: the key 'a' is there twice"):
         read_yaml("a: 1\na: 2\n", "file.yaml")
+    with pytest.raises(ValueError, match=r"file.yaml: line 2: a key must be a word or a number, not \['x', 'y'\]"):
+        read_yaml("a: 1\n? [x, y]\n: 2\n", "file.yaml")
+    assert read_yaml("a: 1.5e3\nb: .5\nc: 1.\nd: .inf\ne: 12\nf: 1e3x\n", "x") == {
+        "a": 1500.0, "b": 0.5, "c": 1.0, "d": float("inf"), "e": 12, "f": "1e3x",
+    }  # fmt: skip
     assert read_yaml("a: 1e-3\nb: 2.5\nc: e5\n", "x") == {"a": 0.001, "b": 2.5, "c": "e5"}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.cell import configure
 from metaformer_nlp.study.plan import (
     AXES,
@@ -25,7 +26,7 @@ from metaformer_nlp.study.plan import (
     TaskScore,
     Tune,
 )
-from metaformer_nlp.study.study_file import load_study, read_yaml
+from metaformer_nlp.study.study_file import load_study
 from tasks.cli import from_dict
 from tasks.experiments import EXPERIMENTS
 

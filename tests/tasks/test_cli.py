@@ -143,7 +143,12 @@ def test_a_recipes_values_have_their_options_types(
 
 
 def test_recipes_must_be_mappings(tmp_path: Path) -> None:
-    for text, message in (("- a\n", "key: value"), ("a: [", "not valid YAML")):
+    twice = "optim: {lr: 1}\nrun: {folder: x}\noptim: {weight_decay: 0}\n"
+    for text, message in (
+        ("- a\n", "key: value"),
+        ("a: [", "not valid YAML"),
+        (twice, "line 3: the key .optim. is there twice"),
+    ):
         with pytest.raises(ValueError, match=message):
             from_dict(Config, {}, [write(tmp_path / "a.yaml", text)])
 

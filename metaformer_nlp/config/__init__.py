@@ -1,0 +1,1 @@
+"""Options as people write them. Imports nothing of the project, and no library that takes long."""
