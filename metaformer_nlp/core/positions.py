@@ -19,8 +19,13 @@ NUM_BUCKETS, MAX_DISTANCE = 32, 128
 
 def grid_offsets(token_shape: Sequence[int], device: torch.device | None = None) -> tuple[Tensor, ...]:
     """Offsets (T, T) of all tokens of a grid, one tensor an axis."""
-    places = torch.meshgrid(*(torch.arange(size, device=device) for size in token_shape), indexing="ij")
-    return tuple(place.flatten()[None, :] - place.flatten()[:, None] for place in places)
+    return tuple(place[None, :] - place[:, None] for place in _places(token_shape, device))
+
+
+def _places(token_shape: Sequence[int], device: torch.device | None) -> list[Tensor]:
+    """Where each token of a grid lies, (T,) for each axis."""
+    grids = torch.meshgrid(*(torch.arange(size, device=device) for size in token_shape), indexing="ij")
+    return [grid.flatten() for grid in grids]
 
 
 def rotary_table(
@@ -34,8 +39,7 @@ def rotary_table(
     """
     pairs = head_dim // 2 // len(token_shape)
     frequencies = theta ** (-torch.arange(pairs, device=device) / pairs)
-    places = torch.meshgrid(*(torch.arange(size, device=device) for size in token_shape), indexing="ij")
-    angles = torch.cat([place.flatten()[:, None] * frequencies for place in places], dim=1)[:, None]
+    angles = torch.cat([place[:, None] * frequencies for place in _places(token_shape, device)], dim=1)[:, None]
     cosine, sine = angles.cos(), angles.sin()
     return torch.cat((cosine, cosine), -1), torch.cat((-sine, sine), -1)
 

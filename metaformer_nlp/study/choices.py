@@ -73,9 +73,9 @@ def chosen_values(
 def choose(tune: Tune, outcomes: Sequence[Sequence[Mapping[str, Any]]]) -> Choice | None:
     """The choice among the values of `tune` from the outcomes of each value's trials; None if no value is a candidate.
 
-    The highest mean of ``tune.metric`` wins, the lowest of a loss. Those within ``tune.tie`` of it are
-    sorted and their middle one is taken, the smaller of two: noise would rather choose an end. Without a tie, and where
-    values are no numbers, it is the first in the file.
+    The highest mean of ``tune.metric`` wins, the lowest of a loss. Those within ``tune.tie`` of it are sorted and their
+    middle one is taken, the smaller of two: noise would rather choose an end. Without a tie, and where values are no
+    numbers, it is the first in the file.
     """
     sign = -1 if tune.metric.endswith("loss") else 1
     means = tuple(_mean(tune.metric, of_value) for of_value in outcomes)

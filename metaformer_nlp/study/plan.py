@@ -224,9 +224,9 @@ class Cell:
     """One run: its place in the grid and the whole configuration of the experiment, except the folder.
 
     ``trial`` is the number of the value that is tried, None for what is no trial; ``repeat`` counts the trials of one
-    value. ``waits_for`` has the keys of the
-    cells that must end before this one can start, ``after`` that of the one it starts from, with its digest. ``files``
-    are those of the user's own as a runner found them when it came (`own_files`).
+    value. ``waits_for`` has the keys of the cells that must end before this one can start, ``after`` that of the one it
+    starts from, with its digest. ``files`` are those of the user's own as a runner found them when it came
+    (`own_files`).
     """
 
     domain: str

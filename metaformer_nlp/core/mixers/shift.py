@@ -1,8 +1,7 @@
 """Shifted channels: every token takes a part of each neighbour's channels, without any parameter.
 
 Such shifts stand in for convolutions in Shift (Wu et al., arXiv 1711.08141) and mix the tokens of S2-MLP (Yu et al.,
-arXiv 2106.07477) and AS-MLP (Lian et al., arXiv 2107.08391). Unlike an average they tell
-directions apart.
+arXiv 2106.07477) and AS-MLP (Lian et al., arXiv 2107.08391). Unlike an average they tell directions apart.
 
 Shapes: B batch, S token axes ((L,) for text, (H, W) for images), C channels.
 """
