@@ -39,10 +39,8 @@ BLOCKS_OF_A_LONG_ROW = 4
 class AttentionSegments(NamedTuple):
     """Who looks at whom, in a batch of segments."""
 
-    mask: (
-        Tensor | None
-    )  # (B', 1 or h, Q, K) bool, or float32 with -inf for what is not seen; Q is 1 where all see alike
-    any_seen: Tensor | None  # (B', 1 or h, Q, 1) bool: does a token see any? None where all of them do
+    mask: Tensor | None  # (B', 1 or h, Q or 1, K) bool, or float32 with -inf for what is not seen; None: all see all
+    any_seen: Tensor | None  # (B', 1 or h, Q or 1, 1) bool: does a token see any? None where all of them do
 
 
 @register_mixer("attention")
