@@ -9,8 +9,8 @@ It needs no data and downloads nothing: weights are random. (Of the libraries, `
 accelerate and transformers are.)
 """
 
-from tasks.benchmark_options import ImageBenchmarkConfig
-from tasks.cli import main
+from metaformer_nlp.config.command_line import main
+from tasks.benchmark.options import ImageBenchmarkConfig
 
 if __name__ == "__main__":
-    main(ImageBenchmarkConfig, "tasks.vision_benchmark:run", __doc__)
+    main(ImageBenchmarkConfig, "tasks.benchmark.images:run", __doc__)

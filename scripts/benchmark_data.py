@@ -6,8 +6,8 @@
 A GPU that trains on R images a second is kept busy by R / (images a second of a core) cores: run.num_workers.
 """
 
-from tasks.benchmark_options import SpeedConfig
-from tasks.cli import main
+from metaformer_nlp.config.command_line import main
+from tasks.benchmark.options import SpeedConfig
 
 if __name__ == "__main__":
-    main(SpeedConfig, "tasks.image_speed:run", __doc__)
+    main(SpeedConfig, "tasks.benchmark.loading:run", __doc__)

@@ -9,8 +9,8 @@
 Without lengths_from the lengths are those of SST-2. Weights and tokens are random, nothing is downloaded.
 """
 
-from tasks.benchmark_options import PackingBenchmarkConfig
-from tasks.cli import main
+from metaformer_nlp.config.command_line import main
+from tasks.benchmark.options import PackingBenchmarkConfig
 
 if __name__ == "__main__":
-    main(PackingBenchmarkConfig, "tasks.packing_benchmark:run", __doc__)
+    main(PackingBenchmarkConfig, "tasks.benchmark.packing:run", __doc__)

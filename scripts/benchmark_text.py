@@ -10,8 +10,8 @@ Same depth, width, vocabulary and heads for all; weights are random, nothing is 
 states of every token, without pooler or head. FNet takes no mask. Packed rows: benchmark_packing.py.
 """
 
-from tasks.benchmark_options import TextBenchmarkConfig
-from tasks.cli import main
+from metaformer_nlp.config.command_line import main
+from tasks.benchmark.options import TextBenchmarkConfig
 
 if __name__ == "__main__":
-    main(TextBenchmarkConfig, "tasks.text_benchmark:run", __doc__)
+    main(TextBenchmarkConfig, "tasks.benchmark.text:run", __doc__)

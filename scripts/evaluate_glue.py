@@ -8,8 +8,8 @@ a model get a constant answer in the submission, since the server takes all elev
 which.
 """
 
-from tasks.cli import main
-from tasks.glue_evaluation import Config
+from metaformer_nlp.config.command_line import main
+from tasks.glue.evaluation import Config
 
 if __name__ == "__main__":
-    main(Config, "tasks.glue_evaluation:run", __doc__)
+    main(Config, "tasks.glue.evaluation:run", __doc__)

@@ -9,8 +9,8 @@ the pseudo-perplexity hides one token at a time and is the number of the literat
 over the same passages whatever the tokenizer, can be compared between models with different tokenizers.
 """
 
-from tasks.cli import main
-from tasks.text_options import EvaluationConfig
+from metaformer_nlp.config.command_line import main
+from tasks.text.options import EvaluationConfig
 
 if __name__ == "__main__":
-    main(EvaluationConfig, "tasks.masked_lm_evaluation:run", __doc__)
+    main(EvaluationConfig, "tasks.text.evaluation:run", __doc__)

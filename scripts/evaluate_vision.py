@@ -11,8 +11,8 @@ Size, crop, interpolation and normalisation are the model's own unless --data.im
 The result does not depend on the number of processes.
 """
 
-from tasks.cli import main
-from tasks.image_options import EvaluationConfig
+from metaformer_nlp.config.command_line import main
+from tasks.images.options import EvaluationConfig
 
 if __name__ == "__main__":
-    main(EvaluationConfig, "tasks.image_evaluation:run", __doc__)
+    main(EvaluationConfig, "tasks.images.evaluation:run", __doc__)

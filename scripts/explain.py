@@ -8,8 +8,8 @@
 It needs one more library: pip install 'metaformer-nlp[explain]'.
 """
 
-from tasks.cli import main
-from tasks.image_options import ExplanationConfig
+from metaformer_nlp.config.command_line import main
+from tasks.images.options import ExplanationConfig
 
 if __name__ == "__main__":
-    main(ExplanationConfig, "tasks.explanation:run", __doc__)
+    main(ExplanationConfig, "tasks.images.explain:run", __doc__)

@@ -7,8 +7,8 @@ longest row; the tokenizer itself is the folder's tokenizer.json.
 ONNX needs more libraries: pip install 'metaformer-nlp[export]'.
 """
 
-from tasks.cli import main
-from tasks.export_options import TextExportConfig
+from metaformer_nlp.config.command_line import main
+from tasks.export.options import TextExportConfig
 
 if __name__ == "__main__":
-    main(TextExportConfig, "tasks.text_export:run", __doc__)
+    main(TextExportConfig, "tasks.export.text:run", __doc__)

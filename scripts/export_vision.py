@@ -7,8 +7,8 @@ Beside each file a .json says how images are prepared and what the classes are c
 ONNX needs more libraries: pip install 'metaformer-nlp[export]'.
 """
 
-from tasks.cli import main
-from tasks.export_options import ImageExportConfig
+from metaformer_nlp.config.command_line import main
+from tasks.export.options import ImageExportConfig
 
 if __name__ == "__main__":
-    main(ImageExportConfig, "tasks.image_export:run", __doc__)
+    main(ImageExportConfig, "tasks.export.images:run", __doc__)

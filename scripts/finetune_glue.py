@@ -12,8 +12,8 @@ folder above has all metrics, the score of a constant answer, and the averages; 
 the answers on its dev set. What was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import main
-from tasks.glue_options import FinetuningConfig
+from metaformer_nlp.config.command_line import main
+from tasks.glue.options import FinetuningConfig
 
 if __name__ == "__main__":
-    main(FinetuningConfig, "tasks.glue_finetuning:run", __doc__)
+    main(FinetuningConfig, "tasks.glue.finetuning:run", __doc__)

@@ -7,8 +7,8 @@
 A bag of words is at 50 % exactly. Use text of the pre-training's kind that was held out of it.
 """
 
-from tasks.cli import main
-from tasks.order_task import Config
+from metaformer_nlp.config.command_line import main
+from tasks.glue.order import Config
 
 if __name__ == "__main__":
-    main(Config, "tasks.order_task:run", __doc__)
+    main(Config, "tasks.glue.order:run", __doc__)

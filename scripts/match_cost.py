@@ -8,8 +8,8 @@
 The options of a row go to pretrain_text.py or finetune_glue.py after the reference's, or into the arm of a study.
 """
 
-from tasks.benchmark_options import CostTableConfig
-from tasks.cli import main
+from metaformer_nlp.config.command_line import main
+from tasks.benchmark.options import CostTableConfig
 
 if __name__ == "__main__":
-    main(CostTableConfig, "tasks.cost_table:run", __doc__)
+    main(CostTableConfig, "tasks.benchmark.cost_table:run", __doc__)

@@ -12,8 +12,8 @@ The trained model lies in <run.folder>/model: finetune_glue.py starts from it wi
 while it tokenised, goes on when the same command is given again.
 """
 
-from tasks.cli import main
-from tasks.text_options import MaskedLMConfig
+from metaformer_nlp.config.command_line import main
+from tasks.text.options import MaskedLMConfig
 
 if __name__ == "__main__":
-    main(MaskedLMConfig, "tasks.masked_lm:run", __doc__)
+    main(MaskedLMConfig, "tasks.text.masked_lm:run", __doc__)

@@ -7,8 +7,8 @@
 A run that was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import main
-from tasks.image_options import MaskedImageModelingConfig
+from metaformer_nlp.config.command_line import main
+from tasks.images.options import MaskedImageModelingConfig
 
 if __name__ == "__main__":
-    main(MaskedImageModelingConfig, "tasks.masked_image_modeling:run", __doc__)
+    main(MaskedImageModelingConfig, "tasks.images.simmim:run", __doc__)

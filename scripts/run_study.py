@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 
 from metaformer_nlp.study.command_line import study_parser
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import load_study
-from tasks.experiments import EXPERIMENTS
+from metaformer_nlp.study.protocol.file import Names, load_study
+from metaformer_nlp.study.protocol.study import Study
+from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 
 def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
-    from metaformer_nlp.study.executors import read_options
-    from metaformer_nlp.study.report import build_report
-    from metaformer_nlp.study.run import run_study
-    from tasks.cli import from_dict
+    from metaformer_nlp.config.command_line import from_dict
+    from metaformer_nlp.study.report.write import build_report
+    from metaformer_nlp.study.runner.executors import read_options
+    from metaformer_nlp.study.runner.runner import run_study
 
     command, slurm = shlex.join(["python", *sys.argv]), read_options(options.slurm)
     done = run_study(study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only)
@@ -28,8 +28,8 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
 
 
 def plan(study: Study, folder: Path, options: argparse.Namespace) -> int:
-    from metaformer_nlp.study.overview import describe
-    from tasks.cli import from_dict
+    from metaformer_nlp.config.command_line import from_dict
+    from metaformer_nlp.study.preview.overview import describe
 
     described = describe(study, folder, from_dict, options.parallel)
     print(described.text)
@@ -41,11 +41,11 @@ def main() -> int:
     options = study_parser(__doc__).parse_args()
     try:
         if options.command == "report":
-            from metaformer_nlp.study.report import build_report
+            from metaformer_nlp.study.report.write import build_report
 
             print(f"Report: {build_report(*options.folders, output=options.output).as_uri()}")
             return 0
-        study = load_study(options.file, EXPERIMENTS)
+        study = load_study(options.file, Names(EXPERIMENTS, FORMER_NAMES))
         start = run if options.command == "run" else plan
         return start(study, options.folder or Path("runs") / study.name, options)
     except ValueError as error:

@@ -8,8 +8,8 @@ The first command shows what would be sent, the last writes it into a folder. Wh
 (`trust_remote_code=True`), text also with sentence-transformers. Log in once with `hf auth login`.
 """
 
-from tasks.cli import main
-from tasks.export_options import SharingConfig
+from metaformer_nlp.config.command_line import main
+from tasks.export.options import SharingConfig
 
 if __name__ == "__main__":
-    main(SharingConfig, "tasks.sharing:run", __doc__)
+    main(SharingConfig, "tasks.export.share:run", __doc__)

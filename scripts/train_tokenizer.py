@@ -7,8 +7,8 @@
 What it writes opens with AutoTokenizer, and --data.tokenizer of the other scripts takes it.
 """
 
-from tasks.cli import main
-from tasks.text_options import TokenizerConfig
+from metaformer_nlp.config.command_line import main
+from tasks.text.options import TokenizerConfig
 
 if __name__ == "__main__":
-    main(TokenizerConfig, "tasks.tokenizer_training:run", __doc__)
+    main(TokenizerConfig, "tasks.text.tokenizer:run", __doc__)

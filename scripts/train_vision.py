@@ -12,8 +12,8 @@ r"""Train and evaluate an image classifier: any model of vision/variants.py or o
 A run that was interrupted goes on when the same command is given again.
 """
 
-from tasks.cli import main
-from tasks.image_options import ClassificationConfig
+from metaformer_nlp.config.command_line import main
+from tasks.images.options import ClassificationConfig
 
 if __name__ == "__main__":
-    main(ClassificationConfig, "tasks.image_classification:run", __doc__)
+    main(ClassificationConfig, "tasks.images.classification:run", __doc__)

@@ -9,8 +9,8 @@ The data options are those of scripts/train_vision.py.
 
 import sys
 
-from tasks.cli import main
-from tasks.image_check import CheckConfig
+from metaformer_nlp.config.command_line import main
+from tasks.images.verify import CheckConfig
 
-if __name__ == "__main__" and main(CheckConfig, "tasks.image_check:run", __doc__)["broken"]:
+if __name__ == "__main__" and main(CheckConfig, "tasks.images.verify:run", __doc__)["broken"]:
     sys.exit(1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from metaformer_nlp.config.command_line import to_dict
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, Task, run_training
-from tasks.cli import to_dict
-from tasks.plugins import import_plugins
 
 __all__ = ["TrainingConfig", "train"]
 

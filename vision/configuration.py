@@ -14,7 +14,7 @@ from transformers.backbone_utils import BackboneConfigMixin
 
 from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
 from metaformer_nlp.core.registry import nearest
-from metaformer_nlp.core.remote_code import CarriesCode
+from metaformer_nlp.hub.remote_code import CarriesCode
 
 # Keys of no field that a saved or generic Hugging Face configuration may carry. They change nothing in this model.
 HUGGING_FACE_KEYS = frozenset(

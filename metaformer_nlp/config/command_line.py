@@ -27,9 +27,9 @@ from typing import Any, NoReturn, TypeVar
 import jsonargparse
 import yaml
 
+from metaformer_nlp.config.options import check_values, option_names, reworded, unknown_option
+from metaformer_nlp.config.recipes import flatten, merge_recipes
 from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
-from tasks.options import check_values, option_names, reworded, unknown_option
-from tasks.recipes import flatten, merge_recipes
 
 C = TypeVar("C")
 

@@ -1,6 +1,6 @@
 """A configuration is a tree of dataclasses: its options by dotted names, and what the type of each lets through.
 
-The types are those that :mod:`tasks.cli` documents. Its parser converts texts to them and refuses most of what does not
+The types are those that `command_line` documents. Its parser converts texts to them and refuses most of what does not
 fit; what it lets through everywhere, null and numbers that are not finite, is refused here. Both say in the same words
 what an option allows.
 """

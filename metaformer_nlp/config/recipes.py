@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.options import groups_of, unknown_option
 from metaformer_nlp.config.yaml_text import read_yaml
-from tasks.options import groups_of, unknown_option
 
 __all__ = ["flatten", "merge_recipes"]
 

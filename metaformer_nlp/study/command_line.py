@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from metaformer_nlp.study.executors import EXECUTORS
+from metaformer_nlp.study.runner.executors import EXECUTORS
 
 _EXAMPLES = """
 examples:

@@ -13,7 +13,7 @@ from transformers import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
 from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, mixer_specs
-from metaformer_nlp.core.remote_code import CarriesCode
+from metaformer_nlp.hub.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
 

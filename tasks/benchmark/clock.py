@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
-from tasks.benchmark_options import ARITHMETIC, Options
-from tasks.plugins import import_plugins
+from tasks.benchmark.options import ARITHMETIC, Options
 
 __all__ = ["Contestant", "Report", "compare", "open_device"]
 

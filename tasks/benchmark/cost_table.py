@@ -12,13 +12,11 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
+from metaformer_nlp.config.command_line import split_names
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import MetaFormerTextConfig
-from tasks.benchmark_options import KNOBS, Knob, Scale
-from tasks.benchmark_options import CostTableConfig as Config
-from tasks.benchmarking import Report, open_device
-from tasks.cli import split_names
-from tasks.equal_cost import (
+from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.equal_cost import (
     PEAK_FLOPS,
     UTILISATION,
     cost,
@@ -28,6 +26,8 @@ from tasks.equal_cost import (
     training_flops,
     training_hours,
 )
+from tasks.benchmark.options import KNOBS, Knob, Scale
+from tasks.benchmark.options import CostTableConfig as Config
 
 __all__ = ["Config", "run"]
 

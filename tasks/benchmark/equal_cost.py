@@ -19,10 +19,10 @@ import torch
 
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM, MetaFormerTextModel
-from tasks import benchmarking
-from tasks.benchmark_options import KNOBS, SCALES, Knob, Options, Scale
-from tasks.text_benchmark import Contestant
-from tasks.text_model import encoder_macs
+from tasks.benchmark import clock
+from tasks.benchmark.options import KNOBS, SCALES, Knob, Options, Scale
+from tasks.benchmark.text import Contestant
+from tasks.text.model import encoder_macs
 
 __all__ = ["KNOBS", "SCALES", "Cost", "cost", "match", "relative_times", "training_flops", "training_hours"]
 
@@ -135,7 +135,7 @@ def relative_times(
 
     everyone = [reference, *configs]
     makers = {str(number): functools.partial(make, config) for number, config in enumerate(everyone)}
-    measured = benchmarking.compare(makers, options)
+    measured = clock.compare(makers, options)
     for number, row in measured.items():
         if "error" in row:
             raise ValueError(f"{everyone[int(number)].token_mixer} cannot run on {device}: {row['error']}")

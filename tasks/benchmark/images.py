@@ -1,6 +1,6 @@
 """Speed, memory and size of image models, ours beside timm's and transformers', in one run.
 
-How it is measured stands in ``tasks/benchmarking.py``. Drop path and dropout are off, and the pixels are noise.
+How it is measured stands in ``tasks/benchmark/clock.py``. Drop path and dropout are off, and the pixels are noise.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tasks import benchmarking
-from tasks.benchmark_options import ImageBenchmarkConfig as Config
-from tasks.benchmark_options import split_switches
-from tasks.benchmarking import Report, open_device
-from tasks.cli import split_names
+from metaformer_nlp.config.command_line import split_names
+from tasks.benchmark import clock
+from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.options import ImageBenchmarkConfig as Config
+from tasks.benchmark.options import split_switches
 from vision import create_model, macs, preprocessing
 
 __all__ = ["Config", "Contestant", "build_model", "compare", "run"]
@@ -41,7 +41,7 @@ COLUMNS = {
 """Columns of the results and their headings on the screen."""
 
 
-class Contestant(benchmarking.Contestant):
+class Contestant(clock.Contestant):
     """One image model; in training its loss is the cross entropy of its classes."""
 
     def __init__(self, spec: str, mode: str, precision: str, config: Config, device: torch.device) -> None:
@@ -60,7 +60,7 @@ class Contestant(benchmarking.Contestant):
     def loss(self, output: Any) -> Tensor:
         return F.cross_entropy(getattr(output, "logits", output).float(), self.labels)
 
-    def row(self, first: benchmarking.Contestant) -> dict[str, Any]:
+    def row(self, first: clock.Contestant) -> dict[str, Any]:
         row = super().row(first)
         return {**row, "samples_per_sec": 1000 * len(self.labels) / row["step_ms"]}
 
@@ -101,7 +101,7 @@ def compare(mode: str, precision: str, config: Config, device: torch.device) -> 
         spec: functools.partial(Contestant, spec, mode, precision, config, device)
         for spec in split_names(config.models)
     }
-    measured = benchmarking.compare(makers, config)
+    measured = clock.compare(makers, config)
     return [{"model": spec, "mode": mode, "precision": precision, **row} for spec, row in measured.items()]
 
 

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from metaformer_nlp.engine.order import sample_rng
-from tasks.benchmark_options import SpeedConfig
-from tasks.image_classification import TransformedImages
-from tasks.image_data import DataConfig, load_sources
+from tasks.benchmark.options import SpeedConfig
+from tasks.images.classification import TransformedImages
+from tasks.images.data import DataConfig, load_sources
 from vision.transforms import POSTERIZE, AugmentConfig, EvalTransform, global_generators, train_transform
 
 Pipeline = Callable[[int, int], Any]
@@ -50,7 +50,7 @@ def run(config: SpeedConfig) -> list[Speed]:
     """Measure, print a table, write the report.
 
     Raises:
-        ValueError: wrong options or data (see :func:`tasks.image_data.load_sources`).
+        ValueError: wrong options or data (see :func:`tasks.images.data.load_sources`).
     """
     if config.rounds < 1 or config.images < 1:
         raise ValueError(f"images {config.images} and rounds {config.rounds}: must be at least 1")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.cli import split_names
-from tasks.text_model import TextModelConfig
+from metaformer_nlp.config.command_line import split_names
+from tasks.text.model import TextModelConfig
 
 __all__ = [
     "ARITHMETIC",

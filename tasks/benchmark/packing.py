@@ -1,10 +1,10 @@
 """What packing is worth: steps on the same examples at their real lengths, padded and packed, in one run.
 
-How it is measured stands in ``tasks/benchmarking.py``. A step has the same examples in each of three forms:
+How it is measured stands in ``tasks/benchmark/clock.py``. A step has the same examples in each of three forms:
 
 - padded: one example a row, every row padded to ``slots``;
 - longest: one example a row, padded to the batch's longest;
-- packed: examples share rows of ``slots``, as training and fine-tuning have it (``tasks/encoding.py``).
+- packed: examples share rows of ``slots``, as training and fine-tuning have it (``tasks/text/encoding.py``).
 
 Training is a step of ``pretrain_text`` or ``finetune_glue``, forward, loss, backward and AdamW; inference the forward
 pass of their evaluation. A masked language model is asked for 30 % of the tokens in training and for 15 % in inference.
@@ -33,16 +33,16 @@ from metaformer_nlp.text import (
     MetaFormerTextForSequenceClassification,
 )
 from metaformer_nlp.text.packing import PackedClassifier
-from tasks import benchmarking
-from tasks.benchmark_options import PackingBenchmarkConfig as Config
-from tasks.benchmark_options import model_specs
-from tasks.benchmarking import Report, open_device
-from tasks.encoding import encode_texts, pack_rows, pad_rows, trained_tokenizer
-from tasks.glue import task_named
-from tasks.glue_files import read_split
-from tasks.masked_lm import MaskedPositions
-from tasks.masked_lm_data import EVAL_RATE, MaskingConfig
-from tasks.text_folders import load_tokenizer
+from tasks.benchmark import clock
+from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.options import PackingBenchmarkConfig as Config
+from tasks.benchmark.options import model_specs
+from tasks.glue.files import read_split
+from tasks.glue.tasks import task_named
+from tasks.text.checkpoints import load_tokenizer
+from tasks.text.data import EVAL_RATE, MaskingConfig
+from tasks.text.encoding import encode_texts, pack_rows, pad_rows, trained_tokenizer
+from tasks.text.masked_lm import MaskedPositions
 
 __all__ = ["Config", "Contestant", "example_lengths", "run"]
 
@@ -121,7 +121,7 @@ class PaddedPositions(nn.Module):
         return logits
 
 
-class Contestant(benchmarking.Contestant):
+class Contestant(clock.Contestant):
     """One model with a batch in one of the forms."""
 
     def __init__(
@@ -157,7 +157,7 @@ class Contestant(benchmarking.Contestant):
     def loss(self, output: Any) -> Tensor:
         return F.cross_entropy(getattr(output, "logits", output).float(), self.targets)
 
-    def row(self, first: benchmarking.Contestant) -> dict[str, Any]:
+    def row(self, first: clock.Contestant) -> dict[str, Any]:
         row = super().row(first)
         return {**row, "examples_per_sec": 1000 * self.examples / row["step_ms"]}
 
@@ -191,7 +191,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             print(f"{config.task}, {name}, {mode}, {precision}, {environment} ...", file=sys.stderr)
             how: dict[str, Any] = {"mode": mode, "precision": precision, "device": device, "switches": switches}
             makers = {form: functools.partial(Contestant, fields, form, lengths, config, **how) for form in FORMS}
-            measured = benchmarking.compare(makers, config)
+            measured = clock.compare(makers, config)
             common = {"model": name, "mode": mode, "precision": precision}
             report.add([{**common, "form": form, **row} for form, row in measured.items()])
     return report.rows

@@ -1,7 +1,7 @@
 """Speed, memory and size of text encoders: any mixers of ours beside transformers' BERT, FNet and ModernBERT.
 
-How it is measured stands in ``tasks/benchmarking.py``. All models have the same depth, width, vocabulary and heads, and
-are built from their configurations: nothing is downloaded. What each computes:
+How it is measured stands in ``tasks/benchmark/clock.py``. All models have the same depth, width, vocabulary and heads,
+and are built from their configurations: nothing is downloaded. What each computes:
 
 - every one: token ids -> the last hidden states of all tokens. No head and no pooler. In training the loss is the mean
   of the squared hidden states, so that every weight gets its gradient and its AdamW step;
@@ -37,11 +37,11 @@ from transformers import (
 
 from metaformer_nlp.core.mixers.fourier import Fourier
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
-from tasks import benchmarking
-from tasks.benchmark_options import TextBenchmarkConfig as Config
-from tasks.benchmark_options import described, model_specs
-from tasks.benchmarking import Report, open_device
-from tasks.text_model import encoder_macs
+from tasks.benchmark import clock
+from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.options import TextBenchmarkConfig as Config
+from tasks.benchmark.options import described, model_specs
+from tasks.text.model import encoder_macs
 
 __all__ = ["Config", "Contestant", "build_model", "described", "model_specs", "run"]
 
@@ -64,7 +64,7 @@ COLUMNS = {
 """Columns of the results and their headings on the screen."""
 
 
-class Contestant(benchmarking.Contestant):
+class Contestant(clock.Contestant):
     """One encoder with B rows of L random tokens."""
 
     def __init__(
@@ -82,7 +82,7 @@ class Contestant(benchmarking.Contestant):
     def loss(self, output: Any) -> Tensor:
         return output.last_hidden_state.float().square().mean()
 
-    def row(self, first: benchmarking.Contestant) -> dict[str, Any]:
+    def row(self, first: clock.Contestant) -> dict[str, Any]:
         row = super().row(first)
         return {**row, "times_first": 1 / row["relative_speed"], "tokens_per_sec": 1000 * self.tokens / row["step_ms"]}
 
@@ -173,6 +173,6 @@ def run(config: Config) -> list[dict[str, Any]]:
                 name: functools.partial(make, fields, switches, config, pair, **how)
                 for name, (fields, switches) in specs.items()
             }
-            measured = benchmarking.compare(makers, config)
+            measured = clock.compare(makers, config)
             report.add([{"model": name, "mode": mode, "precision": precision, **row} for name, row in measured.items()])
     return report.rows

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 import torch
 
-from tasks.cli import split_names
-from tasks.export import Exportable, output_paths, write
-from tasks.export_options import ImageExportConfig as Config
-from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint
-from tasks.plugins import import_plugins
+from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.plugins import import_plugins
+from tasks.export.options import ImageExportConfig as Config
+from tasks.export.program import Exportable, output_paths, write
+from tasks.images.checkpoints import Logits, class_names, eval_transform, open_checkpoint
 from vision import ImageClassifier, preprocessing
 
 BATCHES = (2, 1, 5)

@@ -16,14 +16,14 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, PreTrainedConfig
 
-from metaformer_nlp.core.remote_code import CarriesCode
-from tasks.export_options import SharingConfig as Config
-from tasks.image_card import image_card
-from tasks.model_card import last_part
-from tasks.plugins import import_plugins
-from tasks.text_card import text_card
-from tasks.text_folders import load_tokenizer
-from tasks.text_hub import PREFIX
+from metaformer_nlp.config.plugins import import_plugins
+from metaformer_nlp.hub.remote_code import CarriesCode
+from tasks.card import last_part
+from tasks.export.options import SharingConfig as Config
+from tasks.images.card import image_card
+from tasks.text.card import text_card
+from tasks.text.checkpoints import load_tokenizer
+from tasks.text.hub import PREFIX
 from vision.loading import model_folder
 
 __all__ = ["Config", "best_result", "run", "write_shared"]

@@ -15,11 +15,11 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from tasks.cli import split_names
-from tasks.export import Exportable, output_paths, write
-from tasks.export_options import TextExportConfig as Config
-from tasks.plugins import import_plugins
-from tasks.text_folders import load_tokenizer
+from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.plugins import import_plugins
+from tasks.export.options import TextExportConfig as Config
+from tasks.export.program import Exportable, output_paths, write
+from tasks.text.checkpoints import load_tokenizer
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 HEADS = {

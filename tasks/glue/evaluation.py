@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.glue import GLUE
-from tasks.glue_table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
+from tasks.glue.table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
+from tasks.glue.tasks import GLUE
 
 __all__ = ["Config", "run"]
 
@@ -45,7 +45,7 @@ def run(config: Config) -> list[Any]:
     if config.csv is not None:
         write_csv(lines, Path(config.csv))
     if config.submission is not None:
-        from tasks.glue_submission import check_submission, write_submission  # here, since it takes torch
+        from tasks.glue.submission import check_submission, write_submission  # here, since it takes torch
 
         models = _median_models(folders, metrics)
         max_length = config.max_length or max(map(_max_length, models.values()), default=128)

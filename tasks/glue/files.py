@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow.parquet
 
-from tasks.glue import GLUE, SUITE, TASKS, GlueTask
-from tasks.suite import build_suite
+from tasks.glue.suite import build_suite
+from tasks.glue.tasks import GLUE, SUITE, TASKS, GlueTask
 
 __all__ = ["Example", "available_tasks", "find_files", "read_hub", "read_parquet", "read_split", "read_tsv"]
 

@@ -18,24 +18,24 @@ from typing import Any
 import numpy as np
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
+from metaformer_nlp.config.command_line import to_dict
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import run_training
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.items import FILE, Items, read_items, write_items
-from tasks.cli import to_dict
-from tasks.encoding import tokenizer_key, trained_tokenizer
-from tasks.english import english_documents
-from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, GlueTask, task_named, task_of
-from tasks.glue_files import available_tasks, read_split
-from tasks.glue_options import DataConfig
-from tasks.glue_options import FinetuningConfig as Config
-from tasks.glue_sweep import Setting, choose, is_first_process
-from tasks.glue_table import averages, combine, glue_table, render, results_table, show
-from tasks.glue_task import GlueFinetuning
-from tasks.masked_lm import saved_config, tokenizer_of
+from tasks.glue.files import available_tasks, read_split
+from tasks.glue.options import DataConfig
+from tasks.glue.options import FinetuningConfig as Config
+from tasks.glue.sweep import Setting, choose, is_first_process
+from tasks.glue.table import averages, combine, glue_table, render, results_table, show
+from tasks.glue.task import GlueFinetuning
+from tasks.glue.tasks import FROM_MNLI, GLUE, MNLI_STARTS, SUITE, GlueTask, task_named, task_of
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
-from tasks.plugins import import_plugins
-from tasks.text_folders import given_tokenizer, load_tokenizer
-from tasks.text_model import TextModelConfig, encoder_macs
+from tasks.text.checkpoints import given_tokenizer, load_tokenizer
+from tasks.text.encoding import tokenizer_key, trained_tokenizer
+from tasks.text.english import english_documents
+from tasks.text.masked_lm import saved_config, tokenizer_of
+from tasks.text.model import TextModelConfig, encoder_macs
 
 __all__ = ["Config", "DataConfig", "GlueFinetuning", "run"]
 

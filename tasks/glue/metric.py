@@ -1,9 +1,9 @@
 """GLUE's metrics as a module of the `evaluate` library's kind, for use beside other people's code; needs no network.
 
-    metric = evaluate.load("tasks/glue_metric.py", "mrpc")
+    metric = evaluate.load("tasks/glue/metric.py", "mrpc")
     metric.compute(predictions=[1, 0], references=[1, 1])  # {"accuracy": 0.5, "f1": 0.666...}
 
-The functions are those of :mod:`tasks.metrics`, so that a constant prediction scores 0 where a correlation is not
+The functions are those of :mod:`tasks.glue.metrics`, so that a constant prediction scores 0 where a correlation is not
 defined; the library's own module gives NaN. `pip install evaluate`; this project itself does without it.
 """
 
@@ -14,8 +14,8 @@ from typing import Any
 import datasets
 import evaluate
 
-from tasks.glue import GLUE, GlueTask
-from tasks.metrics import compute
+from tasks.glue.metrics import compute
+from tasks.glue.tasks import GLUE, GlueTask
 
 __all__ = ["GlueMetric"]
 
@@ -31,7 +31,7 @@ class GlueMetric(evaluate.Metric):
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="Wang et al., GLUE: A Multi-Task Benchmark and Analysis Platform, ICLR 2019",
-            inputs_description="predictions, references: class numbers in the order of tasks.glue, or STS-B's scores",
+            inputs_description="predictions, references: class numbers in the task's order, or STS-B's scores",
             features=datasets.Features({"predictions": value, "references": value}),
             format="numpy",
         )

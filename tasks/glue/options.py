@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
-from tasks.glue_sweep import SweepConfig
-from tasks.text_model import TextModelConfig
+from tasks.glue.sweep import SweepConfig
+from tasks.text.model import TextModelConfig
 
 __all__ = ["DataConfig", "FinetuningConfig"]
 

@@ -1,6 +1,6 @@
 """The task `order` (were two neighbouring words swapped?) from any text, such as held-out text of a pre-training.
 
-What it shares with the suite's (tasks/suite.py): both rows of a sentence, whole and swapped, stand side by side in the
+What it shares with the suite's (suite.py): both rows of a sentence, whole and swapped, stand side by side in the
 same file, so that a bag of words is at chance exactly (one that knows where a word stood is not quite); the swapped
 words are common, small letters alone, never the first of the sentence and without punctuation, so that neither a
 capital nor a comma betrays them, whatever the tokenizer. A sentence comes once.
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.cli import to_dict
-from tasks.english import clean_paragraphs
-from tasks.suite import common_words, order_twins, sentence_key
-from tasks.text_data import DocumentUnit, text_source
+from metaformer_nlp.config.command_line import to_dict
+from tasks.glue.suite import common_words, order_twins, sentence_key
+from tasks.text.english import clean_paragraphs
+from tasks.text.sources import DocumentUnit, text_source
 
 __all__ = ["Config", "DataConfig", "run"]
 

@@ -1,4 +1,4 @@
-"""The embedded suite: three tasks in GLUE's layout, made of the English in :mod:`tasks.english`.
+"""The embedded suite: three tasks in GLUE's layout, made of the English in :mod:`tasks.text.english`.
 
 =======  ==============================================================  ============================================
 task     question                                                        what it takes
@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.cache import build_once, cache_folder, short_hash
-from tasks.english import Document, english_documents, english_key
+from tasks.text.english import Document, english_documents, english_key
 
 __all__ = ["FAMILIES", "SUITE_TASKS", "build_suite", "common_words", "order_twins", "sentence_key", "suite_rows"]
 

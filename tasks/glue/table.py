@@ -19,7 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
-from tasks.glue import FROM_MNLI, GLUE, MNLI_STARTS, task_of
+from tasks.glue.tasks import FROM_MNLI, GLUE, MNLI_STARTS, task_of
 
 __all__ = [
     "Line",

@@ -28,13 +28,13 @@ from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceClassification
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cache import fingerprint_texts
-from tasks.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key
-from tasks.glue import GlueTask
-from tasks.glue_files import Example, read_split
-from tasks.glue_options import DataConfig
-from tasks.metrics import compute, constant_scores
-from tasks.text_folders import save_text_model
-from tasks.text_model import TextModelConfig, encoder_macs
+from tasks.glue.files import Example, read_split
+from tasks.glue.metrics import compute, constant_scores
+from tasks.glue.options import DataConfig
+from tasks.glue.tasks import GlueTask
+from tasks.text.checkpoints import save_text_model
+from tasks.text.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key
+from tasks.text.model import TextModelConfig, encoder_macs
 
 __all__ = ["DataConfig", "GlueFinetuning", "Row", "inputs_of", "split_rows", "write_predictions"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tasks.suite import FAMILIES, SUITE_TASKS
+from tasks.glue.suite import FAMILIES, SUITE_TASKS
 
 __all__ = ["FROM_MNLI", "GLUE", "MNLI_STARTS", "SUITE", "TASKS", "GlueTask", "task_named", "task_of"]
 
@@ -18,7 +18,7 @@ class GlueTask:
     texts: tuple[str, ...]  # header names of the one or two texts
     label: str  # header name of the label
     labels: tuple[str, ...] | None  # in the order of their class numbers; None: a number, `label_range`
-    metrics: tuple[str, ...]  # names of tasks.metrics, as GLUE publishes them
+    metrics: tuple[str, ...]  # names of tasks.glue.metrics, as GLUE publishes them
     evaluation: Mapping[str, str]  # split of a result -> file without ".tsv"
     test: Mapping[str, str]
     train: str | None = "train"

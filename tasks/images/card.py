@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig, TimmWrapperConfig
 
-from tasks.model_card import join, last_part, metadata, mixer_names, size_rows, table, training, usage
+from tasks.card import join, last_part, metadata, mixer_names, size_rows, table, training, usage
 from vision import MetaFormerVisionConfig, preprocessing
 
 __all__ = ["image_card"]

@@ -1,7 +1,7 @@
 """Image classification: one model of :mod:`vision`, one labelled data set, top-1 and top-5 accuracy.
 
 Shapes: B batch, S pixels of a side, K classes. A sample is ``(pixels (3, S, S) float32, label)``, a batch
-``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; where images are mixed (:mod:`tasks.image_mixing`), a training
+``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; where images are mixed (:mod:`tasks.images.mixing`), a training
 sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B, K).
 """
 
@@ -18,24 +18,24 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from metaformer_nlp.config.command_line import to_dict
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import Dataset
-from tasks.cli import to_dict
-from tasks.distillation import Teacher
-from tasks.image_card import image_card
-from tasks.image_classes import readable_names
-from tasks.image_data import ImageSource, fingerprint, load_sources
-from tasks.image_mixing import Mixing
-from tasks.image_model import layer_depths, not_decayed
-from tasks.image_options import ClassificationConfig as Config
+from tasks.images.card import image_card
+from tasks.images.data import ImageSource, fingerprint, load_sources
+from tasks.images.distillation import Teacher
+from tasks.images.mixing import Mixing
+from tasks.images.model import layer_depths, not_decayed
+from tasks.images.options import ClassificationConfig as Config
+from tasks.images.readers.classes import readable_names
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
-from tasks.plugins import import_plugins
 from tasks.training import train
 from vision import MetaFormerVisionConfig, image_processor, macs, preprocessing
 from vision.transforms import EvalTransform, Transform, train_transform
 from vision.variants import build_model
 
 if TYPE_CHECKING:
-    from tasks.image_model import ModelDescription
+    from tasks.images.model import ModelDescription
 
 
 class TransformedImages:

@@ -1,11 +1,11 @@
 """Labelled images from five kinds of places, all looking the same: an :class:`ImageSource` of (picture, label, name).
 
-- ``digits``: :mod:`tasks.digits`, embedded, nothing to download.
+- ``digits``: :mod:`tasks.images.readers.digits`, embedded, nothing to download.
 - ``folder``: ``root/train/<class>/*`` and ``root/val/<class>/*`` as ImageNet is laid out, or ``root/<class>/*``, of
   which a fixed share is then kept for validation.
 - ``parquet``: ``root/train-*.parquet`` and ``root/validation-*`` (or ``test-*``), the layout of the Hugging Face hub.
 - ``webdataset``: ``root/train-*.tar`` and ``root/val-*.tar`` (or ``validation-*``, ``test-*``); see
-  :mod:`tasks.image_shards`.
+  :mod:`tasks.images.readers.shards`.
 - any other name: a data set of the Hugging Face hub.
 
 Labels are checked once, at the start: a wrong one is an error that names its file or row. Pictures are decoded when
@@ -23,11 +23,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tasks.digits import CanvasConfig, DigitsOnCanvas
-from tasks.image_classes import read_class_file, readable_names
-from tasks.image_folder import FolderImages, read_folder
-from tasks.image_shards import ShardImages, read_shards
-from tasks.image_table import Columns, read_hub, read_parquet
+from tasks.images.readers.classes import read_class_file, readable_names
+from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
+from tasks.images.readers.folder import FolderImages, read_folder
+from tasks.images.readers.shards import ShardImages, read_shards
+from tasks.images.readers.table import Columns, read_hub, read_parquet
 from vision.images import Picture
 from vision.options import AugmentConfig
 
@@ -81,7 +81,7 @@ class ImageSource(Protocol):
     @property
     def classes(self) -> Sequence[str]:
         """Names of the classes, as folders are called; a label is an index into it. A source whose classes have other
-        names for people gives those as ``class_names``: :func:`tasks.image_classes.readable_names`."""
+        names for people gives those as ``class_names``: :func:`tasks.images.readers.classes.readable_names`."""
 
     @property
     def labels(self) -> np.ndarray:

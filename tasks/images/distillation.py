@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.image_checkpoints import check_classes
-from tasks.image_options import DistillConfig
+from tasks.images.checkpoints import check_classes
+from tasks.images.options import DistillConfig
 from vision import Preprocessing, load_model, preprocessing
 
 

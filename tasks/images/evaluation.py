@@ -19,17 +19,17 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
-from tasks.cli import split_names
-from tasks.image_checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
-from tasks.image_classes import readable_names
-from tasks.image_classification import TransformedImages
-from tasks.image_data import ImageSource, load_sources
-from tasks.image_options import EvaluationConfig as Config
-from tasks.plugins import import_plugins
+from tasks.images.checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
+from tasks.images.classification import TransformedImages
+from tasks.images.data import ImageSource, load_sources
+from tasks.images.options import EvaluationConfig as Config
+from tasks.images.readers.classes import readable_names
 from vision import Preprocessing, preprocessing
 from vision.transforms import EvalTransform, Picture
 

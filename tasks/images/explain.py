@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from transformers import TimmWrapperForImageClassification
 
-from tasks.cli import split_names
-from tasks.image_checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
-from tasks.image_folder import IMAGE_SUFFIXES
-from tasks.image_options import ExplanationConfig as Config
-from tasks.plugins import import_plugins
+from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.plugins import import_plugins
+from tasks.images.checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
+from tasks.images.options import ExplanationConfig as Config
+from tasks.images.readers.folder import IMAGE_SUFFIXES
 from vision import ImageClassifier, preprocessing
 from vision.images import load_rgb
 from vision.transforms import resize_and_crop

@@ -18,7 +18,7 @@ from timm.data.mixup import mixup_target
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
-from tasks.image_options import MixConfig
+from tasks.images.options import MixConfig
 from vision.transforms import global_generators
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
-from tasks.image_data import DataConfig
-from tasks.image_model import ModelConfig
+from tasks.images.data import DataConfig
+from tasks.images.model import ModelConfig
 
 # Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from metaformer_nlp.engine import Dataset
-from tasks.image_data import ImageSource, fingerprint, load_sources
-from tasks.image_options import MaskedImageModelingConfig as Config
+from tasks.images.data import ImageSource, fingerprint, load_sources
+from tasks.images.options import MaskedImageModelingConfig as Config
 from tasks.training import train
 from vision import MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling, image_processor
 from vision.masked_image_modeling import painting_error, pixel_mask

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.cli import to_dict
-from tasks.image_data import DataConfig, ImageSource, load_sources
+from metaformer_nlp.config.command_line import to_dict
+from tasks.images.data import DataConfig, ImageSource, load_sources
 
 _CHUNK = 32
 
@@ -53,7 +53,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
     """Scan both parts, write the report, print its summary; returns what the JSON report holds.
 
     Raises:
-        ValueError: what is wrong with the data set as a whole (see :func:`tasks.image_data.load_sources`), or with the
+        ValueError: what is wrong with the data set as a whole (see :func:`tasks.images.data.load_sources`), or with the
             options.
     """
     path = Path(config.report)

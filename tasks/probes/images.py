@@ -1,4 +1,4 @@
-"""Probes on the image model: the abilities of :mod:`tasks.probes`, asked of pictures.
+"""Probes on the image model: the abilities of :mod:`tasks.probes.abilities`, asked of pictures.
 
 Each cell of the grid is a patch of 4 x 4 pixels: plain background, a grey shape that means nothing, or a coloured ring.
 With patches of that size which do not overlap, a token sees one cell, and the mixer is the only way for tokens to meet.
@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
-from tasks.image_model import ModelConfig
-from tasks.plugins import import_plugins
-from tasks.probes import NUM_FILLERS, Ints
-from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
+from tasks.images.model import ModelConfig
+from tasks.probes.abilities import NUM_FILLERS, Ints
+from tasks.probes.task import ProbeConfig, ProbeTask, planned_cost
 from tasks.training import train
 from vision import macs
 

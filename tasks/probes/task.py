@@ -1,4 +1,4 @@
-"""The engine's task for a probe (:mod:`tasks.probes`), whatever the model: data, loss, and a score at each distance.
+"""The engine's task for a probe (abilities.py), whatever the model: data, loss, and a score at each distance.
 
 A group of samples is a function of (seed of the data, split, number), whatever the run's seed is.
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
 from tasks.planned_cost import parameters_of, planned_training, without_memory
-from tasks.probes import NOT_ASKED, NUM_FILLERS, PROBES, Group, Ints, Probe
+from tasks.probes.abilities import NOT_ASKED, NUM_FILLERS, PROBES, Group, Ints, Probe
 
 __all__ = ["ProbeConfig", "ProbeTask", "planned_cost"]
 
@@ -33,7 +33,7 @@ class ProbeConfig:
     """What is asked, and of how many samples."""
 
     probe: Literal["order", "agreement", "matching", "copying", "counting"] = "agreement"
-    """order, agreement, matching, copying (texts only) or counting; tasks/probes.py explains them."""
+    """order, agreement, matching, copying (texts only) or counting; tasks/probes/abilities.py explains them."""
     distances: list[int] | None = None
     """Distances d in tokens (counting: margins), mixed in equal shares and scored one by one. null: the domain's."""
     train_groups: int = 65536

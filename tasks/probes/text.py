@@ -1,4 +1,4 @@
-"""Probes on the text encoder: the abilities of :mod:`tasks.probes`, asked of rows of symbols.
+"""Probes on the text encoder: the abilities of :mod:`tasks.probes.abilities`, asked of rows of symbols.
 
 Order, agreement, matching and counting are read from the mean over the tokens, copying at the query itself. Symbols are
 tokens of a vocabulary of their own; no text and no tokenizer is involved.
@@ -26,12 +26,12 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
-from tasks.plugins import import_plugins
-from tasks.probes import Copying, Ints
-from tasks.probes_task import ProbeConfig, ProbeTask, planned_cost
-from tasks.text_folders import save_text_model
-from tasks.text_model import TextModelConfig, encoder_macs
+from tasks.probes.abilities import Copying, Ints
+from tasks.probes.task import ProbeConfig, ProbeTask, planned_cost
+from tasks.text.checkpoints import save_text_model
+from tasks.text.model import TextModelConfig, encoder_macs
 from tasks.training import train
 
 __all__ = ["DISTANCES", "Config", "TextProbe", "cost", "run"]

@@ -10,10 +10,10 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 from metaformer_nlp.text import MetaFormerTextConfig
-from tasks.glue import TASKS
-from tasks.metrics import METRICS
-from tasks.model_card import PAPERS, join, last_part, metadata, mixer_names, size_rows, table, training, usage
-from tasks.text_hub import PREFIX
+from tasks.card import PAPERS, join, last_part, metadata, mixer_names, size_rows, table, training, usage
+from tasks.glue.metrics import METRICS
+from tasks.glue.tasks import TASKS
+from tasks.text.hub import PREFIX
 
 __all__ = ["text_card"]
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.text.masking import WordPieces, mask_tokens, replacement_ids
-from tasks.corpus import PackedText
-from tasks.encoding import trained_tokenizer
-from tasks.text_data import TextSource, text_source
-from tasks.text_folders import given_tokenizer
-from tasks.text_options import DataConfig, MaskingConfig
+from tasks.text.checkpoints import given_tokenizer
+from tasks.text.encoding import trained_tokenizer
+from tasks.text.options import DataConfig, MaskingConfig
+from tasks.text.packed import PackedText
+from tasks.text.sources import TextSource, text_source
 
 __all__ = [
     "EVAL_RATE",

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from metaformer_nlp.text.packing import pack
 from metaformer_nlp.text.tokenizer import train_tokenizer
 from tasks.cache import build_once, cache_folder, fingerprint_texts, short_hash
-from tasks.text_folders import load_tokenizer
+from tasks.text.checkpoints import load_tokenizer
 
 __all__ = ["EncodedTexts", "encode_texts", "pack_rows", "pad_rows", "tokenizer_key", "trained_tokenizer"]
 

@@ -34,17 +34,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
-from tasks.corpus import pack_text
-from tasks.masked_lm import MaskedPositions
-from tasks.masked_lm_data import EVAL_RATE, MaskedRows, MaskingConfig
-from tasks.plugins import import_plugins
-from tasks.text_data import text_source
-from tasks.text_folders import load_tokenizer
-from tasks.text_options import EvaluationConfig as Config
-from tasks.text_options import EvaluationDataConfig as DataConfig
+from tasks.text.checkpoints import load_tokenizer
+from tasks.text.data import EVAL_RATE, MaskedRows, MaskingConfig
+from tasks.text.masked_lm import MaskedPositions
+from tasks.text.options import EvaluationConfig as Config
+from tasks.text.options import EvaluationDataConfig as DataConfig
+from tasks.text.packed import pack_text
+from tasks.text.sources import text_source
 
 __all__ = ["Config", "DataConfig", "run"]
 

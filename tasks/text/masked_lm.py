@@ -1,4 +1,4 @@
-"""Masked-LM pre-training of the text encoder on packed rows of plain text (tasks/masked_lm_data.py).
+"""Masked-LM pre-training of the text encoder on packed rows of plain text (tasks/text/data.py).
 
 Logits are computed for the masked tokens only.
 
@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import Dataset
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
-from tasks.corpus import pack_text
-from tasks.encoding import pad_rows, tokenizer_key
-from tasks.masked_lm_data import (
+from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
+from tasks.text.checkpoints import save_text_model
+from tasks.text.data import (
     DataConfig,
     MaskedRow,
     MaskedRows,
@@ -36,11 +37,10 @@ from tasks.masked_lm_data import (
     sources_of,
     tokens_per_row,
 )
-from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
-from tasks.plugins import import_plugins
-from tasks.text_folders import save_text_model
-from tasks.text_model import encoder_macs
-from tasks.text_options import MaskedLMConfig as Config
+from tasks.text.encoding import pad_rows, tokenizer_key
+from tasks.text.model import encoder_macs
+from tasks.text.options import MaskedLMConfig as Config
+from tasks.text.packed import pack_text
 from tasks.training import train
 
 __all__ = ["Config", "DataConfig", "MaskedLM", "MaskingConfig", "run"]

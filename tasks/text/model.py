@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from tasks.text_folders import load_text_config
+from tasks.text.checkpoints import load_text_config
 
 # Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
-from tasks.text_data import DocumentUnit
-from tasks.text_model import TextModelConfig
+from tasks.text.model import TextModelConfig
+from tasks.text.sources import DocumentUnit
 
 __all__ = [
     "DataConfig",

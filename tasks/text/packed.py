@@ -1,4 +1,4 @@
-"""A corpus in the cache: documents that are tokenised (tasks/tokenised_text.py), packed into rows that do not mix them.
+"""A corpus in the cache: documents that are tokenised (tasks/text/tokenised.py), packed into rows that do not mix them.
 
     cache/packed/<key>/    a choice of the documents for one length of a row
         pieces.bin         (P, 2) begin and end of each piece among the tokens of all parts
@@ -28,9 +28,9 @@ from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.files import sync
 from tasks.cache import build_once, cache_folder, short_hash
-from tasks.encoding import tokenizer_key
-from tasks.text_data import TextSource
-from tasks.tokenised_text import TokenisedPart, map_file, tokenise
+from tasks.text.encoding import tokenizer_key
+from tasks.text.sources import TextSource
+from tasks.text.tokenised import TokenisedPart, map_file, tokenise
 
 __all__ = ["PackedText", "pack_text"]
 

@@ -1,7 +1,7 @@
 """Plain text: documents from files, from streams of the hub, or the embedded English, always in the same order.
 
 A document is one row of a parquet table or of a hub data set, one line of a ``.jsonl`` file, one module or chapter of
-the embedded English, and in ``.txt`` files a paragraph, a line or the whole file. tasks/tokenised_text.py makes them
+the embedded English, and in ``.txt`` files a paragraph, a line or the whole file. tasks/text/tokenised.py makes them
 numbers.
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.cache import short_hash
-from tasks.english import english_documents, english_key
-from tasks.text_hub import PREFIX, hub_commit, hub_documents
+from tasks.text.english import english_documents, english_key
+from tasks.text.hub import PREFIX, hub_commit, hub_documents
 
 __all__ = ["DocumentUnit", "TextPart", "TextSource", "text_source"]
 

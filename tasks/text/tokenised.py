@@ -28,7 +28,7 @@ from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.files import replace_text, sync
 from tasks.cache import cache_folder, locked, short_hash
-from tasks.text_data import TextPart
+from tasks.text.sources import TextPart
 
 __all__ = ["TokenisedPart", "map_file", "tokenise"]
 

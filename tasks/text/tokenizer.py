@@ -15,10 +15,10 @@ from typing import Any
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
+from metaformer_nlp.config.command_line import to_dict
 from metaformer_nlp.text.tokenizer import SentencePieceModel, read_wordpiece, to_fast_tokenizer, train_sentencepiece
-from tasks.cli import to_dict
-from tasks.text_data import TextSource, text_source
-from tasks.text_options import TokenizerConfig as Config
+from tasks.text.options import TokenizerConfig as Config
+from tasks.text.sources import TextSource, text_source
 
 __all__ = ["Config", "run"]
 

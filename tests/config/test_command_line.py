@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tasks.cli import from_dict, parse, to_dict
-from tasks.options import option_names
+from metaformer_nlp.config.command_line import from_dict, parse, to_dict
+from metaformer_nlp.config.options import option_names
 
 
 @dataclass(frozen=True)

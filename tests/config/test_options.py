@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 import pytest
 
+from metaformer_nlp.config.command_line import from_dict, parse, to_dict
+from metaformer_nlp.config.options import allowed, option_names, options_of
 from metaformer_nlp.engine import ScheduleConfig
-from tasks import glue_finetuning, image_classification, masked_lm, text_probes
-from tasks.cli import from_dict, parse, to_dict
-from tasks.options import allowed, option_names, options_of
+from tasks.glue import finetuning as glue_finetuning
+from tasks.images import classification as image_classification
+from tasks.probes import text as text_probes
+from tasks.text import masked_lm
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core import MIXERS
-from tasks.plugins import import_plugins
 
 README = Path(__file__).parents[2] / "README.md"
 

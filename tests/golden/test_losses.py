@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from tasks import glue_finetuning, image_classification
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from tasks.glue import finetuning as glue_finetuning
+from tasks.images import classification as image_classification
 
 RUN = {"run.batch_size": 16, "run.log_every": 5, "schedule.steps": 20, "optim.lr": 3e-3}
 GOLDEN: dict[str, list[float]] = {

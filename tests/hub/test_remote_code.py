@@ -15,10 +15,10 @@ import torch
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
 import vision
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core import MIXERS
-from metaformer_nlp.core.remote_code import flat_code
+from metaformer_nlp.hub.remote_code import flat_code
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM
-from tasks.plugins import import_plugins
 from tests.loaded import assert_close_outputs, assert_same_weights
 from tests.mixers import IMAGE_MIXERS, TEXT_MIXERS
 

@@ -14,7 +14,7 @@ from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.config import OptimConfig, ScheduleConfig
 from metaformer_nlp.engine.optimizer import build_optimizer, set_learning_rate
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
-from tasks.image_model import not_decayed
+from tasks.images.model import not_decayed
 
 POOLFORMER = {"epochs": 300, "warmup_epochs": 5, "warmup_start_lr": 1e-6, "min_lr": 1e-5, "cooldown_epochs": 10}
 CAFORMER = POOLFORMER | {"warmup_epochs": 20}

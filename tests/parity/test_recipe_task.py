@@ -16,9 +16,9 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed, seed_torch
-from tasks.cli import from_dict
-from tasks.image_classification import Config, ImageClassification, run
+from tasks.images.classification import Config, ImageClassification, run
 from vision.transforms import AugmentConfig, global_generators, train_transform
 
 RECIPE = Path(__file__).parents[2] / "scripts" / "recipes" / "imagenet" / "poolformer_s12.yaml"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import load_study
+from metaformer_nlp.study.protocol.file import load_study
+from metaformer_nlp.study.protocol.study import Study
 
 TOY = Path(__file__).with_name("toy_experiment.py")
 

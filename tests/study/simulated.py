@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.rows import empty_row
+from metaformer_nlp.study.analysis.rows import empty_row
+from metaformer_nlp.study.protocol.study import Study
 
 Row = dict[str, Any]
 Truth = Mapping[str, float | Mapping[str, float]]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks.encoding import trained_tokenizer
-from tasks.english import english_documents
-from tests.tasks.glue_runs import write_rows
+from tasks.text.encoding import trained_tokenizer
+from tasks.text.english import english_documents
+from tests.tasks.glue.glue_runs import write_rows
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from metaformer_nlp.study.cell import load_experiment
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.runner.cell import load_experiment
 
 PAGE = Path(__file__).parents[2] / "docs" / "new_task.md"
 

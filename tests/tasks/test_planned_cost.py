@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from transformers import AutoModelForMaskedLM, PreTrainedTokenizerBase
 
-from tasks import glue_finetuning, image_classification, masked_lm
-from tasks.cli import from_dict
-from tasks.text_folders import save_text_model
+from metaformer_nlp.config.command_line import from_dict
+from tasks.glue import finetuning as glue_finetuning
+from tasks.images import classification as image_classification
+from tasks.text import masked_lm
+from tasks.text.checkpoints import save_text_model
 
 TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "token_mixer": ["pooling", "random"]}
 IMAGES = {"name": "poolformer_xxs", "token_mixer": "random"}

@@ -10,7 +10,7 @@ from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from metaformer_nlp.text.masking import IGNORE, WordPieces, mask_tokens, replacement_ids
 from metaformer_nlp.text.tokenizer import SPECIAL_TOKENS, train_tokenizer
-from tasks.english import english_documents
+from tasks.text.english import english_documents
 
 MASK_ID, VOCAB = 4, 5000
 REPLACEMENTS = np.arange(5, VOCAB)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-from metaformer_nlp.study.statistics import rank_agreement
+from metaformer_nlp.study.analysis.statistics import rank_agreement
 
 Domains = Mapping[str, Mapping[str, Any]]
 

@@ -14,14 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from metaformer_nlp.study.across import across
-from metaformer_nlp.study.cell import read_json
-from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.effects import above, effects, variance
-from metaformer_nlp.study.merging import merge_studies
-from metaformer_nlp.study.plan import Arm, Domain, Study
-from metaformer_nlp.study.rows import Row, empty_row, of_all_starts, read_row, read_trial, unfold_environments
-from metaformer_nlp.study.statistics import (
+from metaformer_nlp.study.analysis.across import across
+from metaformer_nlp.study.analysis.effects import above, effects, variance
+from metaformer_nlp.study.analysis.merge import merge_studies
+from metaformer_nlp.study.analysis.rows import Row, empty_row, of_all_starts, read_row, read_trial, unfold_environments
+from metaformer_nlp.study.analysis.statistics import (
     LEVEL,
     Estimate,
     compare_family,
@@ -30,7 +27,10 @@ from metaformer_nlp.study.statistics import (
     paired_values,
     retention,
 )
-from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
+from metaformer_nlp.study.protocol.file import study_from_mapping, study_to_mapping
+from metaformer_nlp.study.protocol.study import Arm, Domain, Study
+from metaformer_nlp.study.runner.cell import read_json
+from metaformer_nlp.study.runner.tuning import chosen_values
 
 _COST = ("total", "trainable", "macs", "steps", "tokens")
 

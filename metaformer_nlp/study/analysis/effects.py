@@ -7,8 +7,7 @@ from dataclasses import asdict
 from math import fsum
 from typing import Any
 
-from metaformer_nlp.study.plan import KINDS, Arm, Study
-from metaformer_nlp.study.statistics import (
+from metaformer_nlp.study.analysis.statistics import (
     Estimate,
     compare_family,
     mean_interval,
@@ -17,6 +16,7 @@ from metaformer_nlp.study.statistics import (
     side,
     variance_shares,
 )
+from metaformer_nlp.study.protocol.study import KINDS, Arm, Study
 
 Scores = Mapping[str, Mapping[int, float]]  # arm -> seed -> score
 _SHARES = ("mixer", "architecture", "seed")

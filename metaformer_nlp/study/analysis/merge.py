@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metaformer_nlp.study.plan import Arm, Domain, KnownAnswer, Study
-from metaformer_nlp.study.rows import Row
-from metaformer_nlp.study.wording import listed
+from metaformer_nlp.study.analysis.rows import Row
+from metaformer_nlp.study.protocol.study import Arm, Domain, KnownAnswer, Study
+from metaformer_nlp.study.words import listed
 
 Part = tuple[Study, Sequence[Row]]
 

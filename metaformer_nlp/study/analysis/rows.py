@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.cell import cell_folder, is_result, read_json, read_outcome, result_problem
-from metaformer_nlp.study.plan import TUNED, Cell, Study
+from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
+from metaformer_nlp.study.runner.cell import cell_folder, is_result, read_json, read_outcome, result_problem
 
 Row = dict[str, Any]
 

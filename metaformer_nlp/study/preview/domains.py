@@ -13,11 +13,11 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.budgets import Cost, Place, difference
-from metaformer_nlp.study.choices import tie_rule, tuned_on_scores
-from metaformer_nlp.study.expected import Times
-from metaformer_nlp.study.plan import Cell, Domain, Study, set_dotted
-from metaformer_nlp.study.wording import count, duration, listed
+from metaformer_nlp.study.protocol.study import Cell, Domain, Study, set_dotted
+from metaformer_nlp.study.runner.budgets import Cost, Place, difference
+from metaformer_nlp.study.runner.durations import Times
+from metaformer_nlp.study.runner.tuning import tie_rule, tuned_on_scores
+from metaformer_nlp.study.words import count, duration, listed
 
 INDENT = 2  # columns before each part
 Entries = dict[str, str]  # names and what belongs to them

@@ -13,18 +13,18 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs
-from metaformer_nlp.study.cell import Build, read_outcome
-from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.decided import gain_claimed, known_answers, scales
-from metaformer_nlp.study.expected import RULE, Times
-from metaformer_nlp.study.overview_domains import INDENT, Domains, Entries, pairs, widths, written
-from metaformer_nlp.study.plan import Arm, Cell, Study
-from metaformer_nlp.study.refusals import notes, refusals, refuse_changes
-from metaformer_nlp.study.schedule import Schedule
-from metaformer_nlp.study.statistics.estimates import MIN_BOOTSTRAP
-from metaformer_nlp.study.study_file import study_to_mapping
-from metaformer_nlp.study.wording import count, duration, listed
+from metaformer_nlp.study.analysis.statistics.estimates import MIN_BOOTSTRAP
+from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
+from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Arm, Cell, Study
+from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs
+from metaformer_nlp.study.runner.cell import Build, read_outcome
+from metaformer_nlp.study.runner.durations import RULE, Times
+from metaformer_nlp.study.runner.preflight import notes, refusals, refuse_changes
+from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.words import count, duration, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
 

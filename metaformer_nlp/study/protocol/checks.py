@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.plan import AFTER, Arm, Domain, Study
+from metaformer_nlp.study.protocol.study import AFTER, Arm, Domain, Study
 
 
 def check_study(study: Study, where: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from metaformer_nlp.study.wording import PERCENT, listed
+from metaformer_nlp.study.words import PERCENT, listed
 
 
 def gain_claimed(study: Mapping[str, Any]) -> str | None:

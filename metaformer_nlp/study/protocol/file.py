@@ -1,6 +1,6 @@
 """Reading a study file: YAML in, a checked `Study` out. Errors say what, where, what is allowed and how to mend it.
 
-docs/studies.md has a complete file, in which each key is explained; `plan` has what the keys become.
+docs/studies.md has a complete file, in which each key is explained; `protocol.study` has what the keys become.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.study.checks import check_study, nearest
-from metaformer_nlp.study.plan import (
+from metaformer_nlp.study.protocol.checks import check_study, nearest
+from metaformer_nlp.study.protocol.study import (
     AXES,
     BUDGETS,
     KINDS,
@@ -33,30 +32,44 @@ from metaformer_nlp.study.plan import (
     set_dotted,
 )
 
-__all__ = ["load_study", "study_from_mapping", "study_to_mapping"]
+__all__ = ["Names", "load_study", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 _OPTIONAL = ("control", "expected", "scale")
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
-def load_study(path: Path | str, experiments: Mapping[str, str] = MappingProxyType({})) -> Study:
-    """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it.
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What study files may call experiments: name -> module, and names of former times -> name.
 
-    `experiments` are the modules that a file may call by a name. In the study they stand by their modules' names, by
-    which cells are known, so that a cell is the same under both.
+    Cells are hashed by the former name where there is one, so that a cell is the same under both.
     """
+
+    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    former: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def resolve(self, name: str) -> tuple[str, str]:
+        """The name that cells are hashed by, and the module that is imported."""
+        current = self.former.get(name, name)
+        hashed = next((old for old, new in self.former.items() if new == current), current)
+        return hashed, self.modules.get(current, current)
+
+
+_NO_NAMES = Names()
+
+
+def load_study(path: Path | str, names: Names = _NO_NAMES) -> Study:
+    """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"There is no study file {path}; scripts/recipes/studies/ holds examples.")
     text = path.read_text(encoding="utf-8")
-    study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, experiments)
+    study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, names)
     return dataclasses.replace(study, text=text)
 
 
-def study_from_mapping(
-    data: Any, where: str, folder: Path | None = None, experiments: Mapping[str, str] = MappingProxyType({})
-) -> Study:
+def study_from_mapping(data: Any, where: str, folder: Path | None = None, names: Names = _NO_NAMES) -> Study:
     """A `Study` from the content of a study file; its other files are searched in `folder`, then in the working folder.
 
     Without a folder the experiments' files are not searched: what is only reported need not be there.
@@ -65,7 +78,7 @@ def study_from_mapping(
     domains = _named(content.get("domains"), f"{where}: domains")
     arms = _named(content.get("arms"), f"{where}: arms")
     content["domains"] = tuple(
-        _domain(name, value, f"{where}: domains.{name}", folder, experiments) for name, value in domains
+        _domain(name, value, f"{where}: domains.{name}", folder, names) for name, value in domains
     )
     content["arms"] = tuple(_arm(name, value, f"{where}: arms.{name}") for name, value in arms)
     content["seeds"] = _seeds(content.get("seeds"), f"{where}: seeds")
@@ -105,6 +118,7 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
             del arm["seeds"]
     for domain in data["domains"].values():
         domain["config"] = [domain["config"]]
+        del domain["module"]
         if domain["experiment"].endswith(".py"):
             domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
@@ -115,14 +129,16 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
     return json.loads(json.dumps(data))
 
 
-def _domain(name: str, data: Any, where: str, folder: Path | None, experiments: Mapping[str, str]) -> Domain:
-    content = dict(_section(data, Domain, where, but={"name"}))
+def _domain(name: str, data: Any, where: str, folder: Path | None, names: Names) -> Domain:
+    content = dict(_section(data, Domain, where, but={"name", "module"}))
     recipes = content["config"] if isinstance(content["config"], list) else [content["config"]]
     config: dict[str, Any] = {}
     for recipe in recipes:
         config = merge(config, recipe if isinstance(recipe, Mapping) else _recipe(str(recipe), where, folder or Path()))
     content["config"] = config
-    content["experiment"] = _experiment(str(content["experiment"]), f"{where}.experiment", folder, experiments)
+    content["experiment"], content["module"] = _experiment(
+        str(content["experiment"]), f"{where}.experiment", folder, names
+    )
     content["set"] = _overrides(content.get("set"), f"{where}.set")
     content["chance"] = _chance(content["chance"], f"{where}.chance")
     tasks = []
@@ -155,16 +171,17 @@ def _domain(name: str, data: Any, where: str, folder: Path | None, experiments: 
     return Domain(name, **content)
 
 
-def _experiment(name: str, where: str, folder: Path | None, experiments: Mapping[str, str]) -> str:
-    """The module, dotted, or the whole path of the file that `name` stands for."""
+def _experiment(name: str, where: str, folder: Path | None, names: Names) -> tuple[str, str]:
+    """What cells are hashed by, and what is imported: a dotted module, or the whole path of a file."""
     if name.endswith(".py"):
-        return name if folder is None else str(_find(name, where, folder).resolve())
-    if experiments and name not in experiments and "." not in name and find_spec(name) is None:
+        file = name if folder is None else str(_find(name, where, folder).resolve())
+        return file, file
+    if names.modules and name not in names.modules and "." not in name and find_spec(name) is None:
         raise ValueError(
-            f"{where}: there is no experiment {name!r}; {nearest(name, experiments)} One of your own is named as a "
-            "module, such as tasks.masked_lm, or as a .py file."
+            f"{where}: there is no experiment {name!r}; {nearest(name, names.modules)} One of your own is named as a "
+            "module, such as my_package.my_experiment, or as a .py file."
         )
-    return experiments.get(name, name)
+    return names.resolve(name)
 
 
 def _equal(data: Any, where: str) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 Each point of the grid is a *cell*, one training run in a folder of its own. A study says nothing about models or data:
 it names an experiment (a module with ``Config`` and ``run(config) -> dict``), the recipe that is its starting point,
-and what each arm changes in it. `study_file` reads one from YAML.
+and what each arm changes in it. `protocol.file` reads one from YAML.
 
 A domain may *tune* one setting: each arm then has a *trial* for every value, and its cells take the value whose trial
 did best. A domain may come *after* another: its cells start from what the other's cells of the same arm and seed made.
@@ -45,7 +45,7 @@ class Tune:
 
     ``metric`` is a key of a trial's ``result["metrics"]``; the highest mean over a value's trials wins, the lowest if
     the key ends in "loss". Each value has as many ``trials``, with the study's first seeds. Means within ``tie`` of the
-    best, in the metric's unit, count as equal (`choices.choose`). ``set`` is what trials do differently from cells:
+    best, in the metric's unit, count as equal (`tuning.choose`). ``set`` is what trials do differently from cells:
     they are shorter, and measured on training data held out.
     """
 
@@ -106,7 +106,8 @@ class Domain:
     ``after`` names the domain whose cells this one's start from: ``{after}`` in a value is that cell's folder, and what
     arms ``set`` is not repeated here, since the model comes from there. ``margin`` is the smallest difference in score
     that matters (of the equivalence test), ``equal`` the largest relative difference from the baseline arm that each
-    budget allows, and ``axis`` what the tasks' names, then numbers, measure.
+    budget allows, and ``axis`` what the tasks' names, then numbers, measure. Cells are hashed by ``experiment``, and
+    ``module`` is imported, which may be another name for it.
     """
 
     name: str
@@ -123,6 +124,7 @@ class Domain:
     margin: float | None = None
     equal: Mapping[str, float] = field(default_factory=dict)
     axis: str | None = None
+    module: str = field(default="", compare=False)
 
     @property
     def title(self) -> str:
@@ -226,7 +228,7 @@ class Cell:
     ``trial`` is the number of the value that is tried, None for what is no trial; ``repeat`` counts the trials of one
     value. ``waits_for`` has the keys of the cells that must end before this one can start, ``after`` that of the one it
     starts from, with its digest. ``files`` are those of the user's own as a runner found them when it came
-    (`own_files`).
+    (`runner.changes`).
     """
 
     domain: str
@@ -240,6 +242,7 @@ class Cell:
     after: tuple[str, str] | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     repeat: int = 0
+    module: str = field(default="", compare=False)  # what is imported; else `experiment`, by which it is hashed
 
     @property
     def key(self) -> str:
@@ -312,7 +315,10 @@ def make_cell(
     if domain.tune and trial is None:
         waits_for += [f"{domain.name}/{arm.name}/{name}" for name in trial_names(study, domain.tune)]
     name, arm_name = domain.name, arm.name
-    return Cell(name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after, repeat=repeat)
+    return Cell(
+        name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after,
+        repeat=repeat, module=domain.module,
+    )  # fmt: skip
 
 
 def set_dotted(config: dict[str, Any], key: str, value: Any, where: str) -> None:

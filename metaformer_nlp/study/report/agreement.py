@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import comb
 from typing import Any
 
-from metaformer_nlp.study.judged import (
+from metaformer_nlp.study.analysis.selection import (
     CANNOT_TELL,
     NOT_SUPPORTED,
     SUPPORTED,
@@ -15,8 +15,8 @@ from metaformer_nlp.study.judged import (
     mixers_of,
     telling_domains,
 )
-from metaformer_nlp.study.statistics import side
-from metaformer_nlp.study.wording import capital, interval, listed, points, ratio
+from metaformer_nlp.study.analysis.statistics import side
+from metaformer_nlp.study.words import capital, interval, listed, points, ratio
 
 
 def agreement(analysis: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from metaformer_nlp.study.budgets import kept_budgets
-from metaformer_nlp.study.judged import arm_of, at_chance, mixers_of
-from metaformer_nlp.study.statistics import side
-from metaformer_nlp.study.statistics.estimates import student
-from metaformer_nlp.study.wording import PERCENT, capital, deviation, interval, listed, percent, points, share_of
+from metaformer_nlp.study.analysis.selection import arm_of, at_chance, mixers_of
+from metaformer_nlp.study.analysis.statistics import side
+from metaformer_nlp.study.analysis.statistics.estimates import student
+from metaformer_nlp.study.runner.budgets import kept_budgets
+from metaformer_nlp.study.words import PERCENT, capital, deviation, interval, listed, percent, points, share_of
 
 RULES = (
     "Two arms are compared seed by seed. “Different” (below, above, costs, gains): the paired t-test is significant at "

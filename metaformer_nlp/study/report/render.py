@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.document import Document
-from metaformer_nlp.study.findings import RULES, findings
-from metaformer_nlp.study.judged import arm_of, telling_domains
-from metaformer_nlp.study.protocol import add_missing, add_protocol, key_of, questions
-from metaformer_nlp.study.verdict import SEVERAL_DOMAINS, verdict
-from metaformer_nlp.study.wording import capital, count, interval, listed, p_value, percent, points, ratio, share_of
+from metaformer_nlp.study.analysis.selection import arm_of, telling_domains
+from metaformer_nlp.study.report.document import Document
+from metaformer_nlp.study.report.findings import RULES, findings
+from metaformer_nlp.study.report.reproduction import add_missing, add_protocol, key_of, questions
+from metaformer_nlp.study.report.verdict import SEVERAL_DOMAINS, verdict
+from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, share_of
 
 _MANY_PAIRS = 6  # of domains; a longer table would bury what comes after it
 Pictures = Mapping[str, Path]

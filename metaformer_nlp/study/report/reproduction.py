@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.study.budgets import kept_budgets
-from metaformer_nlp.study.choices import are_numbers, grid_order, tie_rule, tuned_on_scores
-from metaformer_nlp.study.decided import gain_claimed, known_answers, scales
-from metaformer_nlp.study.document import Document
-from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
-from metaformer_nlp.study.wording import capital, deviation, duration, listed, points, setting
+from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
+from metaformer_nlp.study.report.document import Document
+from metaformer_nlp.study.runner.budgets import kept_budgets
+from metaformer_nlp.study.runner.session_log import changes_of, file_and_folder, sessions_of
+from metaformer_nlp.study.runner.tuning import are_numbers, grid_order, tie_rule, tuned_on_scores
+from metaformer_nlp.study.words import capital, deviation, duration, listed, points, setting
 
 
 def key_of(row: Mapping[str, Any]) -> str:

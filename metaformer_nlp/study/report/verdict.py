@@ -8,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from metaformer_nlp.study.agreement import agreement, sameness
-from metaformer_nlp.study.history import changes_of
-from metaformer_nlp.study.judged import (
+from metaformer_nlp.study.analysis.selection import (
     CANNOT_TELL,
     NOT_SUPPORTED,
     SUPPORTED,
@@ -19,7 +17,9 @@ from metaformer_nlp.study.judged import (
     incomplete,
     learned_domains,
 )
-from metaformer_nlp.study.wording import PERCENT, capital, interval, listed, percent
+from metaformer_nlp.study.report.agreement import agreement, sameness
+from metaformer_nlp.study.runner.session_log import changes_of
+from metaformer_nlp.study.words import PERCENT, capital, interval, listed, percent
 
 _MANY = 3  # domains whose numbers can be read in one sentence
 SEVERAL_DOMAINS = (

@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.analysis import analyse_folders
-from metaformer_nlp.study.contents import build_document
-from metaformer_nlp.study.findings import findings
-from metaformer_nlp.study.protocol import command_of
-from metaformer_nlp.study.replace import replacing, restore
-from metaformer_nlp.study.rows import fold_environments
-from metaformer_nlp.study.verdict import verdict
-from metaformer_nlp.study.wording import setting
+from metaformer_nlp.study.analysis.analyse import analyse_folders
+from metaformer_nlp.study.analysis.rows import fold_environments
+from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.report.replace import replacing, restore
+from metaformer_nlp.study.report.reproduction import command_of
+from metaformer_nlp.study.report.verdict import verdict
+from metaformer_nlp.study.words import setting
 
 FILE = "report.json"
 _INPUTS = ("study", "cells", "trials", "text", "sessions")
@@ -51,7 +51,10 @@ def report_folder(folder: Path) -> Path:
 
 def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
     """Writes the report of an analysis: the same numbers give the same files. Files of others in `folder` stay."""
-    from metaformer_nlp.study.plots import DRAWN_WITH, draw_all  # matplotlib: the runner and its cells do without
+    from metaformer_nlp.study.report.figures import (  # matplotlib: the runner and its cells do without
+        DRAWN_WITH,
+        draw_all,
+    )
 
     folder = folder.resolve()
     with replacing(folder) as new:

@@ -20,8 +20,8 @@ from statistics import fmean
 from typing import Any
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.cell import Build, configure, load_experiment
-from metaformer_nlp.study.plan import BUDGETS, Arm, Cell, Domain, Study, make_cell
+from metaformer_nlp.study.protocol.study import BUDGETS, Arm, Cell, Domain, Study, make_cell
+from metaformer_nlp.study.runner.cell import Build, configure, load_experiment
 
 MINUTES = "schedule.minutes"
 SLACK = 1e-9  # of rounding
@@ -94,7 +94,7 @@ def _cost(
         cell = make_cell(study, domain, arm, study.seeds[0], values, trial)
         minutes = flatten(dict(cell.config)).get(MINUTES)
         configurations = [_configuration(cell, build, folder)]
-        count = getattr(load_experiment(cell.experiment), "cost", None)
+        count = getattr(load_experiment(cell.module or cell.experiment), "cost", None)
         if count is None:
             return Cost(minutes=minutes, problem=f"{domain.experiment} defines no cost(config)")
         if domain.after:

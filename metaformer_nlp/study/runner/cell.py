@@ -28,10 +28,10 @@ from typing import Any
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.study.checks import nearest
-from metaformer_nlp.study.lock import Hold, Taken, held, is_held
-from metaformer_nlp.study.own_files import changed_files, changes_since, own_files
-from metaformer_nlp.study.plan import AFTER, Cell
+from metaformer_nlp.study.protocol.checks import nearest
+from metaformer_nlp.study.protocol.study import AFTER, Cell
+from metaformer_nlp.study.runner.changes import changed_files, changes_since, own_files
+from metaformer_nlp.study.runner.lock import Hold, Taken, held, is_held
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
 Build = Callable[[type, Mapping[str, Any]], Any]
@@ -153,7 +153,9 @@ def load_experiment(name: str) -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name is None or not name.startswith(error.name):
                 raise  # the module is there, but something it imports is not
-            raise ValueError(f"There is no module {name!r}; 'experiment' names one, such as tasks.glue.") from error
+            raise ValueError(
+                f"There is no module {name!r}; 'experiment' names one, such as my_package.my_experiment."
+            ) from error
     if not isinstance(getattr(module, "Config", None), type) or not callable(getattr(module, "run", None)):
         raise ValueError(f"{name} is no experiment: it must define the dataclass Config and run(config) -> dict.")
     return module
@@ -161,7 +163,7 @@ def load_experiment(name: str) -> ModuleType:
 
 def configure(cell: Cell, build: Build, folder: Path, study_folder: Path) -> tuple[ModuleType, Any]:
     """The cell's experiment and its configuration; ValueError if the configuration has a key it does not know."""
-    module = load_experiment(cell.experiment)
+    module = load_experiment(cell.module or cell.experiment)
     config = dict(cell.config)
     if cell.after:
         config = fill_in(config, AFTER, str(study_folder / "cells" / cell.after[0]))

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.plan import Cell
-from metaformer_nlp.study.wording import listed
+from metaformer_nlp.study.protocol.study import Cell
+from metaformer_nlp.study.words import listed
 
 
 def own_files(cell: Cell, known: dict[str, str] | None = None) -> dict[str, str]:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.plan import Cell, Domain, Study
+from metaformer_nlp.study.protocol.study import Cell, Domain, Study
 
 LENGTHS = tuple(f"schedule.{unit}" for unit in ("epochs", "steps", "tokens", "minutes"))
 RULE = (

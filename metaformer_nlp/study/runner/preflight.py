@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.budgets import Cost, Place, budget_problems, cell_costs
-from metaformer_nlp.study.cell import Build, changed_keys, lock_file
-from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.lock import is_held
-from metaformer_nlp.study.plan import TUNED, Cell, Study
-from metaformer_nlp.study.wording import listed
+from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
+from metaformer_nlp.study.runner.budgets import Cost, Place, budget_problems, cell_costs
+from metaformer_nlp.study.runner.cell import Build, changed_keys, lock_file
+from metaformer_nlp.study.runner.lock import is_held
+from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.words import listed
 
 _FILES = re.compile(r"(?<![.\w])(file|folder)s?\b")  # and not an option's name, such as "run.folder"
 _MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from metaformer_nlp.study.cell import read_outcome
-from metaformer_nlp.study.expected import Times
-from metaformer_nlp.study.plan import Cell, Study
-from metaformer_nlp.study.wording import duration
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import read_outcome
+from metaformer_nlp.study.runner.durations import Times
+from metaformer_nlp.study.words import duration
 
 
 class Progress:

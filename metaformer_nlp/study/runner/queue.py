@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from metaformer_nlp.study.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
-from metaformer_nlp.study.choices import Chosen, chosen_values
-from metaformer_nlp.study.lock import is_held
-from metaformer_nlp.study.own_files import own_files
-from metaformer_nlp.study.plan import Cell, Study, make_cell
+from metaformer_nlp.study.protocol.study import Cell, Study, make_cell
+from metaformer_nlp.study.runner.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
+from metaformer_nlp.study.runner.changes import own_files
+from metaformer_nlp.study.runner.lock import is_held
+from metaformer_nlp.study.runner.tuning import Chosen, chosen_values
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
 

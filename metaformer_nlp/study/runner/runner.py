@@ -17,7 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.cell import (
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import (
     NO_METRIC,
     Build,
     cell_folder,
@@ -28,17 +30,15 @@ from metaformer_nlp.study.cell import (
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.executors import Ended, Executor, SubmissionRefused, make_executor
-from metaformer_nlp.study.lock import Taken
-from metaformer_nlp.study.own_files import changes_since
-from metaformer_nlp.study.plan import Cell, Study
-from metaformer_nlp.study.progress import Progress, runs
-from metaformer_nlp.study.refusals import find_refusals, notes, refuse_changes, reopened
-from metaformer_nlp.study.schedule import POLL, Schedule
-from metaformer_nlp.study.sessions import Session, record_changes
-from metaformer_nlp.study.signals import Signals
-from metaformer_nlp.study.study_file import study_to_mapping
-from metaformer_nlp.study.wording import listed
+from metaformer_nlp.study.runner.changes import changes_since
+from metaformer_nlp.study.runner.executors import Ended, Executor, SubmissionRefused, make_executor
+from metaformer_nlp.study.runner.lock import Taken
+from metaformer_nlp.study.runner.preflight import find_refusals, notes, refuse_changes, reopened
+from metaformer_nlp.study.runner.progress import Progress, runs
+from metaformer_nlp.study.runner.queue import POLL, Schedule
+from metaformer_nlp.study.runner.sessions import Session, record_changes
+from metaformer_nlp.study.runner.signals import Signals
+from metaformer_nlp.study.words import listed
 
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
 REFUSED_TIMES = 10  # refusals in a row after which the runner gives up
@@ -77,13 +77,13 @@ def run_study(
 ) -> Summary:
     """Runs every cell that is not finished, at most `parallel` at once, and returns what became of them.
 
-    `build` makes an experiment's configuration from a mapping (`tasks.cli.from_dict`); `command` is for the report;
+    `build` makes an experiment's configuration from a mapping (`command_line.from_dict`); `command` is for the report;
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
     they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
-    is not there or a budget is broken (`refusals`), or if the folder holds finished cells that were run with other
+    is not there or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other
     settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
     wrong in the study file, and all others would lack it, too. The same holds when a file of the user's own has changed
-    or a cell was run elsewhere with another content, which is a ValueError at the end (`own_files`).
+    or a cell was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """
     folder = Path(folder).resolve()
     schedule = Schedule(study, folder, only)

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.study.cell import read_json
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import study_to_mapping
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.cell import read_json
 
 _OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale")
 _OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")

@@ -20,9 +20,9 @@ from types import MappingProxyType
 from typing import Any
 
 from metaformer_nlp.engine.record import flatten
-from metaformer_nlp.study.cell import is_result, read_json, read_outcome, write_json
-from metaformer_nlp.study.lock import Taken, held
-from metaformer_nlp.study.plan import Arm, Cell, Domain, Study, Tune, trial_names
+from metaformer_nlp.study.protocol.study import Arm, Cell, Domain, Study, Tune, trial_names
+from metaformer_nlp.study.runner.cell import is_result, read_json, read_outcome, write_json
+from metaformer_nlp.study.runner.lock import Taken, held
 
 Chosen = dict[tuple[str, str], Any]
 # Where the experiments of this project read the data that they measure on.

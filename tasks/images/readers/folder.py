@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.image_classes import ClassList, say
+from tasks.images.readers.classes import ClassList, say
 from vision.images import Picture, load_rgb
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -48,7 +48,7 @@ class FolderImages:
 def read_folder(
     root: Path, validation_fraction: float, apply_exif: bool, class_list: ClassList | None = None
 ) -> tuple[FolderImages, FolderImages]:
-    """The training and the validation part of ``root``; see :mod:`tasks.image_data` for the layouts.
+    """The training and the validation part of ``root``; see :mod:`tasks.images.data` for the layouts.
 
     ``class_list`` numbers the classes; a class of it may lack its folder. Without it the folders themselves are the
     classes, in the order of their names, and both parts need the same ones.

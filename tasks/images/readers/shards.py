@@ -1,7 +1,7 @@
 """Images in tar files, as the WebDataset library writes them, read in any order.
 
 A shard is a plain tar file; files that follow each other and share a name up to its first dot are one sample
-(``000017.jpg`` and ``000017.cls``): an image (any of :data:`tasks.image_folder.IMAGE_SUFFIXES`), and its class as the
+(``000017.jpg`` and ``000017.cls``): an image (any of `IMAGE_SUFFIXES` of folder.py), and its class as the
 text of ``.cls`` or as "label" in ``.json``: a number, or a class name of the class file.
 
 WebDataset's own readers stream shards and shuffle within a buffer. Here the order of an epoch is a function of (seed,
@@ -26,9 +26,9 @@ from typing import IO
 import numpy as np
 
 from tasks.cache import build_once, cache_folder, short_hash
-from tasks.image_classes import ClassList
-from tasks.image_folder import HELD_OUT, IMAGE_SUFFIXES
-from tasks.image_table import check_labels
+from tasks.images.readers.classes import ClassList
+from tasks.images.readers.folder import HELD_OUT, IMAGE_SUFFIXES
+from tasks.images.readers.table import check_labels
 from vision.images import BadImage, Picture, load_rgb
 
 _BLOCK = tarfile.BLOCKSIZE

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from tasks.image_classes import ClassList
+from tasks.images.readers.classes import ClassList
 from vision.images import BadImage, Picture, load_rgb
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from metaformer_nlp.study.analysis import analyse, analyse_folders
-from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import study_to_mapping
+from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.cell import cell_folder, write_json, write_outcome
 from tests.study.simulated import Truth, planted_rows
 
 Make = Callable[[dict[str, Any]], Study]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.analysis import analyse, analyse_folders
-from metaformer_nlp.study.cell import write_json
-from metaformer_nlp.study.merging import merge_studies
-from metaformer_nlp.study.plan import Claim, Study
-from metaformer_nlp.study.report import build_report, write_report
-from metaformer_nlp.study.study_file import study_from_mapping, study_to_mapping
+from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
+from metaformer_nlp.study.analysis.merge import merge_studies
+from metaformer_nlp.study.protocol.file import study_from_mapping, study_to_mapping
+from metaformer_nlp.study.protocol.study import Claim, Study
+from metaformer_nlp.study.report.write import build_report, write_report
+from metaformer_nlp.study.runner.cell import write_json
 from tests.study.simulated import SKILLS, large_study_data, planted_rows, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]

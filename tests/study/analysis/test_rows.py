@@ -9,8 +9,13 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.analysis import analyse_folders
-from metaformer_nlp.study.cell import (
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.analysis.analyse import analyse_folders
+from metaformer_nlp.study.analysis.rows import read_curve
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.runner.cell import (
     cell_folder,
     outcome_signature,
     read_json,
@@ -19,11 +24,6 @@ from metaformer_nlp.study.cell import (
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.contents import build_document
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.rows import read_curve
-from metaformer_nlp.study.study_file import study_to_mapping
-from tasks.cli import from_dict
 
 Make = Callable[[dict[str, Any]], Study]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from metaformer_nlp.study.statistics import (
+from metaformer_nlp.study.analysis.statistics import (
     MIN_BOOTSTRAP,
     Estimate,
     mean_interval,

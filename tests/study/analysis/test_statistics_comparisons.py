@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metaformer_nlp.study.statistics import compare_family, hochberg, holm
+from metaformer_nlp.study.analysis.statistics import compare_family, hochberg, holm
 
 SDS = np.array([0.003, 0.004, 0.005, 0.005, 0.006, 0.008, 0.01, 0.03])  # arms differ in how much they vary
 

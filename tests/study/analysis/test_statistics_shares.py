@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from metaformer_nlp.study.statistics import over_tasks, rank_agreement, side, variance_shares
-from metaformer_nlp.study.statistics.tasks import DRAWS
+from metaformer_nlp.study.analysis.statistics import over_tasks, rank_agreement, side, variance_shares
+from metaformer_nlp.study.analysis.statistics.tasks import DRAWS
 
 
 def rows(table: np.ndarray) -> dict[str, dict[int, float]]:

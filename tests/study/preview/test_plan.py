@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.cell import cell_folder, write_json, write_outcome
-from metaformer_nlp.study.choices import chosen_values
-from metaformer_nlp.study.expected import Times, trial_share
-from metaformer_nlp.study.overview import describe
-from metaformer_nlp.study.plan import Cell, Study
-from metaformer_nlp.study.progress import Progress
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.preview.overview import describe
+from metaformer_nlp.study.protocol.file import study_from_mapping
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import cell_folder, write_json, write_outcome
+from metaformer_nlp.study.runner.durations import Times, trial_share
+from metaformer_nlp.study.runner.progress import Progress
+from metaformer_nlp.study.runner.tuning import chosen_values
 
-PRICED = str(Path(__file__).with_name("priced_experiment.py"))
+PRICED = str(Path(__file__).parents[1].joinpath("priced_experiment.py"))
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.study.cell import load_experiment
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.study_file import load_study, study_from_mapping, study_to_mapping
-from tasks.experiments import EXPERIMENTS
+from metaformer_nlp.study.protocol.file import Names, load_study, study_from_mapping, study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.cell import load_experiment
+from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 Make = Callable[[dict[str, Any]], Study]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PINNED = {
     "vision/pooling/trial-1": "0bd842c2e1a22e3c",
     "vision/pooling/seed-1": "208ccd6fec086493",
@@ -367,7 +367,7 @@ def test_a_cell_is_the_same_under_its_experiments_name_and_module(
     for name in ("tasks.glue_finetuning", "glue"):
         for domain in study_data["domains"].values():
             domain["experiment"] = name
-        study = load_study(write_study(study_data), EXPERIMENTS)
+        study = load_study(write_study(study_data), Names(EXPERIMENTS, FORMER_NAMES))
         assert study_to_mapping(study)["domains"]["text"]["experiment"] == "tasks.glue_finetuning"
         digests[name] = [cell.digest for cell in study.cells()]
     assert digests["glue"] == digests["tasks.glue_finetuning"]
@@ -383,7 +383,7 @@ def test_an_unknown_experiment_is_told_the_nearest(
 ) -> None:
     def load(name: str) -> Study:
         study_data["domains"]["text"]["experiment"] = name
-        return load_study(write_study(study_data), EXPERIMENTS)
+        return load_study(write_study(study_data), Names(EXPERIMENTS, FORMER_NAMES))
 
     with pytest.raises(ValueError, match=r"domains\.text\.experiment: .* 'masked_ml'; did you mean 'masked_lm'"):
         load("masked_ml")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.study.cell import configure
-from metaformer_nlp.study.plan import (
+from metaformer_nlp.study.protocol.file import Names, load_study
+from metaformer_nlp.study.protocol.study import (
     AXES,
     BUDGETS,
     KINDS,
@@ -26,11 +27,10 @@ from metaformer_nlp.study.plan import (
     TaskScore,
     Tune,
 )
-from metaformer_nlp.study.study_file import load_study
-from tasks.cli import from_dict
-from tasks.experiments import EXPERIMENTS
+from metaformer_nlp.study.runner.cell import configure
+from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = ("shortest", "example", "my_study")
 
 
@@ -45,7 +45,7 @@ def written(name: str) -> str:
 def read(name: str, folder: Path) -> Study:
     path = folder / f"{name}.yaml"
     path.write_text(written(name), encoding="utf-8")
-    return load_study(path, EXPERIMENTS)
+    return load_study(path, Names(EXPERIMENTS, FORMER_NAMES))
 
 
 @pytest.mark.parametrize("name", NAMES)

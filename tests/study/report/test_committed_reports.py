@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from metaformer_nlp.study.plots import DRAWN_WITH
-from metaformer_nlp.study.report import build_report
+from metaformer_nlp.study.report.figures import DRAWN_WITH
+from metaformer_nlp.study.report.write import build_report
 
-REPORTS = sorted((Path(__file__).parents[2] / "docs" / "results").glob("*/report.json"))
+REPORTS = sorted((Path(__file__).parents[3] / "docs" / "results").glob("*/report.json"))
 
 
 @pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.parent.name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from metaformer_nlp.study.document import Document
-from metaformer_nlp.study.wording import count, interval, listed, p_value, percent, points, ratio
+from metaformer_nlp.study.report.document import Document
+from metaformer_nlp.study.words import count, interval, listed, p_value, percent, points, ratio
 
 
 def test_texts_are_shown_as_they_are() -> None:

@@ -9,13 +9,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from metaformer_nlp.study import plots
-from metaformer_nlp.study.analysis import analyse
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.plots.cost import costs_that_differ, draw_cost
-from metaformer_nlp.study.plots.curves import axis_tasks, draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.plots.scores import effects_limits
-from metaformer_nlp.study.plots.style import arm_looks, limits_of
+from metaformer_nlp.study.analysis.analyse import analyse
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report import figures as plots
+from metaformer_nlp.study.report.figures.cost import costs_that_differ, draw_cost
+from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
+from metaformer_nlp.study.report.figures.scores import effects_limits
+from metaformer_nlp.study.report.figures.style import arm_looks, limits_of
 from tests.study.simulated import DISTANCES, SKILLS, large_study_data, simulated_rows
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from metaformer_nlp.study.replace import replacing, restore
+from metaformer_nlp.study.report.replace import replacing, restore
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -71,7 +71,7 @@ def test_a_kill_between_the_renames_is_mended(folder: Path) -> None:
 PROGRAM = """
 import sys, itertools
 from pathlib import Path
-from metaformer_nlp.study.replace import replacing
+from metaformer_nlp.study.report.replace import replacing
 for number in itertools.count():
     with replacing(Path(sys.argv[1])) as new:
         for name in "abcdef":

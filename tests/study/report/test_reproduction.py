@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from metaformer_nlp.study.analysis import analyse
-from metaformer_nlp.study.contents import build_document
-from metaformer_nlp.study.findings import findings
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.verdict import verdict
+from metaformer_nlp.study.analysis.analyse import analyse
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.report.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]

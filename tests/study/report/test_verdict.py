@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.analysis import analyse
-from metaformer_nlp.study.contents import build_document
-from metaformer_nlp.study.findings import findings
-from metaformer_nlp.study.judged import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.verdict import verdict
+from metaformer_nlp.study.analysis.analyse import analyse
+from metaformer_nlp.study.analysis.selection import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.report.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]
@@ -92,7 +92,7 @@ def test_the_claim_turns_with_the_numbers(answers: Any) -> None:
 def test_the_numbers_of_many_domains_are_a_list(answers: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     keeps = {**SAME, "pooling": (0.59, 0.59, 0.6)}
     assert answers(keeps)[1]["details"] == []
-    monkeypatch.setattr("metaformer_nlp.study.verdict._MANY", 2)
+    monkeypatch.setattr("metaformer_nlp.study.report.verdict._MANY", 2)
     second = answers(keeps)[1]
     assert second["sentence"] == "Supported in CIFAR-10 images, text (GLUE) and matching probe."
     assert [text.split(" retains")[0] for text in second["details"]] == [

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.analysis import analyse, analyse_folders
-from metaformer_nlp.study.cell import write_json, write_outcome
-from metaformer_nlp.study.findings import findings
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.report import build_report, write_report
-from metaformer_nlp.study.study_file import study_to_mapping
-from metaformer_nlp.study.verdict import verdict
+from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.report.verdict import verdict
+from metaformer_nlp.study.report.write import build_report, write_report
+from metaformer_nlp.study.runner.cell import write_json, write_outcome
 from tests.study.simulated import large_study_data, planted_rows, simulated_rows
 
 Make = Callable[[dict[str, Any]], Study]

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.budgets import Cost, budget_problems, cell_costs, kept_budgets
-from metaformer_nlp.study.overview import describe
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.refusals import find_refusals
-from metaformer_nlp.study.run import run_study
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.preview.overview import describe
+from metaformer_nlp.study.protocol.file import study_from_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs, kept_budgets
+from metaformer_nlp.study.runner.preflight import find_refusals
+from metaformer_nlp.study.runner.runner import run_study
 
-ROOT = Path(__file__).parents[2]
-PRICED = str(Path(__file__).with_name("priced_experiment.py"))
-TOY = str(Path(__file__).with_name("toy_experiment.py"))
+ROOT = Path(__file__).parents[3]
+PRICED = str(Path(__file__).parents[1].joinpath("priced_experiment.py"))
+TOY = str(Path(__file__).parents[1].joinpath("toy_experiment.py"))
 TUNE = {"key": "lr", "values": [0.1, 0.2, 0.3], "metric": "held_out", "set": {"schedule.steps": 10}}
 
 
@@ -178,7 +178,7 @@ def test_what_a_run_would_fail_of_is_refused(data: dict[str, Any], tmp_path: Pat
     (tmp_path / "no_python.py").write_text("def mixer(:\n")
     (tmp_path / "no_module.py").write_text("import there_is_no_such_module\n")
     data["domains"]["images"] |= {
-        "experiment": "tasks.image_classification",
+        "experiment": "image_classification",
         "config": [str(ROOT / "scripts/recipes/digits_study.yaml")],
     }
     data["arms"]["first"]["set"] = {"model.token_mixer": {"name": "pooling", "pool_sise": 5}}

@@ -17,14 +17,14 @@ import submitit
 from submitit.core.submission import process_job
 from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 
-from metaformer_nlp.study.cell import cell_lock, lock_file, read_outcome
-from metaformer_nlp.study.executors import SubmissionRefused, make_executor, read_options
-from metaformer_nlp.study.executors.slurm import CellJob
-from metaformer_nlp.study.lock import is_held
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.run import run_study
-from tasks.cli import from_dict
-from tests.study.test_run import starts, wait_for
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.cell import cell_lock, lock_file, read_outcome
+from metaformer_nlp.study.runner.executors import SubmissionRefused, make_executor, read_options
+from metaformer_nlp.study.runner.executors.slurm import CellJob
+from metaformer_nlp.study.runner.lock import is_held
+from metaformer_nlp.study.runner.runner import run_study
+from tests.study.runner.test_runner import starts, wait_for
 
 Make = Callable[[dict[str, Any]], Study]
 
@@ -152,7 +152,7 @@ def test_a_job_that_is_told_to_end(
     """The job's part of submitit, in a process that is forked and has everything imported."""
     study_data["domains"]["text"]["set"] = {"seconds": 3600, "trouble": "training loop" if loop else "none"}
     cell = next(cell for cell in make_study(study_data).cells() if cell.domain == "text")
-    monkeypatch.setattr("metaformer_nlp.study.executors.slurm.LINGER", 0.0)
+    monkeypatch.setattr("metaformer_nlp.study.runner.executors.slurm.LINGER", 0.0)
     monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     monkeypatch.setenv("SUBMITIT_LOCAL_JOB_ID", "1")
     (tmp_path / "jobs").mkdir()
@@ -204,7 +204,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.chmod(0o755)
     (folder / "states").write_text("JobID|State|NodeList\n")
     monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
-    monkeypatch.setattr("metaformer_nlp.study.executors.slurm.FILES_LATE", 0.0)
+    monkeypatch.setattr("metaformer_nlp.study.runner.executors.slurm.FILES_LATE", 0.0)
     return folder
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study import cell as cell_module
-from metaformer_nlp.study import lock
-from metaformer_nlp.study import run as run_module
-from metaformer_nlp.study.cell import cell_lock, run_cell, write_outcome
-from metaformer_nlp.study.lock import STALE, Taken, held, is_held
-from metaformer_nlp.study.schedule import Schedule
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.runner import cell as cell_module
+from metaformer_nlp.study.runner import lock
+from metaformer_nlp.study.runner import runner as run_module
+from metaformer_nlp.study.runner.cell import cell_lock, run_cell, write_outcome
+from metaformer_nlp.study.runner.lock import STALE, Taken, held, is_held
+from metaformer_nlp.study.runner.queue import Schedule
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def no_flock(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("metaformer_nlp.study.lock.fcntl.flock", refuse)
+    monkeypatch.setattr("metaformer_nlp.study.runner.lock.fcntl.flock", refuse)
 
 
 def claim_of_another_machine(path: Path, age: float) -> Path:
@@ -104,7 +104,7 @@ def test_one_of_many_takes_over_where_the_file_system_knows_no_locks(path: Path)
 def test_a_holder_shows_life_and_ends_when_it_has_lost(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = threading.Event()
     monkeypatch.setattr(lock, "BEAT", 0.02)
-    monkeypatch.setattr("metaformer_nlp.study.lock.os.kill", lambda process, number: killed.set())
+    monkeypatch.setattr("metaformer_nlp.study.runner.lock.os.kill", lambda process, number: killed.set())
     with held(path) as mine:
         claim = path.with_name("cell.claims") / "1"
         os.utime(claim, (0, 0))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.core import MIXERS
-from metaformer_nlp.study.run import run_study
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
-from tasks.experiments import EXPERIMENTS
+from metaformer_nlp.study.protocol.file import Names, study_from_mapping
+from metaformer_nlp.study.runner.runner import run_study
+from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -44,8 +44,8 @@ def test_an_arm_uses_a_mixer_out_of_a_file(tmp_path: Path, monkeypatch: pytest.M
     assert data["arms"]["previous"]["set"]["plugins"] == ["my_mixer.py"]
     data["arms"]["previous"]["set"]["plugins"] = [str(mixer)]
     summary = run_study(
-        study_from_mapping(data, "my_study.yaml", tmp_path, EXPERIMENTS), tmp_path / "run", from_dict,
-        executor="inline", only=["*/previous/*"],
+        study_from_mapping(data, "my_study.yaml", tmp_path, Names(EXPERIMENTS, FORMER_NAMES)),
+        tmp_path / "run", from_dict, executor="inline", only=["*/previous/*"],
     )  # fmt: skip
     assert summary.finished == ["images/previous/seed-0", "text/previous/seed-0"]
     for key in summary.finished:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.progress import Progress, runs
-from metaformer_nlp.study.run import run_study
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.file import study_from_mapping
+from metaformer_nlp.study.runner.progress import Progress, runs
+from metaformer_nlp.study.runner.runner import run_study
 
 TUNE = {"key": "trouble_seed", "values": [7, 8], "metric": "validation/topic"}
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study import schedule as schedule_module
-from metaformer_nlp.study.cell import write_outcome
-from metaformer_nlp.study.choices import choice_file, chosen_values
-from metaformer_nlp.study.lock import held
-from metaformer_nlp.study.plan import TUNED, Study
-from metaformer_nlp.study.schedule import Schedule
+from metaformer_nlp.study.protocol.study import TUNED, Study
+from metaformer_nlp.study.runner import queue as schedule_module
+from metaformer_nlp.study.runner.cell import write_outcome
+from metaformer_nlp.study.runner.lock import held
+from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.tuning import choice_file, chosen_values
 
 Make = Callable[[dict[str, Any]], Study]
 
@@ -170,7 +170,7 @@ def test_a_choice_that_cannot_be_written_lets_nothing_start(
     for number in range(3):
         finish(tmp_path, schedule, f"vision/pooling/trial-{number}")
     with monkeypatch.context() as patch:
-        patch.setattr("metaformer_nlp.study.choices.write_json", refuse)
+        patch.setattr("metaformer_nlp.study.runner.tuning.write_json", refuse)
         schedule.look()
         assert "No space left" in schedule.unwritten
         assert not schedule.next(100)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.command_line import study_parser
-from metaformer_nlp.study.run import run_study
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.study.protocol.file import study_from_mapping
+from metaformer_nlp.study.runner.runner import run_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TUNE = {"key": "trouble_seed", "values": [7, 8], "metric": "validation/topic"}
 
 

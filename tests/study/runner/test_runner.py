@@ -17,14 +17,14 @@ from typing import Any
 import psutil
 import pytest
 
-from metaformer_nlp.study.cell import cell_lock, is_finished, outcome_signature, run_cell, write_outcome
-from metaformer_nlp.study.lock import Taken, is_held
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.report import build_report
-from metaformer_nlp.study.run import Summary, run_study
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.write import build_report
+from metaformer_nlp.study.runner.cell import cell_lock, is_finished, outcome_signature, run_cell, write_outcome
+from metaformer_nlp.study.runner.lock import Taken, is_held
+from metaformer_nlp.study.runner.runner import Summary, run_study
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 Make = Callable[[dict[str, Any]], Study]
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from metaformer_nlp.study.history import changes_of, file_and_folder, sessions_of
+from metaformer_nlp.study.runner.session_log import changes_of, file_and_folder, sessions_of
 
 OLD = {"started": "2026-01-01", "seconds": 60, "command": "c", "parallel": 1, "cpu_count": 2, "interrupted": True}
 FIRST = {"started": "2026-01-02T00:00:00.001", "command": "first", "host": "a", "parallel": 1, "cpu_count": 2}

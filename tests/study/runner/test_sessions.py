@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.cell import cell_lock, write_json, write_outcome
-from metaformer_nlp.study.executors import Ended
-from metaformer_nlp.study.executors.inline import Inline
-from metaformer_nlp.study.plan import Study
-from metaformer_nlp.study.progress import Progress
-from metaformer_nlp.study.report import build_report
-from metaformer_nlp.study.run import _Runner, run_study
-from metaformer_nlp.study.schedule import Schedule
-from metaformer_nlp.study.sessions import Session, record_changes
-from metaformer_nlp.study.signals import Signals
-from metaformer_nlp.study.study_file import study_to_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.write import build_report
+from metaformer_nlp.study.runner.cell import cell_lock, write_json, write_outcome
+from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.executors.inline import Inline
+from metaformer_nlp.study.runner.progress import Progress
+from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.runner import _Runner, run_study
+from metaformer_nlp.study.runner.sessions import Session, record_changes
+from metaformer_nlp.study.runner.signals import Signals
 
 Make = Callable[[dict[str, Any]], Study]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from metaformer_nlp.study.cell import cell_folder, configure, read_json, write_outcome
-from metaformer_nlp.study.choices import choice_file, choose, chosen_values, tuned_on_scores
-from metaformer_nlp.study.plan import TUNED, Cell, Study, Tune
-from metaformer_nlp.study.study_file import study_from_mapping
-from tasks.cli import from_dict
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.file import study_from_mapping
+from metaformer_nlp.study.protocol.study import TUNED, Cell, Study, Tune
+from metaformer_nlp.study.runner.cell import cell_folder, configure, read_json, write_outcome
+from metaformer_nlp.study.runner.tuning import choice_file, choose, chosen_values, tuned_on_scores
 
 
 def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str, Any]:

@@ -10,13 +10,22 @@ from typing import Any
 import pytest
 import torch
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM, MetaFormerTextModel
-from tasks.benchmarking import Options
-from tasks.cli import from_dict
-from tasks.cost_table import Config, option_string, run
-from tasks.equal_cost import SCALES, cost, differences, match, relative_times, training_flops, training_hours, turned
-from tasks.text_model import encoder_macs
+from tasks.benchmark.clock import Options
+from tasks.benchmark.cost_table import Config, option_string, run
+from tasks.benchmark.equal_cost import (
+    SCALES,
+    cost,
+    differences,
+    match,
+    relative_times,
+    training_flops,
+    training_hours,
+    turned,
+)
+from tasks.text.model import encoder_macs
 
 QUICK = {"rounds": 2, "steps": 1, "warmup": 1, "device": "cpu"}
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "token_mixer": "attention"}

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from tasks import vision_benchmark
-from tasks.cli import from_dict
-from tasks.vision_benchmark import Config, Contestant, build_model, run
+from metaformer_nlp.config.command_line import from_dict
+from tasks.benchmark import images as vision_benchmark
+from tasks.benchmark.images import Config, Contestant, build_model, run
 
 ALL = "poolformer_nano,transformers/poolformer_nano,timm/test_vit+channels_last"
 

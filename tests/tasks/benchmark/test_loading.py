@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.image_speed import SpeedConfig, _pipelines, _same_numbers, run
+from tasks.benchmark.loading import SpeedConfig, _pipelines, _same_numbers, run
 
 
 @pytest.fixture

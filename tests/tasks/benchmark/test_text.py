@@ -10,10 +10,11 @@ import pytest
 import torch
 from transformers import BertModel, FNetModel, ModernBertModel
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.text import MetaFormerTextModel
-from tasks import packing_benchmark, text_benchmark
-from tasks.cli import from_dict
-from tasks.text_benchmark import build_model, make, model_macs
+from tasks.benchmark import packing as packing_benchmark
+from tasks.benchmark import text as text_benchmark
+from tasks.benchmark.text import build_model, make, model_macs
 
 KINDS = {
     "pooling": MetaFormerTextModel,

@@ -12,6 +12,8 @@ import torch
 import yaml
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase, pipeline
 
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import (
     MetaFormerTextConfig,
@@ -19,11 +21,9 @@ from metaformer_nlp.text import (
     MetaFormerTextForSequenceClassification,
 )
 from metaformer_nlp.text.modeling import masked_mean
-from tasks import sharing
-from tasks.cli import from_dict
-from tasks.plugins import import_plugins
-from tasks.text_card import text_card
-from tasks.text_folders import save_text_model
+from tasks.export import share as sharing
+from tasks.text.card import text_card
+from tasks.text.checkpoints import save_text_model
 
 TEXTS = ["A short one.", "A much longer text, which has many more words in it than the short one has.", "x"]
 FILES = {
@@ -122,7 +122,7 @@ def test_a_classifier_is_shared_with_its_task(runs: Path) -> None:
 
 
 def test_a_shared_folder_is_used(runs: Path, tmp_path: Path) -> None:
-    """Where the package is there as well; tests/core/test_remote_code.py is about where it is not."""
+    """Where the package is there as well; tests/hub/test_remote_code.py is about where it is not."""
     folder = tmp_path / "shared"
     assert share(runs / "pretrain", folder=str(folder)) == str(folder)
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == FILES

@@ -13,9 +13,10 @@ import transformers
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.text import MetaFormerTextConfig
-from tasks import export, text_export
-from tasks.cli import from_dict
+from tasks.export import program as export
+from tasks.export import text as text_export
 from tests.mixers import ATTENTION_KINDS, POOLING_WINDOWS, TEXT_MIXERS
 
 #: One layer of each, so that one program shows them all.

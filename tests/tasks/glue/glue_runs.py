@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from tasks.cli import from_dict
-from tasks.glue_finetuning import Config
+from metaformer_nlp.config.command_line import from_dict
+from tasks.glue.finetuning import Config
 
 WORDS = ["file", "line", "name", "list", "value", "string", "read", "write"]
 

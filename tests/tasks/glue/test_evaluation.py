@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks import glue_submission
-from tasks.cli import from_dict
-from tasks.glue import GLUE
-from tasks.glue_evaluation import Config, run
-from tasks.glue_submission import FILES, answers, check_submission, write_submission
-from tasks.glue_table import averages, combine, glue_table, render, show
+from metaformer_nlp.config.command_line import from_dict
+from tasks.glue import submission as glue_submission
+from tasks.glue.evaluation import Config, run
+from tasks.glue.submission import FILES, answers, check_submission, write_submission
+from tasks.glue.table import averages, combine, glue_table, render, show
+from tasks.glue.tasks import GLUE
 
 CONSTANTS = ("constant", "constant_mismatched")
 

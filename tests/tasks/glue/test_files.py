@@ -10,8 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tasks.glue import GLUE, TASKS, task_named
-from tasks.glue_files import (
+from tasks.glue.files import (
     Example,
     available_tasks,
     examples_from_rows,
@@ -21,6 +20,7 @@ from tasks.glue_files import (
     read_split,
     read_tsv,
 )
+from tasks.glue.tasks import GLUE, TASKS, task_named
 
 
 def write(path: Path, text: str | bytes) -> Path:

@@ -25,13 +25,13 @@ from transformers import (
     pipeline,
 )
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine import read_items
-from tasks.cli import from_dict
-from tasks.glue_evaluation import Config as EvaluationConfig
-from tasks.glue_evaluation import run as evaluate
-from tasks.glue_finetuning import run
-from tasks.glue_submission import predict, write_submission
-from tests.tasks.glue_runs import WORDS, options, read
+from tasks.glue.evaluation import Config as EvaluationConfig
+from tasks.glue.evaluation import run as evaluate
+from tasks.glue.finetuning import run
+from tasks.glue.submission import predict, write_submission
+from tests.tasks.glue.glue_runs import WORDS, options, read
 
 
 def test_seeds_are_runs_of_their_own_and_one_table(

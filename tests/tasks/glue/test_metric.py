@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-import tasks.glue
-from tasks.glue import GLUE
+import tasks.glue.tasks
+from tasks.glue.tasks import GLUE
 
 evaluate = pytest.importorskip("evaluate")
-MODULE = str(Path(str(tasks.glue.__file__)).with_name("glue_metric.py"))
+MODULE = str(Path(str(tasks.glue.tasks.__file__)).with_name("metric.py"))
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from tasks.glue import GLUE
-from tasks.metrics import METRICS, compute, constant_scores
+from tasks.glue.metrics import METRICS, compute, constant_scores
+from tasks.glue.tasks import GLUE
 
 
 def test_known_values() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tasks import order_task
-from tasks.cli import from_dict
-from tasks.glue import SUITE
-from tasks.glue_files import available_tasks, read_split
-from tasks.suite import sentence_key
+from metaformer_nlp.config.command_line import from_dict
+from tasks.glue import order as order_task
+from tasks.glue.files import available_tasks, read_split
+from tasks.glue.suite import sentence_key
+from tasks.glue.tasks import SUITE
 
 NAMES = ["Anna", "Boris", "Clara", "David", "Emma"]
 

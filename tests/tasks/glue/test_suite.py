@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
-from tasks.english import Document, clean_paragraphs, english_documents, split_sentences
-from tasks.glue import SUITE
-from tasks.glue_files import read_split
-from tasks.suite import FAMILIES, SUITE_TASKS, build_suite, suite_rows
+from tasks.glue.files import read_split
+from tasks.glue.suite import FAMILIES, SUITE_TASKS, build_suite, suite_rows
+from tasks.glue.tasks import SUITE
+from tasks.text.english import Document, clean_paragraphs, english_documents, split_sentences
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,8 @@ def test_there_is_enough_of_it_and_it_is_prose(documents: list[Document]) -> Non
 
 def test_another_process_reads_the_same(documents: list[Document]) -> None:
     code = (
-        "from tasks.suite import *; from tasks.english import *; from tasks.cache import *; d = english_documents();"
+        "from tasks.glue.suite import *; from tasks.text.english import *; from tasks.cache import *;"
+        "d = english_documents();"
         "rows = ['|'.join(row) for task in SUITE_TASKS for row in suite_rows(d, task, 'dev')];"
         "print(fingerprint_texts([x.text for x in d] + rows))"
     )

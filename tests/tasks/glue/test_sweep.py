@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.engine import NonFiniteLossError
-from tasks.glue_files import Example
-from tasks.glue_finetuning import run
-from tasks.glue_sweep import SweepConfig, choose
-from tasks.glue_task import split_rows
-from tests.tasks.glue_runs import options, read
+from tasks.glue.files import Example
+from tasks.glue.finetuning import run
+from tasks.glue.sweep import SweepConfig, choose
+from tasks.glue.task import split_rows
+from tests.tasks.glue.glue_runs import options, read
 
 
 def test_a_sweep_chooses_on_training_rows_and_trains_on_all_of_them(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tasks.image_classes import ClassList, distinct, read_class_file, readable_names
-from tasks.image_data import DataConfig, load_sources
+from tasks.images.data import DataConfig, load_sources
+from tasks.images.readers.classes import ClassList, distinct, read_class_file, readable_names
 
 
 def write(path: Path, *lines: str) -> str:

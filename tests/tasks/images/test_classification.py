@@ -12,13 +12,13 @@ import torch
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from metaformer_nlp.config.command_line import from_dict, to_dict
 from metaformer_nlp.engine import read_items
-from tasks.cli import from_dict, to_dict
-from tasks.image_classification import Config, ImageClassification, run
-from tasks.image_model import ModelConfig
+from tasks.images.classification import Config, ImageClassification, run
+from tasks.images.model import ModelConfig
 from vision.images import BadImage
 
-RECIPES = Path(__file__).parents[2] / "scripts" / "recipes"
+RECIPES = Path(__file__).parents[3] / "scripts" / "recipes"
 
 
 def config(folder: Path | str, **options: Any) -> Config:

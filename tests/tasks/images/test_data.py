@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks import image_table
-from tasks.image_data import DataConfig, fingerprint, load_sources
+from tasks.images.data import DataConfig, fingerprint, load_sources
+from tasks.images.readers import table as image_table
 from vision.images import BadImage
 
 
@@ -234,7 +234,7 @@ def test_an_unknown_name_says_what_there_is() -> None:
 
 @pytest.mark.parametrize("options", [{"name": "fodler"}, {"name": "wds", "root": "."}])
 def test_a_slip_in_the_name_does_not_ask_the_hub(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.image_data.read_hub", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr("tasks.images.data.read_hub", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(ValueError, match="is none of digits, folder, parquet, webdataset"):
         load_sources(DataConfig(**options), 32)
 

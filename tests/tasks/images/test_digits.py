@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tasks.digits import NUM_VALIDATION, CanvasConfig, DigitsOnCanvas
+from tasks.images.readers.digits import NUM_VALIDATION, CanvasConfig, DigitsOnCanvas
 
 
 def rng(*numbers: int) -> np.random.Generator:

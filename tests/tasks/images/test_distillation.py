@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from tasks.cli import from_dict
-from tasks.image_classification import Config, ImageClassification, run
+from metaformer_nlp.config.command_line import from_dict
+from tasks.images.classification import Config, ImageClassification, run
 from vision import create_model
 
 

@@ -18,11 +18,11 @@ from timm.data.real_labels import RealLabelsImagenet
 from timm.utils import accuracy
 from torch import Tensor
 
-from tasks import image_evaluation
-from tasks.cli import from_dict
-from tasks.image_checkpoints import check_classes, open_checkpoint
-from tasks.image_classes import read_class_file
-from tasks.image_evaluation import Config, Joined, read_real_labels, run
+from metaformer_nlp.config.command_line import from_dict
+from tasks.images import evaluation as image_evaluation
+from tasks.images.checkpoints import check_classes, open_checkpoint
+from tasks.images.evaluation import Config, Joined, read_real_labels, run
+from tasks.images.readers.classes import read_class_file
 from tests.engine.harness import launch
 from vision import create_model
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tasks.image_data import DataConfig, ImageSource, load_sources
+from tasks.images.data import DataConfig, ImageSource, load_sources
 from vision.images import BadImage
 
 GREY = (120, 120, 120)

@@ -12,10 +12,10 @@ from timm.data import Mixup
 from timm.data.random_erasing import RandomErasing
 from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine.record import differences
-from tasks.cli import from_dict
-from tasks.image_classification import Config, ImageClassification
-from tasks.image_mixing import MixConfig, Mixing
+from tasks.images.classification import Config, ImageClassification
+from tasks.images.mixing import MixConfig, Mixing
 from vision.transforms import global_generators
 
 PAPER = MixConfig(mixup_alpha=0.8, cutmix_alpha=1.0)

@@ -12,12 +12,12 @@ import torch
 from timm.models import group_parameters
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from tasks.cli import from_dict
-from tasks.image_classification import Config, ImageClassification, run
-from tasks.image_model import ModelConfig, layer_depths
+from metaformer_nlp.config.command_line import from_dict
+from tasks.images.classification import Config, ImageClassification, run
+from tasks.images.model import ModelConfig, layer_depths
 from vision import create_model
 
-RECIPES = Path(__file__).parents[2] / "scripts" / "recipes" / "transfer"
+RECIPES = Path(__file__).parents[3] / "scripts" / "recipes" / "transfer"
 
 
 def config(folder: Path | str = "unused", **options: Any) -> Config:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.image_data import DataConfig, fingerprint, load_sources
+from tasks.images.data import DataConfig, fingerprint, load_sources
 from vision.images import BadImage
 
 

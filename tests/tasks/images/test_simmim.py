@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoImageProcessor, AutoModelForMaskedImageModeling
 
-from tasks import image_classification
-from tasks.cli import from_dict
-from tasks.masked_image_modeling import Config, MaskedImageModeling, run
+from metaformer_nlp.config.command_line import from_dict
+from tasks.images import classification as image_classification
+from tasks.images.simmim import Config, MaskedImageModeling, run
 from vision import MetaFormerVisionForMaskedImageModeling, create_config, load_model
 
-RECIPES = Path(__file__).parents[2] / "scripts" / "recipes" / "transfer"
+RECIPES = Path(__file__).parents[3] / "scripts" / "recipes" / "transfer"
 
 
 def config(folder: Path | str = "unused", **options: Any) -> Config:

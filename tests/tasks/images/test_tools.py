@@ -14,10 +14,14 @@ import yaml
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, TimmWrapperConfig, pipeline
 
-from tasks import explanation, export, image_classification, image_export, sharing
-from tasks.cli import from_dict
-from tasks.image_card import image_card
-from tasks.image_checkpoints import eval_transform, open_checkpoint
+from metaformer_nlp.config.command_line import from_dict
+from tasks.export import images as image_export
+from tasks.export import program as export
+from tasks.export import share as sharing
+from tasks.images import classification as image_classification
+from tasks.images import explain as explanation
+from tasks.images.card import image_card
+from tasks.images.checkpoints import eval_transform, open_checkpoint
 from vision import create_model, preprocessing
 
 

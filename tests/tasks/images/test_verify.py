@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.image_check import CheckConfig, run, scan
-from tasks.image_data import DataConfig
+from tasks.images.data import DataConfig
+from tasks.images.verify import CheckConfig, run, scan
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def folder(root: Path) -> Path:

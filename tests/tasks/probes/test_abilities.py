@@ -7,9 +7,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from tasks import image_probes, text_probes
-from tasks.probes import NOT_ASKED, NUM_FILLERS, PROBES, Group, Probe
-from tasks.probes_task import Groups
+from tasks.probes import images as image_probes
+from tasks.probes import text as text_probes
+from tasks.probes.abilities import NOT_ASKED, NUM_FILLERS, PROBES, Group, Probe
+from tasks.probes.task import Groups
 
 SHAPES = {"text": (1, 32), "image": (8, 8)}
 DISTANCES = {"text": text_probes.DISTANCES, "image": image_probes.DISTANCES}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.image_probes import ImageProbe, draw, looks_of
-from tests.tasks.test_probes_task import configured
+from tasks.probes.images import ImageProbe, draw, looks_of
+from tests.tasks.probes.test_task import configured
 
 
 @pytest.mark.parametrize(

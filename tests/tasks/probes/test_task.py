@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from metaformer_nlp.study.study_file import load_study
-from tasks import image_probes, text_probes
-from tasks.cli import from_dict
-from tasks.probes import NOT_ASKED
-from tasks.probes_task import ProbeTask
+from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.protocol.file import load_study
+from tasks.probes import images as image_probes
+from tasks.probes import text as text_probes
+from tasks.probes.abilities import NOT_ASKED
+from tasks.probes.task import ProbeTask
 
-STUDIES = Path(__file__).parents[2] / "scripts/recipes/studies"
+STUDIES = Path(__file__).parents[3] / "scripts/recipes/studies"
 MULTI_WINDOW = {"name": "pooling", "pool_size": [3, 7, 15, 31]}
 MODELS = {
     "text": {"hidden_size": 16, "num_hidden_layers": 2, "hidden_dropout_prob": 0.0, "initializer_range": 0.3},

@@ -9,9 +9,9 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tasks.probes import Copying
-from tasks.text_probes import DISTANCES, TextProbe, run
-from tests.tasks.test_probes_task import MULTI_WINDOW, configured
+from tasks.probes.abilities import Copying
+from tasks.probes.text import DISTANCES, TextProbe, run
+from tests.tasks.probes.test_task import MULTI_WINDOW, configured
 
 
 @pytest.mark.parametrize(("mixer", "reach"), [("identity", 0), ("pooling", 2), (MULTI_WINDOW, 30), ("attention", 60)])

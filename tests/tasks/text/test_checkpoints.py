@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerBase
 
+from metaformer_nlp.config.command_line import parse
 from metaformer_nlp.text import MetaFormerTextConfig
-from tasks import glue_finetuning, masked_lm, tokenizer_training
-from tasks.cli import parse
-from tasks.text_folders import given_tokenizer, load_text_config, load_tokenizer
+from tasks.glue import finetuning as glue_finetuning
+from tasks.text import masked_lm
+from tasks.text import tokenizer as tokenizer_training
+from tasks.text.checkpoints import given_tokenizer, load_text_config, load_tokenizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPTS = {
     "scripts/train_tokenizer.py": tokenizer_training.Config,
     "scripts/pretrain_text.py": masked_lm.Config,

@@ -7,9 +7,9 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.order import sample_rng
-from tasks.corpus import pack_text
-from tasks.masked_lm_data import MaskedRows, MaskingConfig
-from tests.tasks.test_text_data import sentences, source_of
+from tasks.text.data import MaskedRows, MaskingConfig
+from tasks.text.packed import pack_text
+from tests.tasks.text.test_sources import sentences, source_of
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks.encoding import encode_texts, pad_rows, tokenizer_key
-from tasks.text_folders import load_tokenizer
-from tests.tasks.test_text_data import sentences
+from tasks.text.checkpoints import load_tokenizer
+from tasks.text.encoding import encode_texts, pad_rows, tokenizer_key
+from tests.tasks.text.test_sources import sentences
 
 
 def test_rows_are_what_the_tokenizer_itself_makes(tokenizer: PreTrainedTokenizerBase) -> None:

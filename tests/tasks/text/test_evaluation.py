@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForMaskedLM, AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizerBase
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceClassification
-from tasks import masked_lm, masked_lm_evaluation
-from tasks.cli import from_dict
+from tasks.text import evaluation as masked_lm_evaluation
+from tasks.text import masked_lm
 
 TEXT = "the name of a file is read from the list\n\nand its value\n\nis set to the first line of the string, " * 30
 

@@ -15,8 +15,8 @@ from metaformer_nlp.text import (
     MetaFormerTextForSequenceClassification,
     MetaFormerTextModel,
 )
-from tasks.masked_lm import MaskedPositions
-from tasks.text_model import encoder_macs
+from tasks.text.masked_lm import MaskedPositions
+from tasks.text.model import encoder_macs
 
 LENGTH = 16
 

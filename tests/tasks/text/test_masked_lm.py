@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, BertTokenizer
 
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine.order import sample_rng
-from tasks import masked_lm
-from tasks.cli import from_dict
-from tasks.masked_lm import MaskedLM
-from tasks.masked_lm_data import MaskedRow
+from tasks.text import masked_lm
+from tasks.text.data import MaskedRow
+from tasks.text.masked_lm import MaskedLM
 from tests.mixers import TEXT_MIXERS, mixer_id
 
 TINY: dict[str, Any] = {
@@ -186,7 +186,7 @@ def test_a_killed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("name", "millions"), [("minutes", 0.68), ("tiny", 4.3), ("small", 25.6), ("base", 82.6)])
 def test_the_recipes_are_what_their_heads_say(name: str, millions: float) -> None:
-    recipe = Path(masked_lm.__file__).parents[1] / "scripts" / "recipes" / "pretrain" / f"{name}.yaml"
+    recipe = Path(masked_lm.__file__).parents[2] / "scripts" / "recipes" / "pretrain" / f"{name}.yaml"
     config = from_dict(masked_lm.Config, {}, [recipe])
     tokenizer = BertTokenizer(vocab={f"t{number}": number for number in range(config.data.vocab_size - 5)})
     with torch.device("meta"):

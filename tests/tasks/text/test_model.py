@@ -9,7 +9,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.core import MIXERS
-from tasks.text_model import TextModelConfig
+from tasks.text.model import TextModelConfig
 
 
 def test_mask_token_is_left_out_as_a_source(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_positions_are_a_choice_of_a_fresh_model(tokenizer: PreTrainedTokenizerB
 
 
 def test_help_names_every_mixer_of_text() -> None:
-    text = (Path(__file__).parents[2] / "tasks" / "text_model.py").read_text()
-    documented = (Path(__file__).parents[2] / "docs" / "token_mixers.md").read_text()
+    text = (Path(__file__).parents[3] / "tasks" / "text" / "model.py").read_text()
+    documented = (Path(__file__).parents[3] / "docs" / "token_mixers.md").read_text()
     for name in MIXERS:
         if 1 in MIXERS[name].ranks:
             assert f"{name}," in text or f"{name})" in text

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks import corpus, tokenised_text
-from tasks.corpus import PackedText, pack_pieces, pack_text
-from tasks.text_data import TextPart, TextSource, text_source
-from tests.tasks.test_text_data import sentences, source_of
+from tasks.text import packed as corpus
+from tasks.text import tokenised as tokenised_text
+from tasks.text.packed import PackedText, pack_pieces, pack_text
+from tasks.text.sources import TextPart, TextSource, text_source
+from tests.tasks.text.test_sources import sentences, source_of
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +78,7 @@ def test_packing_keeps_every_token_and_crosses_no_border(
 def test_several_parts_are_one_corpus(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.text_data._SMALL", 2000)
+    monkeypatch.setattr("tasks.text.sources._SMALL", 2000)
     texts = sentences(120, longest=30)
     for i in range(12):
         (tmp_path / f"{i:02}.txt").write_text("\n\n".join(texts[10 * i : 10 * i + 10]))

@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-import tasks.glue_finetuning as glue_finetuning
-import tasks.masked_lm as masked_lm
+import tasks.glue.finetuning as glue_finetuning
+import tasks.text.masked_lm as masked_lm
+from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine import EXIT_CODE, read_items
 from metaformer_nlp.text.packing import PackedClassifier
-from tasks.cli import from_dict
-from tasks.glue import task_named
+from tasks.glue.tasks import task_named
 
 TINY: dict[str, Any] = {
     "schedule": {"steps": 6, "warmup_steps": 2},
@@ -223,7 +223,7 @@ def test_masked_lm_then_finetuning(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_task_gives_its_encoder_only(
     tmp_path: Path, root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "tasks.text_model")
+    caplog.set_level("INFO", "tasks.text.model")
 
     def model(name: str, folder: str, checkpoint: Path | None = None) -> dict[str, torch.Tensor]:
         values: dict[str, Any] = {

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from tasks.corpus import pack_text
-from tasks.text_data import TextPart, TextSource, text_source
+from tasks.text.packed import pack_text
+from tasks.text.sources import TextPart, TextSource, text_source
 
 TEXT = "the name of a file is read from the list and its value is set to the first line of the string"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.cli import from_dict
-from tasks.tokenizer_training import Config, run
+from metaformer_nlp.config.command_line import from_dict
+from tasks.text.tokenizer import Config, run
 
 
 def config(folder: Path, **values: object) -> Config:

@@ -5,8 +5,8 @@ difference and for equivalence; `tasks` averages over tasks; `variance` shares t
 rankings. Each method names its source, and tests/study/test_statistics*.py hold each to a truth that is known.
 """
 
-from metaformer_nlp.study.statistics.comparisons import compare_family, hochberg, holm
-from metaformer_nlp.study.statistics.estimates import (
+from metaformer_nlp.study.analysis.statistics.comparisons import compare_family, hochberg, holm
+from metaformer_nlp.study.analysis.statistics.estimates import (
     LEVEL,
     MIN_BOOTSTRAP,
     Estimate,
@@ -16,9 +16,9 @@ from metaformer_nlp.study.statistics.estimates import (
     retention,
     side,
 )
-from metaformer_nlp.study.statistics.ranks import rank_agreement
-from metaformer_nlp.study.statistics.tasks import over_tasks
-from metaformer_nlp.study.statistics.variance import variance_shares
+from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
+from metaformer_nlp.study.analysis.statistics.tasks import over_tasks
+from metaformer_nlp.study.analysis.statistics.variance import variance_shares
 
 __all__ = [
     "LEVEL",

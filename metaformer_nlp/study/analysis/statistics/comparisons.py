@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from metaformer_nlp.study.statistics.estimates import LEVEL, mean_interval, student
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, mean_interval, student
 
 DIFFERENT, EQUIVALENT, WITHIN, UNCLEAR = "different", "equivalent", "different within the margin", "cannot tell"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaformer_nlp.study.statistics.estimates import LEVEL
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL
 
 MIN_ARMS = 3
 METHOD = "Kendall's tau-b; interval from Tukey's simultaneous comparisons in each domain"

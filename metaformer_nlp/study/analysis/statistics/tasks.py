@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from metaformer_nlp.study.statistics.estimates import LEVEL, Estimate
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, Estimate
 
 DRAWS = 4_000
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metaformer_nlp.study.statistics.estimates import LEVEL, Estimate, student
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, Estimate, student
 
 Scores = Mapping[int, float]  # seed -> score
 METHOD = "Jansen's total effects, less the noise of seeds; jackknife over seeds"

@@ -10,12 +10,12 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from metaformer_nlp.study.plots.cost import costs_that_differ, draw_cost
-from metaformer_nlp.study.plots.curves import axis_tasks, draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.plots.domains import draw_retention, retained_in_both
-from metaformer_nlp.study.plots.scores import draw_effects, draw_scores, effects_limits
-from metaformer_nlp.study.plots.style import STYLE, arm_looks, save, with_results
-from metaformer_nlp.study.plots.tasks import draw_retained, draw_tasks
+from metaformer_nlp.study.report.figures.cost import costs_that_differ, draw_cost
+from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
+from metaformer_nlp.study.report.figures.domains import draw_retention, retained_in_both
+from metaformer_nlp.study.report.figures.scores import draw_effects, draw_scores, effects_limits
+from metaformer_nlp.study.report.figures.style import STYLE, arm_looks, save, with_results
+from metaformer_nlp.study.report.figures.tasks import draw_retained, draw_tasks
 
 # Beyond this many domains, a picture of every pair would bury the rest; the heat map of all domains says the same.
 _MOST_PAIRED = 3

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from metaformer_nlp.study.plots.style import WIDTH, Looks, limits_of, title_of, with_results
-from metaformer_nlp.study.wording import count
+from metaformer_nlp.study.report.figures.style import WIDTH, Looks, limits_of, title_of, with_results
+from metaformer_nlp.study.words import count
 
 _COSTS = {
     "macs": "multiply-accumulate operations of one forward pass",

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from metaformer_nlp.study.plots.style import GREY, Looks, small_multiples, title_of, with_results
-from metaformer_nlp.study.wording import count
+from metaformer_nlp.study.report.figures.style import GREY, Looks, small_multiples, title_of, with_results
+from metaformer_nlp.study.words import count
 
 Curve = tuple[list[float], list[float], list[float], list[float]]  # places, means, low ends, high ends
 _POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from metaformer_nlp.study.plots.style import GREY, WIDTH, Looks, limits_of, title_of, with_results
+from metaformer_nlp.study.report.figures.style import GREY, WIDTH, Looks, limits_of, title_of, with_results
 
 
 def retained_in_both(

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from metaformer_nlp.study.plots.style import (
+from metaformer_nlp.study.report.figures.style import (
     GREY,
     WIDTH,
     Looks,

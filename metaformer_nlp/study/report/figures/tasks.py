@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from metaformer_nlp.study.plots.style import WIDTH, title_of, with_results
+from metaformer_nlp.study.report.figures.style import WIDTH, title_of, with_results
 
 
 def draw_tasks(domain: Mapping[str, Any]) -> Figure:

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import yaml
 
-from metaformer_nlp.study.cell import Build, Signature
-from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import Build, Signature
 
 EXECUTORS = ("processes", "inline", "slurm")
 
@@ -97,18 +97,18 @@ def make_executor(
     if options and name != "slurm":
         raise ValueError(f"Options of the cluster ({', '.join(options)}) are for --executor slurm, not {name}.")
     if name == "processes":
-        from metaformer_nlp.study.executors.processes import Processes
+        from metaformer_nlp.study.runner.executors.processes import Processes
 
         return Processes(study, folder, build, parallel or study.parallel)
     if name == "inline":
-        from metaformer_nlp.study.executors.inline import Inline
+        from metaformer_nlp.study.runner.executors.inline import Inline
 
         if parallel not in (None, 1):
             raise ValueError(f"--executor inline runs one cell at a time, not {parallel}.")
         return Inline(folder, build)
     if name == "slurm":
         try:
-            from metaformer_nlp.study.executors.slurm import Slurm
+            from metaformer_nlp.study.runner.executors.slurm import Slurm
         except ModuleNotFoundError as error:
             raise ValueError(f"--executor slurm needs {error.name}: pip install -e '.[slurm]'") from error
         return Slurm(study, folder, build, parallel, options)

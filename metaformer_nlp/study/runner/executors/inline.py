@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from metaformer_nlp.study.cell import Build, Signature, read_outcome, run_cell
-from metaformer_nlp.study.executors import Ended
-from metaformer_nlp.study.lock import Taken
-from metaformer_nlp.study.plan import Cell
+from metaformer_nlp.study.protocol.study import Cell
+from metaformer_nlp.study.runner.cell import Build, Signature, read_outcome, run_cell
+from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.lock import Taken
 
 
 class Inline:

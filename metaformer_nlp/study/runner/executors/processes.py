@@ -26,10 +26,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.study.cell import Build, Signature, log_file, read_outcome, run_cell
-from metaformer_nlp.study.executors import Ended
-from metaformer_nlp.study.lock import Taken
-from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import Build, Signature, log_file, read_outcome, run_cell
+from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.lock import Taken
 
 STOP_GRACE = 60.0  # seconds a cell has between SIGTERM and SIGKILL to save its state
 _TAKEN = 77  # exit status of a cell that another process holds
@@ -126,7 +126,8 @@ class Processes:
 
     def _start_server(self) -> None:
         """Starts the process that cells are forked from, with the experiments imported, on one thread."""
-        modules = [domain.experiment for domain in self._study.domains if not domain.experiment.endswith(".py")]
+        named = [domain.module or domain.experiment for domain in self._study.domains]
+        modules = [name for name in named if not name.endswith(".py")]
         self._context.set_forkserver_preload(["__main__", __name__, "torch", *dict.fromkeys(modules)])
         kept = {name: os.environ.get(name) for name in _ONE_THREAD}
         os.environ.update(_ONE_THREAD)  # read by OpenMP when the server imports torch

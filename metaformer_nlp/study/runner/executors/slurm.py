@@ -26,7 +26,8 @@ import submitit
 from submitit.core.utils import FailedJobError, FailedSubmissionError, UncompletedJobError
 
 from metaformer_nlp.engine.signals import EXIT_CODE, StopRequest
-from metaformer_nlp.study.cell import (
+from metaformer_nlp.study.protocol.study import Cell, Study
+from metaformer_nlp.study.runner.cell import (
     Build,
     Signature,
     cell_folder,
@@ -39,10 +40,9 @@ from metaformer_nlp.study.cell import (
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.executors import Ended, SubmissionRefused
-from metaformer_nlp.study.executors.processes import last_lines, redirect
-from metaformer_nlp.study.lock import STALE, Taken, held, is_held
-from metaformer_nlp.study.plan import Cell, Study
+from metaformer_nlp.study.runner.executors import Ended, SubmissionRefused
+from metaformer_nlp.study.runner.executors.processes import last_lines, redirect
+from metaformer_nlp.study.runner.lock import STALE, Taken, held, is_held
 
 _WARNING: signal.Signals = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")  # that the job will be ended
 _JOBS = {"slurm": submitit.SlurmJob, "local": submitit.LocalJob}

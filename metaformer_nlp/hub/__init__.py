@@ -1,0 +1,1 @@
+"""What the text and the image models both need of Hugging Face."""

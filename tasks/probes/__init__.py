@@ -1,0 +1,1 @@
+"""What a token mixer can do: artificial tasks on images and text."""
