@@ -10,29 +10,81 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CORE, TEXT, ENGINE, STUDY = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "study"))
+CORE, TEXT, ENGINE, HUB = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "hub"))
 STARTUP, ERRORS, CONFIG = (f"metaformer_nlp.{name}" for name in ("startup", "errors", "config"))
+WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
+    f"metaformer_nlp.study.{name}"
+    for name in ("words", "command_line", "protocol", "runner", "analysis", "report", "preview")
+)
+TRAINING, CACHE, CARD, COST, NAMES = (
+    f"tasks.{name}" for name in ("training", "cache", "card", "planned_cost", "experiments")
+)
+IMAGES, TEXTS, GLUE, PROBES, BENCHMARK, EXPORT = (
+    f"tasks.{name}" for name in ("images", "text", "glue", "probes", "benchmark", "export")
+)
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
+SHARED = {STARTUP, ERRORS, CONFIG}
+MODELS = {*SHARED, CORE, HUB, TEXT, ENGINE, "vision"}
+BASE = {*MODELS, TRAINING, CACHE, CARD, COST}
+STUDY = {*SHARED, CORE, ENGINE}
 ALLOWED: dict[str, set[str]] = {
     STARTUP: set(),
     ERRORS: set(),
-    CONFIG: set(),
+    CONFIG: {ERRORS},
     CORE: set(),
+    HUB: {CORE, STARTUP},
     ENGINE: {STARTUP, ERRORS},
-    TEXT: {CORE},
-    STUDY: {CORE, ENGINE, CONFIG},
-    "vision": {CORE, STARTUP},
-    "tasks": {CORE, ENGINE, TEXT, "vision", ERRORS, CONFIG},
-    "scripts": {CORE, ENGINE, TEXT, STUDY, "vision", "tasks"},
+    TEXT: {CORE, HUB, STARTUP},
+    "vision": {CORE, HUB, STARTUP},
+    WORDS: set(),
+    COMMANDS: {*STUDY, WORDS, PROTOCOL, RUNNER},
+    PROTOCOL: {*STUDY, WORDS},
+    RUNNER: {*STUDY, WORDS, PROTOCOL},
+    ANALYSIS: {*STUDY, WORDS, PROTOCOL, RUNNER},
+    REPORT: {*STUDY, WORDS, PROTOCOL, RUNNER, ANALYSIS},
+    PREVIEW: {*STUDY, WORDS, PROTOCOL, RUNNER, ANALYSIS},
+    NAMES: set(),
+    CACHE: MODELS,
+    CARD: MODELS,
+    COST: MODELS,
+    TRAINING: MODELS,
+    IMAGES: BASE,
+    TEXTS: BASE,
+    GLUE: {*BASE, IMAGES, TEXTS},
+    PROBES: {*BASE, IMAGES, TEXTS},
+    BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
+    EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
+    "scripts": {
+        *BASE,
+        NAMES,
+        COMMANDS,
+        PROTOCOL,
+        RUNNER,
+        REPORT,
+        PREVIEW,
+        IMAGES,
+        TEXTS,
+        GLUE,
+        PROBES,
+        BENCHMARK,
+        EXPORT,
+    },
 }
+"""Who may import whom; drawn in docs/architecture.md. A house of rooms within rooms names those it has inside."""
+INSIDE = ("metaformer_nlp", "metaformer_nlp.study", "tasks")
+MOST_FILES = 20  # in a folder: what still can be taken in at a glance
 
 
 def room(module: str) -> str | None:
-    """The room a module of ours lies in; None for other people's modules and the top-level package."""
+    """The room a module of ours lies in; None for other people's modules and for packages that have rooms inside."""
     parts = module.split(".")
-    if parts[0] not in OURS or module == "metaformer_nlp":
+    if parts[0] not in OURS or module in INSIDE:
         return None
-    return ".".join(parts[:2]) if parts[0] == "metaformer_nlp" else parts[0]
+    for size in range(len(parts), 0, -1):
+        name = ".".join(parts[:size])
+        if ".".join(parts[: size - 1]) in INSIDE or (size == 1 and name not in INSIDE):
+            return name
+    raise AssertionError(module)
 
 
 def imports(path: Path) -> set[str]:
@@ -43,8 +95,15 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
-            found.add(".".join([*base, *([node.module] if node.module else [])]))
+            home = ".".join([*base, *([node.module] if node.module else [])])
+            modules = {f"{home}.{alias.name}" for alias in node.names if is_module(f"{home}.{alias.name}")}
+            found |= modules or {home}
     return found
+
+
+def is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def files(name: str) -> list[Path]:
@@ -62,6 +121,46 @@ def test_arrows_run_down_only(name: str) -> None:
         if (target := room(module)) is not None and target not in ALLOWED[name] | {name}
     }
     assert not wrong
+
+
+def test_no_circle() -> None:
+    """What is allowed has a bottom: rooms can be taken away one after another."""
+    left = {name: targets - {name} for name, targets in ALLOWED.items()}
+    while left:
+        bottom = [name for name, targets in left.items() if not targets & left.keys()]
+        assert bottom, f"a circle among {sorted(left)}"
+        for name in bottom:
+            del left[name]
+
+
+def test_no_circle_of_modules() -> None:
+    """Within rooms, too."""
+    paths = {path for name in ALLOWED for path in files(name)}
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    left = {name: imports(path) & modules.keys() - {name} for name, path in modules.items()}
+    while left:
+        bottom = [name for name, targets in left.items() if not targets & left.keys()]
+        assert bottom, f"a circle among {sorted(left)}"
+        for name in bottom:
+            del left[name]
+
+
+def test_every_file_is_in_a_room() -> None:
+    found = [path for top in ("metaformer_nlp", "vision", "tasks", "scripts") for path in (ROOT / top).rglob("*.py")]
+    housed = {path for name in ALLOWED for path in files(name)}
+    packages = {ROOT / name.replace(".", "/") / "__init__.py" for name in INSIDE}
+    assert not {str(path.relative_to(ROOT)) for path in found} - {
+        str(path.relative_to(ROOT)) for path in housed | packages
+    }
+
+
+def test_no_folder_is_a_hall() -> None:
+    """scripts/ aside, whose names are commands."""
+    folders = {
+        path.parent for top in ("metaformer_nlp", "vision", "tasks", "tests") for path in (ROOT / top).rglob("*.py")
+    }
+    counts = {str(folder.relative_to(ROOT)): len(list(folder.glob("*.py"))) for folder in folders}
+    assert not {name: count for name, count in counts.items() if count > MOST_FILES}
 
 
 def test_core_needs_torch_only() -> None:
