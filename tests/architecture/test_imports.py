@@ -16,8 +16,8 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
     f"metaformer_nlp.study.{name}"
     for name in ("words", "command_line", "protocol", "runner", "analysis", "report", "preview")
 )
-TRAINING, CACHE, CARD, COST, NAMES = (
-    f"tasks.{name}" for name in ("training", "cache", "card", "planned_cost", "experiments")
+TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
+    f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
 IMAGES, TEXTS, GLUE, PROBES, BENCHMARK, EXPORT = (
     f"tasks.{name}" for name in ("images", "text", "glue", "probes", "benchmark", "export")
@@ -25,7 +25,7 @@ IMAGES, TEXTS, GLUE, PROBES, BENCHMARK, EXPORT = (
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
 MODELS = {*SHARED, CORE, HUB, TEXT, ENGINE, "vision"}
-BASE = {*MODELS, TRAINING, CACHE, CARD, COST}
+BASE = {*MODELS, TRAINING, CACHE, CONTENT, CARD, COST}
 STUDY = {*SHARED, CORE, ENGINE}
 ALLOWED: dict[str, set[str]] = {
     STARTUP: set(),
@@ -34,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     CORE: set(),
     HUB: {CORE, STARTUP},
     ENGINE: {STARTUP, ERRORS},
-    TEXT: {CORE, HUB, STARTUP},
-    "vision": {CORE, HUB, STARTUP},
+    TEXT: {CORE, HUB, STARTUP, ERRORS},
+    "vision": {CORE, HUB, STARTUP, ERRORS},
     WORDS: set(),
     COMMANDS: {*STUDY, WORDS, PROTOCOL, RUNNER},
     PROTOCOL: {*STUDY, WORDS},
@@ -45,6 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     PREVIEW: {*STUDY, WORDS, PROTOCOL, RUNNER, ANALYSIS},
     NAMES: set(),
     CACHE: MODELS,
+    CONTENT: {*MODELS, CACHE},
     CARD: MODELS,
     COST: MODELS,
     TRAINING: MODELS,
