@@ -126,7 +126,13 @@ def differences(stored: dict[str, Any], given: dict[str, Any], absent_is_off: bo
 
 
 def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what: str) -> None:
-    """ValueError that lists the differing keys; options that one of both versions does not have are off there."""
+    """ValueError that lists the differing keys; options that one of both versions does not have are off there.
+
+    What a stored fingerprint does not tell of a part of the data, since it was written by an earlier version, is not
+    compared.
+    """
+    if "fingerprint" in stored and "fingerprint" in given:
+        given = {**given, "fingerprint": _told_by(stored["fingerprint"], given["fingerprint"])}
     if lines := differences(stored, given, absent_is_off=True):
         if any(line.startswith("fitted.") for line in lines):
             lines.append(
@@ -137,6 +143,17 @@ def check_same(stored: dict[str, Any], given: dict[str, Any], where: Path, what:
             + "\n  ".join(lines)
             + "\nGive this run another run.folder, or the stored values, or remove the folder to start over"
         )
+
+
+def _told_by(stored: Any, given: Any) -> Any:
+    """`given` without the values that have no place in `stored`; a whole group that is new stays."""
+    if not isinstance(stored, dict) or not isinstance(given, dict):
+        return given
+    return {
+        key: _told_by(stored.get(key), value)
+        for key, value in given.items()
+        if key in stored or isinstance(value, dict)
+    }
 
 
 class RunFolder:

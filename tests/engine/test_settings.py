@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import nn
 
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.optimizer import build_optimizer, decay_groups
+from metaformer_nlp.engine.record import check_same
 from metaformer_nlp.engine.scaling import scale
 from metaformer_nlp.engine.schedule import learning_rate, total_steps
 
@@ -183,3 +185,16 @@ def test_what_is_decayed() -> None:
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
     with pytest.raises(ValueError, match="no trainable parameter"):
         build_optimizer(nn.Identity(), OptimConfig())
+
+
+def test_what_an_earlier_version_did_not_tell_of_the_data_is_not_compared(tmp_path: Path) -> None:
+    now = {"fingerprint": {"train": {"size": 9, "content": "a"}}}
+    check_same({"fingerprint": {"train": {"size": 9}}}, now, tmp_path, "other data")
+    for stored in (
+        {"train": {"size": 8}},
+        {"train": {"size": 9, "content": "b"}},
+        {"train": {"size": 9, "old": 1}},
+        {},
+    ):
+        with pytest.raises(ValueError, match="other data"):
+            check_same({"fingerprint": stored}, now, tmp_path, "other data")
