@@ -220,7 +220,7 @@ class RunFolder:
 
         Every line has "step". Training lines have "loss" (mean over all samples since the previous training line),
         "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>" and, where they are counted, the "tokens"
-        trained on so far. All of these are reproduced exactly by a resumed run, but for one with a budget of minutes;
+        trained on so far. All of these are reproduced exactly by a resumed run, but for one that lasts minutes;
         "seconds" (since the previous training line, or of the evaluation), "samples_per_second" and "tokens_per_second"
         are clock times, and are not.
         """
