@@ -18,17 +18,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Union
 
-__all__ = [
-    "allowed",
-    "check_values",
-    "fields_of",
-    "groups_of",
-    "option_names",
-    "options_of",
-    "reworded",
-    "unknown_option",
-]
-
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),

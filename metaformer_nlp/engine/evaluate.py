@@ -66,12 +66,9 @@ def evaluate(
 
 
 def _summarize(
-    task: EvaluationTask,
-    split: str,
-    results: list[tuple[int, dict[str, Tensor]]],
-    accelerator: Accelerator,
+    task: EvaluationTask, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator,
     items: Items,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     everywhere = gather_on_first(accelerator, results)
 
     def summarize() -> dict[str, float]:
