@@ -1,44 +1,44 @@
-"""From an experiment's configuration to the engine: what every ``run`` does that trains one model."""
+"""From an experiment's configuration to the engine: what every ``run`` does that trains one model. Imports no torch."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from metaformer_nlp.config.command_line import to_dict
 from metaformer_nlp.config.plugins import import_plugins
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, Task, run_training
+from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
+
+# Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
+if TYPE_CHECKING:
+    from metaformer_nlp.engine import Task
 
 __all__ = ["TrainingConfig", "train"]
 
 
-class TrainingConfig(Protocol):
-    """What the configurations of all such experiments have."""
+@dataclass(frozen=True)
+class TrainingConfig:
+    """The options of every experiment that trains; its own come between those by place and those by keyword."""
 
-    @property
-    def run(self) -> RunConfig: ...
-
-    @property
-    def schedule(self) -> ScheduleConfig: ...
-
-    @property
-    def optim(self) -> OptimConfig: ...
-
-    @property
-    def tracker(self) -> str | None: ...
-
-    @property
-    def plugins(self) -> Sequence[str]: ...
+    run: RunConfig
+    schedule: ScheduleConfig
+    _: KW_ONLY
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    tracker: str | None = None
+    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 C = TypeVar("C", bound=TrainingConfig)
 
 
-def train(make_task: Callable[[C], Task], config: C) -> dict[str, Any]:
+def train(make_task: "Callable[[C], Task]", config: C) -> dict[str, Any]:
     """Train, evaluate and save the task of ``config``; returns what the run folder's result.json holds.
 
     Plugins are imported first: they may register what the task is made of.
     """
+    from metaformer_nlp.engine import run_training
+
     import_plugins(config.plugins)
     return run_training(
         make_task(config),

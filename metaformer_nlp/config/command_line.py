@@ -27,7 +27,7 @@ from typing import Any, NoReturn, TypeVar
 import jsonargparse
 import yaml
 
-from metaformer_nlp.config.options import check_values, option_names, reworded, unknown_option
+from metaformer_nlp.config.options import check_values, fields_of, option_names, reworded, unknown_option
 from metaformer_nlp.config.recipes import flatten, merge_recipes
 from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
 
@@ -115,7 +115,7 @@ def _build(config_class: type[C], values: dict[str, Any]) -> C:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A configuration as nested plain values that JSON and YAML can hold (paths become strings, tuples lists)."""
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {field.name: _plain(getattr(config, field.name)) for field in fields_of(config)}
 
 
 def split_names(names: str | Sequence[str]) -> list[str]:

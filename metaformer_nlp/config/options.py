@@ -18,8 +18,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Union
 
-__all__ = ["allowed", "check_values", "groups_of", "option_names", "options_of", "reworded", "unknown_option"]
-
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
     float: ("a number", "numbers"),
@@ -40,12 +38,17 @@ class Option(NamedTuple):
     default: Any
 
 
+def fields_of(config: Any) -> list[dataclasses.Field[Any]]:
+    """The fields of a configuration, or of its class, in the constructor's order: those by keyword only are last."""
+    return sorted(dataclasses.fields(config), key=lambda field: field.kw_only is True)
+
+
 @functools.cache
 def options_of(config_class: type) -> tuple[Option, ...]:
     """Every option of ``config_class``, in order."""
     hints, groups = typing.get_type_hints(config_class), groups_of(config_class)
     found: list[Option] = []
-    for field in dataclasses.fields(config_class):
+    for field in fields_of(config_class):
         if field.name in groups:
             inner = options_of(groups[field.name])
             found += [option._replace(name=f"{field.name}.{option.name}") for option in inner]
@@ -66,7 +69,7 @@ def groups_of(config_class: type) -> dict[str, type]:
     hints = typing.get_type_hints(config_class)
     return {
         field.name: hints[field.name]
-        for field in dataclasses.fields(config_class)
+        for field in fields_of(config_class)
         if dataclasses.is_dataclass(hints[field.name])
     }
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from metaformer_nlp.engine.items import read_items
     from metaformer_nlp.engine.loop import run_training
     from metaformer_nlp.engine.signals import EXIT_CODE
-    from metaformer_nlp.engine.task import Batch, Dataset, Task
+    from metaformer_nlp.engine.task import Batch, Dataset, EvaluationTask, Task
     from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
 else:
     __getattr__, __dir__ = lazy_names(__name__)
@@ -24,6 +24,7 @@ __all__ = [
     "Batch",
     "CheckpointError",
     "Dataset",
+    "EvaluationTask",
     "NonFiniteLossError",
     "OptimConfig",
     "RunConfig",

@@ -17,11 +17,11 @@ from torch.distributed.fsdp import FSDPModule
 from metaformer_nlp.engine.items import Items
 from metaformer_nlp.engine.order import EvaluationBatches, KeyedSamples, evaluation_seed, seed_torch
 from metaformer_nlp.engine.processes import any_process, gather_on_first, on_first, read_batches
-from metaformer_nlp.engine.task import Task
+from metaformer_nlp.engine.task import EvaluationTask
 
 
 def evaluate(
-    task: Task,
+    task: EvaluationTask,
     model: nn.Module,
     accelerator: Accelerator,
     *,
@@ -66,8 +66,9 @@ def evaluate(
 
 
 def _summarize(
-    task: Task, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator, items: Items
-) -> dict[str, float]:
+    task: EvaluationTask, split: str, results: list[tuple[int, dict[str, Tensor]]], accelerator: Accelerator,
+    items: Items,
+) -> dict[str, float]:  # fmt: skip
     everywhere = gather_on_first(accelerator, results)
 
     def summarize() -> dict[str, float]:
@@ -75,8 +76,7 @@ def _summarize(
         in_order = sorted((item for part in everywhere for item in part), key=lambda item: item[0])
         assert [number for number, _ in in_order] == list(range(len(in_order))), "a batch is missing or there twice"
         ordered = [result for _, result in in_order]
-        if callable(tell := getattr(task, "items", None)):
-            items.update({f"{split}/{name}": bits for name, bits in tell(split, ordered).items()})
+        items.update({f"{split}/{name}": bits for name, bits in task.items(split, ordered).items()})
         return {name: float(value) for name, value in task.summarize(split, ordered).items()}
 
     return on_first(accelerator, summarize)

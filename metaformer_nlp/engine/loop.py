@@ -58,10 +58,10 @@ def run_training(
 
 def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
     """From where the run stands to its last step, evaluated and saved."""
-    progress, config, budget = work.progress, work.config, work.budget
+    progress, config, length = work.progress, work.config, work.length
 
     def due(every: int | None) -> bool:
-        return budget.done(progress) or bool(every and progress.step and progress.step % every == 0)
+        return length.done(progress) or bool(every and progress.step and progress.step % every == 0)
 
     def to_evaluate() -> bool:
         return progress.evaluated != progress.step and (due(config.eval_every) or progress.step in work.eval_steps)
@@ -77,12 +77,12 @@ def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
             if stopping:
                 work.say(f"stopped and saved at step {progress.step}; the same command goes on from there")
                 raise SystemExit(EXIT_CODE)
-            if budget.done(progress):
+            if length.done(progress):
                 return
-            rate = budget.rate(progress)
+            rate = length.rate(progress)
             done = work.update(rate, batches, stop)
             if due(config.log_every):
                 work.log_window(rate, done.gradient_norm)
                 bar.set_postfix_str(f"loss {progress.train_loss:.4g}", refresh=False)
             stopping = done.stop
-            budget.advance(bar, progress)
+            length.advance(bar, progress)

@@ -14,7 +14,9 @@
 Only the first process touches it.
 """
 
+import csv
 import fcntl
+import io
 import json
 import os
 import platform
@@ -31,7 +33,6 @@ from typing import Any
 
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
 from metaformer_nlp.engine.items import Items, write_items
-from metaformer_nlp.engine.summary import write_summary
 from metaformer_nlp.errors import RunFolderBusyError
 
 # These decide how a run is computed and kept; they may differ when it is resumed. What comes out is the same, but for
@@ -237,7 +238,7 @@ class RunFolder:
 
         Every line has "step". Training lines have "loss" (mean over all samples since the previous training line),
         "lr", "gradient_norm" and "epoch", evaluation lines "<split>/<metric>" and, where they are counted, the "tokens"
-        trained on so far. All of these are reproduced exactly by a resumed run, but for one with a budget of minutes;
+        trained on so far. All of these are reproduced exactly by a resumed run, but for one that lasts minutes;
         "seconds" (since the previous training line, or of the evaluation), "samples_per_second" and "tokens_per_second"
         are clock times, and are not.
         """
@@ -249,8 +250,31 @@ class RunFolder:
         progress.log_bytes = self._metrics.stat().st_size
 
     def summarize(self, epochs_per_step: float) -> None:
-        """Write summary.csv anew."""
-        write_summary(self._metrics, self.path / "summary.csv", epochs_per_step)
+        """Derive summary.csv from metrics.jsonl, whole; no file where nothing was evaluated.
+
+        Columns: step, epoch, lr and train_loss (of the last training line up to that step), tokens where they are
+        counted, then the metrics.
+        """
+        training: dict[str, Any] = {}
+        rows: list[dict[str, Any]] = []
+        for text in self._metrics.read_text(encoding="utf-8").splitlines():
+            line = json.loads(text)
+            if "lr" in line:
+                training = line
+                continue
+            step = line.pop("step")
+            line.pop("seconds", None)
+            known = {"lr": training.get("lr"), "train_loss": training.get("loss")}
+            rows.append({"step": step, "epoch": step * epochs_per_step, **known, **line})
+        file = self.path / "summary.csv"
+        if not rows:
+            file.unlink(missing_ok=True)
+            return
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list({name: None for row in rows for name in row}), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        replace_text(file, table.getvalue())
 
     def keep_items(self, items: Items, step: int) -> None:
         """Write items.json of this step's evaluation, if its task tells of items."""

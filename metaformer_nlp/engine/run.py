@@ -4,7 +4,6 @@ together.
 
 import math
 import sys
-import time
 from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -17,10 +16,11 @@ from tqdm import tqdm
 
 from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.average import WeightAverage
-from metaformer_nlp.engine.budget import Budget
+from metaformer_nlp.engine.clock import Clock
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.items import Items
+from metaformer_nlp.engine.length import Length
 from metaformer_nlp.engine.optimizer import build_optimizer
 from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
@@ -31,9 +31,6 @@ from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
 from metaformer_nlp.errors import NonFiniteLossError
-
-UNTIMED_STEPS = 3
-"""How many steps of each start no clock counts: the model is compiled in them, some parts of it twice."""
 
 
 def shown(metrics: dict[str, float]) -> str:
@@ -48,9 +45,9 @@ def _check_keep_best(wanted: str | None, task: Task) -> None:
     split, metric = wanted.split("/", 1)
     if split not in task.eval_data:
         raise ValueError(f"run.keep_best is {wanted!r}; its split must be one of {', '.join(task.eval_data)}")
-    metric_names = getattr(task, "metric_names", None)
-    if callable(metric_names) and metric not in metric_names():
-        known = ", ".join(f"{split}/{name}" for name in metric_names())
+    names = task.metric_names()
+    if names is not None and metric not in names:
+        known = ", ".join(f"{split}/{name}" for name in names)
         raise ValueError(f"run.keep_best is {wanted!r}, which is not evaluated; use one of {known}")
 
 
@@ -61,17 +58,23 @@ class Run:
         self, task: Task, accelerator: Accelerator, folder: RunFolder, optim: OptimConfig,
         schedule: ScheduleConfig, run: RunConfig, config: dict[str, Any],
     ) -> None:  # fmt: skip
-        """Build model and optimizer; the weights are a function of the seed."""
+        """Build model and optimizer; the weights are a function of the seed. TypeError if `task` is no `Task`."""
+        if not isinstance(task, Task):
+            name = type(task).__name__
+            raise TypeError(
+                f"{name} is no metaformer_nlp.engine.Task, from which optional methods are inherited; derive it: "
+                f"class {name}(Task)"
+            )
         self.task, self.accelerator, self.folder, self.config = task, accelerator, folder, run
         _check_keep_best(run.keep_best, task)
         self.scaling = scale(run, optim, len(task.train_data), accelerator.num_processes)
         self.layout = self.scaling.layout
-        tokens_per_sample = getattr(task, "tokens_per_sample", None)
-        self.tokens_per_step = self.layout.batch_size * tokens_per_sample() if callable(tokens_per_sample) else None
-        self.budget = Budget(
+        tokens = task.tokens_per_sample()
+        self.tokens_per_step = None if tokens is None else self.layout.batch_size * tokens
+        self.length = Length(
             schedule, self.scaling.lr, len(task.train_data), self.layout.batch_size, self.tokens_per_step
         )
-        self.eval_steps = steps_at(run.eval_at, self.tokens_per_step, self.budget.total)
+        self.eval_steps = steps_at(run.eval_at, self.tokens_per_step, self.length.total)
         fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
         self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
         self.samples = MicroBatches(
@@ -84,21 +87,16 @@ class Run:
             "trainable": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         }
         fused = accelerator.device.type == "cuda" and accelerator.scaler is None
-        numbering = getattr(task, "layer_depths", None)
-        depths = numbering(model) if optim.layer_decay is not None and callable(numbering) else None
-        naming = getattr(task, "not_decayed", None)
-        spared = naming(model) if callable(naming) else set()
-        optimizer = build_optimizer(model, optim, fused, depths, spared)
+        depths = None if optim.layer_decay is None else task.layer_depths(model)
+        optimizer = build_optimizer(model, optim, fused, depths, task.not_decayed(model))
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
         self.average = WeightAverage(self.model, run.ema_decay) if run.ema_decay else None
         if run.compile:
             compile_model(accelerator, self.model)
         self.step = TrainingStep(task, self.model, self.optimizer, accelerator, self.samples, optim.clip_grad_norm)
         self.progress = Progress()
-        self._started = time.monotonic()
-        self._saved = self._logged = 0
-        self._untimed = UNTIMED_STEPS
-        self._window_seconds = self._own_seconds = 0.0
+        self.clock = Clock()
+        self._saved = 0
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is any, and begin to record."""
@@ -114,13 +112,13 @@ class Run:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
-            self._saved = self._logged = self.progress.step
-            self._own_seconds = self.progress.train_seconds
+            self._saved = self.progress.step
+            self.clock.resume(self.progress)
         cut, progress = self.layout, self.progress
         description = (
             f"{describe(self.accelerator)} | global batch {cut.batch_size} = {cut.micro_batch_size} samples x "
             f"{cut.accumulation} accumulated x {cut.world_size} processes | "
-            f"{self.budget.describe(progress)} | {self.folder.path}"
+            f"{self.length.describe(progress)} | {self.folder.path}"
         )
         on_first(self.accelerator, lambda: self.folder.start(progress, description, found and found[0]))
         on_first(self.accelerator, self._summarize)
@@ -131,7 +129,7 @@ class Run:
 
     def batches(self) -> Generator[Batch, None, None]:
         """This process's micro-batches from here to the end of the run."""
-        keys = self.samples.between(self.progress.position, self.budget.last_position())
+        keys = self.samples.between(self.progress.position, self.length.last_position())
         data = KeyedSamples(self.task.train_data, self.config.seed)
         return read_batches(data, keys, self.task.collate, self.accelerator, *self.readers)
 
@@ -139,43 +137,33 @@ class Run:
         """A progress bar on the first process; none where there is no terminal."""
         # disable=None: tqdm itself looks whether its stream is a terminal.
         disable = None if self.accelerator.is_main_process else True
-        return self.budget.bar(self.progress, disable)
+        return self.length.bar(self.progress, disable)
 
     def update(self, rate: float, batches: Iterator[Batch], stop: StopRequest) -> StepResult:
         """One optimizer step."""
-        began, progress = time.monotonic(), self.progress
-
-        def clock() -> float:
-            return self._own_seconds + (0.0 if self._untimed else time.monotonic() - began)
-
-        try:
-            done = self.step(progress.step, progress.position, rate, batches, stop, clock)
-        except NonFiniteLossError as error:
-            report = error.report
-            on_first(self.accelerator, lambda: self.folder.report_failure(report))
-            raise
-        if self.average is not None and not done.skipped:
-            self.average.update()
+        progress = self.progress
+        with self.clock.step(progress) as clock:
+            try:
+                done = self.step(progress.step, progress.position, rate, batches, stop, clock)
+            except NonFiniteLossError as error:
+                report = error.report
+                on_first(self.accelerator, lambda: self.folder.report_failure(report))
+                raise
+            if self.average is not None and not done.skipped:
+                self.average.update()
         progress.step += 1
         progress.position += self.layout.batch_size
         progress.window_loss += done.loss_sum
         progress.window_count += done.count
         progress.skipped_updates += done.skipped
         progress.train_seconds = done.seconds
-        spent = time.monotonic() - began
-        self._window_seconds += spent
-        if self._untimed:
-            self._untimed -= 1
-        else:
-            self._own_seconds += spent
-            progress.timed_steps += 1
         return done
 
     def log_window(self, rate: float, gradient_norm: float) -> None:
         """A training line about the steps since the last one."""
-        progress, seconds = self.progress, self._window_seconds
+        progress = self.progress
         progress.train_loss = progress.window_loss / max(progress.window_count, 1.0)
-        steps_per_second = (progress.step - self._logged) / max(seconds, 1e-9)
+        seconds, steps_per_second = self.clock.end_window(progress.step)
         self._log(
             {
                 "loss": progress.train_loss,
@@ -188,13 +176,12 @@ class Run:
             }
         )
         progress.window_loss = progress.window_count = 0.0
-        self._window_seconds, self._logged = 0.0, progress.step
 
     def evaluate(self, stop: StopRequest) -> bool:
         """Evaluate all splits; whether a process was asked to stop, in which case the evaluation is left for the next
         start.
         """
-        began = time.monotonic()
+        began = self.clock.seconds()
         items: Items = {}
         with self.average.applied() if self.average else nullcontext():
             metrics = evaluate(
@@ -211,7 +198,7 @@ class Run:
         if metrics is None:
             return True
         self.progress.evaluated, self.progress.metrics = self.progress.step, metrics
-        self._log({**self._tokens(), **metrics, "seconds": time.monotonic() - began})
+        self._log({**self._tokens(), **metrics, "seconds": self.clock.seconds() - began})
         # Before any checkpoint that knows of this evaluation: a run that goes on from there does not make it again.
         on_first(self.accelerator, lambda: self.folder.keep_items(items, self.progress.step))
         on_first(self.accelerator, self._summarize)
@@ -230,7 +217,7 @@ class Run:
             "identity": self.identity,
             "world_size": self.layout.world_size,
             "scaler": None if scaler is None else scaler.state_dict(),
-            "progress": {**vars(progress), "seconds": self._seconds()},
+            "progress": {**vars(progress), "seconds": self.clock.seconds()},
         }
 
         def write() -> None:
@@ -246,7 +233,7 @@ class Run:
     def finish(self) -> dict[str, Any]:
         """Save the models and the result; the result, the same on all processes."""
         progress = self.progress
-        macs, name = getattr(self.task, "macs", None), self.config.keep_best
+        macs, name = self.task.macs(), self.config.keep_best
         speed = (self.tokens_per_step or 0.0) * progress.timed_steps / max(progress.train_seconds, 1e-9)
         result: dict[str, Any] = {
             "metrics": progress.metrics,
@@ -262,8 +249,8 @@ class Run:
             "batch_size": self.layout.batch_size,
             "lr": self.scaling.lr,
             "parameters": self.parameters,
-            **({"macs": macs()} if callable(macs) else {}),
-            "seconds": self._seconds(),
+            **({} if macs is None else {"macs": macs}),
+            "seconds": self.clock.seconds(),
             "train_seconds": progress.train_seconds,
             **({"tokens_per_second": speed} if self.tokens_per_step else {}),
             "world_size": self.layout.world_size,
@@ -320,9 +307,6 @@ class Run:
     def _new_model(self) -> torch.nn.Module:
         seed_torch(model_seed(self.config.seed), self.accelerator.device)
         return self.task.build_model()
-
-    def _seconds(self) -> float:
-        return self.progress.seconds + time.monotonic() - self._started
 
     def _log(self, values: dict[str, Any]) -> None:
         step = self.progress.step

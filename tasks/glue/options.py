@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.glue.sweep import SweepConfig
 from tasks.text.model import TextModelConfig
+from tasks.training import TrainingConfig
 
 __all__ = ["DataConfig", "FinetuningConfig"]
 
@@ -33,14 +33,11 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class FinetuningConfig:
+class FinetuningConfig(TrainingConfig):
     """Fine-tune (or train from nothing) a text encoder on one or several tasks."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: TextModelConfig = field(default_factory=TextModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
     seeds: list[int] | None = None
     """Run all tasks with each of these seeds, in <run.folder>/seed-<n>. null: run.seed alone, in run.folder itself."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
@@ -48,10 +45,6 @@ class FinetuningConfig:
     """Train MRPC, STS-B and RTE a second time, from the encoder of a model that was fine-tuned on MNLI: its folder,
     such as runs/glue/MNLI/model, or own for that of the same seed, if MNLI is among the tasks. Results are called
     RTE-from-MNLI and so on and are in no average of the others. null: not."""
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
     def __post_init__(self) -> None:
         if self.seeds is not None and (not self.seeds or len(set(self.seeds)) < len(self.seeds)):

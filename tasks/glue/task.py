@@ -8,10 +8,9 @@ Shapes: D examples of a batch in B rows of L slots, K classes (1 for a score).
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine import Dataset, Task
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceClassification
 from metaformer_nlp.text.packing import PackedClassifier
@@ -69,15 +68,13 @@ class Rows:
         return [Row(*self.encoded.row(place), float(self.labels[place]), int(place)) for place in places]
 
 
-class GlueFinetuning:
+class GlueFinetuning(Task):
     """The engine's Task for one task of the table.
 
     With ``held_out``, a share, that much of the training rows is measured on, as the split "held_out", and the
     published dev set plays no part. With ``predictions``, a folder, every evaluation leaves its answers there in
     ``predictions-<split>.tsv``: ``index<TAB>prediction<TAB>label``, a line for every row of the file, in its order.
     """
-
-    macs: Callable[[], int] | None = None
 
     def __init__(
         self,
@@ -139,11 +136,13 @@ class GlueFinetuning:
     def build_model(self) -> nn.Module:
         """The classifier; what is fresh in it is drawn from torch's generator."""
         model = self.model.build_classifier(self.model_config)
-        macs = encoder_macs(model, self.data.max_length)
-        if macs is not None:
-            self.macs = functools.partial(int, macs)
+        self._macs = encoder_macs(model, self.data.max_length)
         self._inputs = inputs_of(model)
         return PackedClassifier(model) if isinstance(model, MetaFormerTextForSequenceClassification) else model
+
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one row, of models that tell them; known once the model was built."""
+        return self._macs
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the rows' cross entropies, or of their squared errors, and the number of rows."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from metaformer_nlp.config.command_line import to_dict
 from metaformer_nlp.config.plugins import import_plugins
-from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine import Dataset, Task
 from tasks.images.card import image_card
 from tasks.images.data import ImageSource, fingerprint, load_sources
 from tasks.images.distillation import Teacher
@@ -58,7 +58,7 @@ class TransformedImages:
         return (*sample, int(rng.integers(2**63))) if self.mixed and rng is not None else sample
 
 
-class ImageClassification:
+class ImageClassification(Task):
     """The engine's Task for one :class:`Config`."""
 
     def __init__(self, config: Config) -> None:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from metaformer_nlp.config.command_line import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
-from metaformer_nlp.engine import RunConfig
+from metaformer_nlp.engine import EvaluationTask, RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
 from tasks.images.checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
@@ -68,7 +68,7 @@ class Joined:
         return part.load(index, rng)
 
 
-class Evaluation:
+class Evaluation(EvaluationTask):
     """What the engine's ``evaluate`` asks of a task, for one source seen as one model sees it."""
 
     def __init__(
@@ -177,7 +177,7 @@ def run(config: Config) -> list[dict[str, Any]]:
             hidden = None if accelerator.is_main_process else True  # None: tqdm looks whether there is a terminal
             with tqdm(total=batches, unit="batch", disable=hidden, dynamic_ncols=True) as bar:
                 found = evaluate(
-                    Evaluation(source, transform, real, bar.update),  # type: ignore[arg-type]  # no whole Task
+                    Evaluation(source, transform, real, bar.update),
                     accelerator.prepare_model(model, evaluation_mode=True),
                     accelerator,
                     batch_size=config.batch_size,

@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.images.data import DataConfig
 from tasks.images.model import ModelConfig
+from tasks.training import TrainingConfig
 
 # Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
 if TYPE_CHECKING:
@@ -87,21 +87,14 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
-class ClassificationConfig:
+class ClassificationConfig(TrainingConfig):
     """Train and evaluate an image classifier."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     mix: MixConfig = field(default_factory=MixConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 @dataclass(frozen=True)
@@ -135,19 +128,12 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
-class MaskedImageModelingConfig:
+class MaskedImageModelingConfig(TrainingConfig):
     """Pre-train an image model on images alone; their classes are not used."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine import Dataset, Task
 from tasks.images.data import ImageSource, fingerprint, load_sources
 from tasks.images.options import MaskedImageModelingConfig as Config
 from tasks.training import train
@@ -47,7 +47,7 @@ class MaskedImages:
         return pixels, torch.from_numpy(hidden.reshape(self.grid, self.grid))
 
 
-class MaskedImageModeling:
+class MaskedImageModeling(Task):
     """The engine's Task for one :class:`Config`."""
 
     def __init__(self, config: Config) -> None:

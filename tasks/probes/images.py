@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metaformer_nlp.config.plugins import import_plugins
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.images.model import ModelConfig
 from tasks.probes.abilities import NUM_FILLERS, Ints
 from tasks.probes.task import ProbeConfig, ProbeTask, planned_cost
-from tasks.training import train
+from tasks.training import TrainingConfig, train
 from vision import macs
 
 __all__ = ["DISTANCES", "Config", "ImageProbe", "cost", "draw", "looks_of", "run"]
@@ -48,18 +47,11 @@ class DataConfig(ProbeConfig):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Train and evaluate an image model on a probe."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 class ImageProbe(ProbeTask):
@@ -76,10 +68,6 @@ class ImageProbe(ProbeTask):
         model = self.config.model.build(classes, image_size=CELL * self.config.data.cells)
         self._macs = macs(model)
         return model
-
-    def macs(self) -> int:
-        """Multiply-accumulates of one picture; known once the model was built."""
-        return self._macs
 
     def inputs(self, symbols: Ints, segments: Ints) -> dict[str, Tensor]:
         """``pixel_values`` (B, 3, S, S) from -1 to 1."""

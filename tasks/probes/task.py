@@ -8,8 +8,8 @@ Shapes: B samples of a batch, G of a group, h x w cells, N answers, K classes.
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig
+from metaformer_nlp.engine import Dataset, OptimConfig, RunConfig, ScheduleConfig, Task
 from tasks.planned_cost import parameters_of, planned_training, without_memory
 from tasks.probes.abilities import NOT_ASKED, NUM_FILLERS, PROBES, Group, Ints, Probe
 
@@ -67,14 +67,14 @@ class Groups:
         return self.probe.group(np.random.default_rng([*self.seeds, index]), self.distances[level]), level
 
 
-class ProbeTask(ABC):
+class ProbeTask(Task):
     """The engine's Task for a probe, whatever the model; a domain says how symbols are shown to it.
 
     Metrics of the split "validation": ``loss`` and ``accuracy``, over all answers and at each distance d as
     ``distance-<d>/loss`` and ``distance-<d>/accuracy`` (counting: ``margin-<d>/...``).
     """
 
-    macs: Callable[[], int] | None = None
+    _macs: int
 
     def __init__(self, data: ProbeConfig, shape: tuple[int, int], distances: Mapping[str, list[int]]) -> None:
         """``distances`` are the domain's own for each probe that it has."""
@@ -88,8 +88,9 @@ class ProbeTask(ABC):
         self.eval_data: Mapping[str, Dataset] = {"validation": splits["validation"]}
         self.symbols = [*(f"filler{number}" for number in range(NUM_FILLERS)), *self.probe.symbols]
 
-    @abstractmethod
-    def build_model(self) -> nn.Module: ...
+    def macs(self) -> int:
+        """Multiply-accumulates of one row or picture; known once the model was built."""
+        return self._macs
 
     @abstractmethod
     def inputs(self, symbols: Ints, segments: Ints) -> dict[str, Tensor]:
@@ -187,10 +188,7 @@ def planned_cost(task: ProbeTask, run: RunConfig, optim: OptimConfig, schedule: 
     ``tokens``: what a run will take, without training.
     """
     model = without_memory(task.build_model)
-    tokens_per_sample = getattr(task, "tokens_per_sample", None)
-    tokens = tokens_per_sample() if callable(tokens_per_sample) else None
-    training = planned_training(run, optim, schedule, len(task.train_data), tokens)
-    assert task.macs is not None
+    training = planned_training(run, optim, schedule, len(task.train_data), task.tokens_per_sample())
     macs = task.macs()
     size = len(task.train_data.sample(0, None)[0].labels)
     total = {"training_macs": macs * size * training["samples"]} if training else {}

@@ -8,7 +8,6 @@ Shapes: B rows, L tokens.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,12 +26,11 @@ from transformers import (
 )
 
 from metaformer_nlp.config.plugins import import_plugins
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.probes.abilities import Copying, Ints
 from tasks.probes.task import ProbeConfig, ProbeTask, planned_cost
 from tasks.text.checkpoints import save_text_model
 from tasks.text.model import TextModelConfig, encoder_macs
-from tasks.training import train
+from tasks.training import TrainingConfig, train
 
 __all__ = ["DISTANCES", "Config", "TextProbe", "cost", "run"]
 
@@ -55,18 +53,11 @@ class DataConfig(ProbeConfig):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(TrainingConfig):
     """Train and evaluate a text encoder on a probe."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: TextModelConfig = field(default_factory=TextModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
 
 class TextProbe(ProbeTask):
@@ -87,7 +78,7 @@ class TextProbe(ProbeTask):
         auto_class = AutoModelForTokenClassification if by_token else AutoModelForSequenceClassification
         model = self.config.model.build_model(auto_class, self.model_config)
         length = self.config.data.length
-        self.macs = functools.partial(int, encoder_macs(model, length, length if by_token else 1) or 0)
+        self._macs = encoder_macs(model, length, length if by_token else 1) or 0
         return model
 
     def inputs(self, symbols: Ints, segments: Ints) -> dict[str, Tensor]:

@@ -7,9 +7,8 @@ Shapes: B rows, L slots of a row, M masked tokens of the batch, V vocabulary.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForMaskedLM, PreTrainedConfig, PreTrainedTokenizerBase
 
 from metaformer_nlp.config.plugins import import_plugins
-from metaformer_nlp.engine import Dataset
+from metaformer_nlp.engine import Dataset, Task
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
@@ -61,10 +60,8 @@ class MaskedPositions(nn.Module):
         return logits
 
 
-class MaskedLM:
+class MaskedLM(Task):
     """The engine's Task for one :class:`Config`."""
-
-    macs: Callable[[], int] | None = None
 
     def __init__(self, config: Config) -> None:
         data = config.data
@@ -110,9 +107,12 @@ class MaskedLM:
             with torch.no_grad():
                 model.lm_head.decoder.bias.copy_(torch.from_numpy(log_frequencies(self._text["train"])))
         length = self.config.data.max_length
-        macs = encoder_macs(model, length, predictions=round(self.config.masking.rate * length))
-        self.macs = functools.partial(int, macs or 0)
+        self._macs = encoder_macs(model, length, predictions=round(self.config.masking.rate * length)) or 0
         return MaskedPositions(model).train()
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one row; known once the model was built."""
+        return self._macs
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Sum of the masked tokens' cross entropies, and their number."""

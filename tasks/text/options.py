@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 from tasks.text.model import TextModelConfig
 from tasks.text.sources import DocumentUnit
+from tasks.training import TrainingConfig
 
 __all__ = [
     "DataConfig",
@@ -71,22 +71,15 @@ class MaskingConfig:
 
 
 @dataclass(frozen=True)
-class MaskedLMConfig:
+class MaskedLMConfig(TrainingConfig):
     """Pre-train a text encoder as a masked language model."""
 
-    run: RunConfig
-    schedule: ScheduleConfig
     model: TextModelConfig = field(default_factory=TextModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     masking: MaskingConfig = field(default_factory=MaskingConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
     decoder_bias: Literal["log_frequency"] | None = None
     """Where the bias of a fresh decoder starts: log_frequency (of the tokens in the training text), so that nothing has
     to be learned to know which tokens are frequent. null: zeros."""
-    tracker: str | None = None
-    """Experiment tracker beside metrics.jsonl: tensorboard, wandb, mlflow, ... (the library must be installed)."""
-    plugins: list[str] = field(default_factory=list)
-    """Python files or modules to import first, such as one that registers a token mixer."""
 
     def __post_init__(self) -> None:
         if self.decoder_bias is not None and self.model.checkpoint is not None:

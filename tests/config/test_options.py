@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -150,3 +150,31 @@ def test_every_option_of_an_experiment_can_be_said_in_words(experiment: Any) -> 
     config = from_dict(experiment.Config, {"run.folder": "x", "run.batch_size": 4, "schedule.steps": 3})
     assert from_dict(experiment.Config, to_dict(config)) == config
     assert option_names(experiment.Config)[0] == "run.folder"
+
+
+@dataclass(frozen=True)
+class Base:
+    """What several experiments have."""
+
+    folder: str
+    _: KW_ONLY
+    inner: Inner = field(default_factory=Inner)
+    plugins: list[str] = field(default_factory=list)
+    """Imported first."""
+
+
+@dataclass(frozen=True)
+class Derived(Base):
+    """One of them."""
+
+    depth: int = 2
+    """Layers."""
+
+
+def test_inherited_options_keep_their_place_and_their_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(to_dict(Derived("a"))) == ["folder", "depth", "inner", "plugins"]
+    assert option_names(Derived) == ["folder", "depth", *(f"inner.{name}" for name in to_dict(Inner())), "plugins"]
+    with pytest.raises(SystemExit):
+        parse(Derived, ["--help"])
+    said = capsys.readouterr().out
+    assert said.index("--folder") < said.index("Layers.") < said.index("Imported first.")

@@ -197,6 +197,25 @@ def test_a_batch_is_fitted_to_the_data_and_stays_what_it_was(tmp_path: Path, cap
     assert "scaled" not in capsys.readouterr().out
 
 
+def test_what_is_no_task_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Duck:
+        __init__ = toy.ToyTask.__init__
+        fingerprint = toy.ToyTask.fingerprint
+
+    monkeypatch.setattr(toy, "ToyTask", Duck)
+    with pytest.raises(TypeError, match=r"Duck is no metaformer_nlp\.engine\.Task.*class Duck\(Task\)"):
+        toy.train(tmp_path)
+
+
+def test_a_task_needs_only_the_abstract_methods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("macs", "layer_depths", "items"):
+        monkeypatch.delattr(toy.ToyTask, name)
+    result = toy.train(tmp_path, steps=2, keep_best="validation/loss")
+    assert result["metrics"]["validation/loss"] > 0
+    assert not {"macs", "tokens_per_second"} & result.keys()
+    assert not (tmp_path / "items.json").exists()
+
+
 def test_the_engine_knows_nothing_of_ours() -> None:
     folder = Path(checkpoint.__file__).parent
     wrong = ("metaformer_nlp.core", "metaformer_nlp.text", "metaformer_nlp.study", "import vision", "import tasks")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, run_training
+from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, Task, run_training
 
 
 class Ragged:
@@ -58,7 +58,7 @@ class ToyModel(nn.Module):
         return self.out(self.drop(self.tied(self.mix(x)) + self.frozen))[:, 0]
 
 
-class ToyTask:
+class ToyTask(Task):
     def __init__(
         self,
         train: int = 37,
@@ -72,11 +72,9 @@ class ToyTask:
         delay: float = 0.0,
         items: bool = True,
     ) -> None:
-        if not items:
-            self.items = None
         self.train_data = Ragged(train, salt, seen, delay)
         self.eval_data = {"validation": Ragged(evaluation, 1000), "tiny": Ragged(1, 2000)}
-        self.width, self.dropout, self.norm, self.nan_at = width, dropout, norm, nan_at
+        self.width, self.dropout, self.norm, self.nan_at, self.tells_items = width, dropout, norm, nan_at, items
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
         return {
@@ -115,6 +113,8 @@ class ToyTask:
         }
 
     def items(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, Any]:
+        if not self.tells_items:
+            return super().items(split, results)
         return {"small": (torch.cat([result["errors"] for result in results]) < 1).numpy()}
 
     def save_model(self, model: nn.Module, folder: Path) -> None:

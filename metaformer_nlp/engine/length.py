@@ -10,7 +10,7 @@ from metaformer_nlp.engine.record import Progress
 from metaformer_nlp.engine.schedule import in_steps, learning_rate, learning_rate_by_time, total_steps
 
 
-class Budget:
+class Length:
     """A number of optimizer steps or of minutes. All answers depend on the progress alone, on which processes agree."""
 
     def __init__(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.engine import ScheduleConfig
-from metaformer_nlp.engine.budget import Budget
+from metaformer_nlp.engine.length import Length
 from metaformer_nlp.engine.record import Progress
 from metaformer_nlp.engine.schedule import learning_rate, learning_rate_by_time
 from metaformer_nlp.engine.step import TrainingStep
@@ -21,7 +21,7 @@ TOKENS: dict[str, Any] = {"tokens": 100.0, "save_every": 2, "dropout": 0.0}
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toy.ToyTask, "tokens_per_sample", lambda self: 1.25, raising=False)
+    monkeypatch.setattr(toy.ToyTask, "tokens_per_sample", lambda self: 1.25)
 
 
 @pytest.mark.usefixtures("counted")
@@ -39,7 +39,7 @@ def test_tokens_become_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("counted")
-def test_a_token_budget_survives_kills(tmp_path: Path) -> None:
+def test_a_length_in_tokens_survives_kills(tmp_path: Path) -> None:
     train_alone(tmp_path / "whole", **TOKENS)
     for step in (1, 5):
         (outcome,) = launch(tmp_path / "killed", prepare=at_step(step, die), **TOKENS)
@@ -64,7 +64,7 @@ def test_a_task_without_tokens_says_so(tmp_path: Path) -> None:
         ({"minutes": 1, "cooldown_epochs": 1}, "schedule.cooldown_epochs"),
     ],
 )
-def test_a_wrong_budget_is_named(options: dict, names: str) -> None:
+def test_a_wrong_length_is_named(options: dict, names: str) -> None:
     with pytest.raises(ValueError, match=names):
         ScheduleConfig(**options)
 
@@ -92,7 +92,7 @@ class Clock:
 
 
 def with_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metaformer_nlp.engine.run.time", Clock())
+    monkeypatch.setattr("metaformer_nlp.engine.clock.time", Clock())
 
 
 def test_a_run_of_minutes_uses_its_time_and_ends_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,12 +149,12 @@ def test_processes_go_by_one_clock(tmp_path: Path) -> None:
 
 def test_bars_reach_their_end() -> None:
     for options, total in (({"minutes": 2}, 2), ({"steps": 9}, 9)):
-        budget = Budget(ScheduleConfig(**options), 1.0, 10, 1, None)
+        length = Length(ScheduleConfig(**options), 1.0, 10, 1, None)
         end = Progress(step=9, train_seconds=125.0)
-        bar = budget.bar(Progress(), disable=False)
-        budget.advance(bar, end)
+        bar = length.bar(Progress(), disable=False)
+        length.advance(bar, end)
         assert bar.n == total
-        assert budget.done(end)
+        assert length.done(end)
         bar.close()
 
 
