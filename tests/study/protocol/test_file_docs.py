@@ -66,7 +66,7 @@ def test_the_example_has_every_key_there_is() -> None:
     tunes = [domain["tune"] for domain in domains if "tune" in domain]
     for kind, found, elsewhere in (
         (Study, [data], {"text"}),  # not keys of a file: the file itself, and what stands before the mapping
-        (Domain, domains, {"name"}),
+        (Domain, domains, {"name", "module"}),
         (Arm, arms, {"name"}),
         (TaskScore, tasks, {"name"}),
         (Tune, tunes, set()),
