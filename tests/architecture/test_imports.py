@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     CONFIG: {ERRORS},
     CORE: set(),
     HUB: {CORE, STARTUP},
-    ENGINE: {STARTUP, ERRORS},
+    ENGINE: {STARTUP, ERRORS, CONFIG},
     TEXT: {CORE, HUB, STARTUP},
     "vision": {CORE, HUB, STARTUP},
     WORDS: set(),
