@@ -89,6 +89,11 @@ def main(config_class: type[C], run: str, description: str | None) -> Any:
         sys.exit(2)
 
 
+def command_words(argv: Sequence[str]) -> list[str]:
+    """What to type to start the program of this ``sys.argv`` again: a script, or a command of `metaformer`."""
+    return [*argv[0].split(), *argv[1:]] if argv[0].startswith("metaformer ") else ["python", *argv]
+
+
 def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequence[str | Path] = ()) -> C:
     """Build ``config_class`` from ``recipes`` (YAML files) and, over them, ``values``: nested or with dotted keys.
 

@@ -65,7 +65,7 @@ def load_study(path: Path | str, names: Names = _NO_NAMES) -> Study:
     """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it."""
     path = recipe_path(path)
     if not path.is_file():
-        raise ValueError(f"There is no study file {path}; scripts/recipes/studies/ holds examples.")
+        raise ValueError(f"There is no study file {path}; recipe:studies/quick is an example.")
     text = path.read_text(encoding="utf-8")
     study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, names)
     return dataclasses.replace(study, text=text)
