@@ -21,7 +21,7 @@ def nearest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
     return f"did you mean {close!r}?" if close else f"allowed: {', '.join(allowed)}."
 
 
-def flatten(tree: Mapping[str, Any], groups: type = dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], groups: type[dict[str, Any]] = dict, prefix: str = "") -> dict[str, Any]:
     """``{"optim": {"lr": 1}}`` -> ``{"optim.lr": 1}``: into mappings of the type ``groups``, but for empty ones."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
