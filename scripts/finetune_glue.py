@@ -1,10 +1,10 @@
 """Fine-tune a text encoder on GLUE's tasks, or on the embedded suite (topic, order, pairs) that needs no download.
 
-    python scripts/finetune_glue.py --config scripts/recipes/suite.yaml
-    python scripts/finetune_glue.py --config scripts/recipes/glue_tiny.yaml --data.root path/to/glue --data.tasks SST-2
-    python scripts/finetune_glue.py --config scripts/recipes/glue.yaml --data.root path/to/glue \\
+    python scripts/finetune_glue.py --config recipe:suite
+    python scripts/finetune_glue.py --config recipe:glue_tiny --data.root path/to/glue --data.tasks SST-2
+    python scripts/finetune_glue.py --config recipe:glue --data.root path/to/glue \\
         --model.checkpoint runs/pretrain/model --seeds '[0, 1, 2]'
-    python scripts/finetune_glue.py --config scripts/recipes/glue.yaml --data.root path/to/glue \\
+    python scripts/finetune_glue.py --config recipe:glue --data.root path/to/glue \\
         --model.checkpoint runs/pretrain/model --data.tasks '[MRPC, RTE]' --sweep.lr '[1e-4, 3e-4, 1e-3]'
 
 Each task is a run of its own in <run.folder>/<task>, or <run.folder>/seed-<n>/<task> with --seeds; result.json in the

@@ -15,12 +15,12 @@ from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 
 def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
-    from metaformer_nlp.config.command_line import from_dict
+    from metaformer_nlp.config.command_line import command_words, from_dict
     from metaformer_nlp.study.report.write import build_report
     from metaformer_nlp.study.runner.executors import read_options
     from metaformer_nlp.study.runner.runner import run_study
 
-    command, slurm = shlex.join(["python", *sys.argv]), read_options(options.slurm)
+    command, slurm = shlex.join(command_words(sys.argv)), read_options(options.slurm)
     done = run_study(study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only)
     if done.finished:
         print(f"Report: {build_report(folder).as_uri()}")

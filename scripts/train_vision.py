@@ -1,12 +1,12 @@
 r"""Train and evaluate an image classifier: any model of vision/variants.py or of timm, fresh or from a checkpoint.
 
-    python scripts/train_vision.py --config scripts/recipes/digits.yaml
-    python scripts/train_vision.py --config scripts/recipes/digits.yaml --model.token_mixer fourier --run.folder runs/b
-    python scripts/train_vision.py --config scripts/recipes/cifar10.yaml --data.root path/to/parquet
-    python scripts/train_vision.py --config scripts/recipes/transfer/finetune.yaml --data.root path/to/images \
+    python scripts/train_vision.py --config recipe:digits
+    python scripts/train_vision.py --config recipe:digits --model.token_mixer fourier --run.folder runs/b
+    python scripts/train_vision.py --config recipe:cifar10 --data.root path/to/parquet
+    python scripts/train_vision.py --config recipe:transfer/finetune --data.root path/to/images \
         --model.checkpoint poolformer_s12.pth.tar --model.name poolformer_s12
-    accelerate launch scripts/train_vision.py --config scripts/recipes/imagenet/poolformer_s12.yaml --data.root IMAGENET
-    accelerate launch scripts/train_vision.py --config scripts/recipes/imagenet/poolformer_s12.yaml \
+    accelerate launch scripts/train_vision.py --config recipe:imagenet/poolformer_s12 --data.root IMAGENET
+    accelerate launch scripts/train_vision.py --config recipe:imagenet/poolformer_s12 \
         --data.root IMAGENET --model.name timm/resmlp_12_224 --run.folder runs/imagenet/resmlp_12
 
 A run that was interrupted goes on when the same command is given again.

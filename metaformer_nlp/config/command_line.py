@@ -18,17 +18,19 @@ import copy
 import dataclasses
 import functools
 import importlib
+import itertools
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import jsonargparse
 import yaml
 
-from metaformer_nlp.config.options import check_values, fields_of, option_names, reworded, unknown_option
-from metaformer_nlp.config.recipes import flatten, merge_recipes
+from metaformer_nlp.config.names import flatten
+from metaformer_nlp.config.options import check_values, fields_of, option_names, unknown_option, wrong_value
+from metaformer_nlp.config.recipes import Group, merge_recipes, taken_away
 from metaformer_nlp.errors import NonFiniteLossError, RunFolderBusyError
 
 C = TypeVar("C")
@@ -39,32 +41,32 @@ jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 def parse(config_class: type[C], argv: Sequence[str] | None = None, *, description: str | None = None) -> C:
     """Read a command line (default: this process's) into ``config_class``; a wrong one ends the program with status 2.
 
-    ``--config`` may stand anywhere and be repeated; overrides win over every recipe. ``--help`` beside a ``--config``
+    ``--config`` may stand anywhere and be repeated; overrides win over every recipe. It takes a file or, such as
+    ``recipe:digits``, the name of one of the project's own (:func:`recipe_path`). ``--help`` beside a ``--config``
     shows the recipe's values as the defaults, ``--print_config`` prints the resolved configuration. ``description``
     stands at the top of the help.
     """
     parser = _build_parser(config_class, description=description)
+    given: list[tuple[str, Any]] = []
     try:
         recipes, overrides = _split_recipes(list(sys.argv[1:] if argv is None else argv))
-        base = merge_recipes(config_class, recipes)
+        base = flatten(merge_recipes(config_class, recipes), Group)
+        for name in taken_away(config_class, dict(_values_in(overrides))):
+            base.pop(name, None)
+        given = [*base.items(), *_values_in(overrides)]
         for token in overrides:
             if token.startswith("--"):
                 _check_flag(config_class, token)
-    except ValueError as error:
-        parser.error(str(error))
-    if base:
-        try:
-            parser.set_defaults(dict(flatten(config_class, base)))
-        except Exception as error:  # jsonargparse raises several types here, all of them about a value in the recipe
-            parser.error(f"{', '.join(recipes)}: {error}")
-    namespace = parser.parse_args([token for token in overrides if token != "--print_config"])
-    for name in ("config", "print_config"):
-        namespace.pop(name, None)
-    try:
+        if base:
+            parser.set_defaults(base)
+        namespace = parser.parse_args([token for token in overrides if token != "--print_config"])
+        for name in ("config", "print_config"):
+            namespace.pop(name, None)
         # Again, since a default, such as a recipe's value is now, has not been checked if it is a text.
-        config = _build(config_class, namespace.as_dict())
-    except ValueError as error:
-        parser.error(str(error))
+        config = _build(config_class, namespace.as_dict(), given)
+    except (ValueError, jsonargparse.ArgumentError) as error:
+        parser.exit_on_error = True
+        parser.error(_problem(config_class, error, given))
     if "--print_config" in overrides:
         print(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), end="")
         parser.exit()
@@ -89,23 +91,36 @@ def main(config_class: type[C], run: str, description: str | None) -> Any:
         sys.exit(2)
 
 
+def command_words(argv: Sequence[str]) -> list[str]:
+    """What to type to start the program of this ``sys.argv`` again: a script, or a command of `metaformer`."""
+    return [*argv[0].split(), *argv[1:]] if argv[0].startswith("metaformer ") else ["python", *argv]
+
+
 def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequence[str | Path] = ()) -> C:
     """Build ``config_class`` from ``recipes`` (YAML files) and, over them, ``values``: nested or with dotted keys.
 
     Raises:
         ValueError: an unknown key (the nearest is named), a missing one, or a value of the wrong type.
     """
-    return _build(config_class, merge_recipes(config_class, recipes, values))
+    merged = merge_recipes(config_class, recipes, values)
+    return _build(config_class, merged, flatten(merged, Group).items())
 
 
-def _build(config_class: type[C], values: dict[str, Any]) -> C:
-    """The configuration of nested ``values``; a ``ValueError`` names one that is not of its option's type."""
+def _problem(config_class: type, error: Exception, given: Iterable[tuple[str, Any]]) -> str:
+    """What to say about an error while reading the options ``given``; the parser's own are in words of Python."""
+    if not isinstance(error, jsonargparse.ArgumentError):
+        return str(error)
+    return wrong_value(config_class, given) or error.message
+
+
+def _build(config_class: type[C], values: dict[str, Any], given: Iterable[tuple[str, Any]]) -> C:
+    """The configuration of nested ``values``; a ``ValueError`` names that of ``given`` which is not of its type."""
     kind = typing.cast(type, config_class)
-    parser = _quiet_parser(kind)
+    parser = _cached_parser(kind)
     try:
         namespace = parser.parse_object(values)
     except jsonargparse.ArgumentError as error:
-        raise ValueError(error.message) from error
+        raise ValueError(_problem(kind, error, given)) from error
     for name in ("config", "print_config"):
         namespace.pop(name, None)
     check_values(kind, namespace.as_dict())
@@ -148,27 +163,20 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter, jsonargparse.DefaultH
         return super()._format_action_invocation(shown)
 
 
-class _Parser(jsonargparse.ArgumentParser):
-    """Says what an option allows in words; in place of ``<class 'float'>``, ``a number``."""
-
-    config_class: type | None = None
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        super().error(reworded(self.config_class, message) if self.config_class else message, ex)
-
-
-def _build_parser(config_class: type, *, description: str | None = None, exit_on_error: bool = True) -> _Parser:
-    parser = _Parser(
+def _build_parser(config_class: type, *, description: str | None = None) -> jsonargparse.ArgumentParser:
+    """A parser that raises in place of ending the program, so that `wrong_value` can say what is wrong."""
+    parser = jsonargparse.ArgumentParser(
         description=description,
-        usage="%(prog)s [--config RECIPE.yaml] [--group.option VALUE ...]",
-        exit_on_error=exit_on_error,
+        usage="%(prog)s [--config RECIPE] [--group.option VALUE ...]",
+        exit_on_error=False,
         formatter_class=_HelpFormatter,
     )
     # Only shown: `parse` takes recipes out of the command line itself, so that their place in it does not matter.
-    parser.add_argument("--config", metavar="RECIPE.yaml", help="file of options; may be repeated, the later one wins")
+    parser.add_argument(
+        "--config", metavar="RECIPE", help="YAML file of options, or recipe:NAME; may be repeated, the later one wins"
+    )
     parser.add_argument("--print_config", action="store_true", help="print the resolved options as a recipe and stop")
     parser.add_class_arguments(config_class)
-    parser.config_class = config_class
     options = set(option_names(config_class))
     groups = {name[:end] for name in options for end, letter in enumerate(name) if letter == "."}
     for action in parser._actions:
@@ -178,11 +186,9 @@ def _build_parser(config_class: type, *, description: str | None = None, exit_on
 
 
 @functools.cache
-def _quiet_parser(config_class: type) -> _Parser:
-    """One that raises in place of ending the program. A study builds hundreds of configurations of a few classes, and
-    making the parser takes longer than all it does.
-    """
-    return _build_parser(config_class, exit_on_error=False)
+def _cached_parser(config_class: type) -> jsonargparse.ArgumentParser:
+    """A study builds hundreds of configurations of a few classes, and making a parser takes longer than all it does."""
+    return _build_parser(config_class)
 
 
 def _split_recipes(argv: list[str]) -> tuple[list[str], list[str]]:
@@ -193,13 +199,21 @@ def _split_recipes(argv: list[str]) -> tuple[list[str], list[str]]:
         if token == "--config":
             recipe = next(tokens, None)
             if recipe is None or recipe.startswith("--"):
-                raise ValueError("--config needs the path of a recipe file")
+                raise ValueError("--config needs the path of a recipe file, or a name such as recipe:digits")
             recipes.append(recipe)
         elif token.startswith("--config="):
             recipes.append(token.removeprefix("--config="))
         else:
             rest.append(token)
     return recipes, rest
+
+
+def _values_in(tokens: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Name and text of each ``--name=text`` and ``--name text``."""
+    for token, following in itertools.zip_longest(tokens, tokens[1:], fillvalue="--"):
+        name, equals, text = token.removeprefix("--").partition("=")
+        if token.startswith("--") and (equals or not following.startswith("--")):
+            yield name.removesuffix("+"), text if equals else following
 
 
 def _check_flag(config_class: type, token: str) -> None:

@@ -8,15 +8,17 @@ what an option allows.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
 import math
-import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Union
+
+import jsonargparse
+
+from metaformer_nlp.config.names import closest
 
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
@@ -25,9 +27,6 @@ _WORDS: dict[Any, tuple[str, str]] = {
     dict: ("a mapping", "mappings"),
     list: ("a list", "lists"),
 }
-# The parser's message about a value: the option, and at the end the value, after reasons over several lines.
-_WRONG_VALUE = re.compile(r'Parser key "([^"]+)":\n(?:.*\n)*?.*(?:Got|Given) value: (.*)\Z')
-_YAML_WORDS = {"None": "null", "True": "true", "False": "false", "": "an empty text"}
 
 
 class Option(NamedTuple):
@@ -77,12 +76,11 @@ def groups_of(config_class: type) -> dict[str, type]:
 def unknown_option(config_class: type, key: str, dashes: str = "") -> str:
     """What to say about ``key``, which is none of the options: the nearest that is."""
     names = option_names(config_class)
-    nearest = difflib.get_close_matches(key, names, n=1, cutoff=0.75)
     # "lr" or "training.lr" for "optim.lr": the right option in the wrong group
     last = key.rsplit(".", 1)[-1]
-    nearest = nearest or [name for name in names if name.rsplit(".", 1)[-1] == last]
-    nearest = nearest or difflib.get_close_matches(key, names, n=1, cutoff=0.0)
-    return f"unknown option {dashes}{key}; the nearest is {dashes}{nearest[0]} (--help lists all)"
+    in_other_group = next((name for name in names if name.rsplit(".", 1)[-1] == last), None)
+    nearest = closest(key, names, cutoff=0.75) or in_other_group or closest(key, names, cutoff=0.0)
+    return f"unknown option {dashes}{key}; the nearest is {dashes}{nearest} (--help lists all)"
 
 
 def check_values(config_class: type, values: Mapping[str, Any]) -> None:
@@ -96,22 +94,27 @@ def check_values(config_class: type, values: Mapping[str, Any]) -> None:
             value = value[part]
         if value is None and not _takes_null(kind):
             left_out = "" if default is dataclasses.MISSING else f"; left out, it is {json.dumps(default, default=str)}"
-            raise ValueError(_not_allowed(name, "null", kind) + left_out)
+            raise ValueError(_not_allowed(name, value, kind) + left_out)
         if not _is_finite(value):
             raise ValueError(f"{name}: {json.dumps(value)} is not allowed; numbers must be finite")
 
 
-def reworded(config_class: type, message: str) -> str:
-    """The parser's ``message``, in words for people where it is about a value of the wrong type."""
+def wrong_value(config_class: type, given: Iterable[tuple[str, Any]]) -> str | None:
+    """What to say about the first of the ``given`` (dotted key, value) whose type its option refuses; None: all fit.
 
-    def words(match: re.Match[str]) -> str:
-        key, value = match.groups()
+    The parser's errors tell people of Python's types, and programs nothing: so each value is tried alone.
+    """
+    for key, value in given:
         for name, kind, _ in options_of(config_class):
-            if key == name or key.startswith(f"{name}."):
-                return _not_allowed(key, _YAML_WORDS.get(value, value), kind)
-        return match[0]
-
-    return _WRONG_VALUE.sub(words, message)
+            if f"{key}.".startswith(f"{name}."):
+                value = value if key == name else {key.removeprefix(f"{name}."): value}
+                parser = jsonargparse.ArgumentParser(exit_on_error=False)
+                parser.add_argument("--value", type=kind)
+                try:
+                    parser.parse_object({"value": value})
+                except jsonargparse.ArgumentError:
+                    return _not_allowed(name, value, kind)
+    return None
 
 
 def allowed(kind: Any, plural: bool = False) -> str:
@@ -135,8 +138,9 @@ def _alternatives(kind: Any, plural: bool) -> list[str]:
     return [known[plural] if known else getattr(kind, "__name__", str(kind))]
 
 
-def _not_allowed(name: str, value: str, kind: Any) -> str:
-    return f"{name}: {value} is not allowed; it must be {allowed(kind)}"
+def _not_allowed(name: str, value: Any, kind: Any) -> str:
+    shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    return f"{name}: {shown or 'an empty text'} is not allowed; it must be {allowed(kind)}"
 
 
 def _takes_null(kind: Any) -> bool:

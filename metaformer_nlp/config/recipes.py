@@ -1,19 +1,43 @@
 """Recipes: YAML files of options, which are laid over one another before anything is made of them.
 
-Keys may be nested or dotted. Values that are mappings themselves (a mixer's options) are replaced as a whole.
+Keys may be nested or dotted. Values that are mappings themselves (a mixer's options) are replaced as a whole. A group
+may name options of which one is given, as ``ONE_OF``: what is laid over another recipe takes away the others there.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.names import flatten, nearest
 from metaformer_nlp.config.options import groups_of, unknown_option
 from metaformer_nlp.config.yaml_text import read_yaml
 
-__all__ = ["flatten", "merge_recipes"]
+__all__ = ["SCRIPTS", "Group", "merge_recipes", "recipe_path", "taken_away"]
+
+_PACKAGE = Path(__file__).parents[1]
+# Commands, recipes and launch files: `commands` of a wheel (see pyproject.toml), else `scripts` of the checkout.
+SCRIPTS = next(filter(Path.is_dir, (_PACKAGE / "commands", _PACKAGE.parent / "scripts")), Path("scripts"))
+_PREFIX = "recipe:"
+
+
+def recipe_path(name: str | Path) -> Path:
+    """The file of ``recipe:digits``, which is ``recipes/digits.yaml`` in `SCRIPTS`; of any other name, that path.
+
+    Raises:
+        ValueError: there is no recipe of that name; the nearest is named, and the folder that has all.
+    """
+    text = str(name)
+    if not text.startswith(_PREFIX):
+        return Path(name)
+    folder = SCRIPTS / "recipes"
+    names = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+    wanted = text.removeprefix(_PREFIX)
+    if wanted not in names:
+        raise ValueError(f"there is no recipe {wanted!r}; {nearest(wanted, names)} All are in {folder}")
+    return names[wanted]
 
 
 def merge_recipes(
@@ -24,22 +48,25 @@ def merge_recipes(
     Raises:
         ValueError: a file that is not there or holds no options, or a key that is none; the nearest is named.
     """
-    merged = _Group()
-    for recipe in recipes:
-        path = Path(recipe)
-        _merge(merged, _nested(config_class, _read(path), where=f"recipe {path}"))
-    _merge(merged, _nested(config_class, values or {}, where="configuration"))
+    merged = Group()
+    layers = [(f"recipe {path}", _read(path)) for path in map(recipe_path, recipes)]
+    for where, layer in (*layers, ("configuration", values or {})):
+        nested = _nested(config_class, layer, where=where)
+        _merge(merged, nested)
+        for name in taken_away(config_class, flatten(nested, Group)):
+            group, _, option = name.rpartition(".")
+            merged.get(group, {}).pop(option, None)
     return merged
 
 
-def flatten(config_class: type, nested: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``{"optim": {"lr": 1}}`` -> ``("optim.lr", 1)``, an option at a time."""
-    groups = groups_of(config_class)
-    for key, value in nested.items():
-        if key in groups:
-            yield from flatten(groups[key], value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+def taken_away(config_class: type, given: Mapping[str, Any]) -> list[str]:
+    """The dotted options that those ``given`` (dotted name -> value) stand in place of, by their groups' ``ONE_OF``."""
+    names = []
+    for group, kind in groups_of(config_class).items():
+        options = [f"{group}.{option}" for option in getattr(kind, "ONE_OF", ())]
+        if any(given.get(option) not in (None, "null") for option in options):
+            names += [option for option in options if option not in given]
+    return names
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -51,17 +78,17 @@ def _read(path: Path) -> Mapping[str, Any]:
     return values or {}
 
 
-class _Group(dict[str, Any]):
+class Group(dict[str, Any]):
     """A mapping that stands for a dataclass, as opposed to an option whose value is a mapping."""
 
 
-def _nested(root: type, values: Mapping[str, Any], *, where: str, prefix: str = "") -> _Group:
+def _nested(root: type, values: Mapping[str, Any], *, where: str, prefix: str = "") -> Group:
     """Nested form of ``values`` whose keys may be dotted; below a group only existing keys are let through."""
     config_class = root
     for name in prefix.split(".")[:-1]:
         config_class = groups_of(config_class)[name]
     groups, names = groups_of(config_class), {field.name for field in dataclasses.fields(config_class)}
-    nested = _Group()
+    nested = Group()
     for key, value in values.items():
         head, _, tail = str(key).partition(".")
         if head in groups:
@@ -79,7 +106,7 @@ def _nested(root: type, values: Mapping[str, Any], *, where: str, prefix: str = 
 def _merge(into: dict[str, Any], new: Mapping[str, Any]) -> None:
     """Lay ``new`` over ``into``. Values that are mappings themselves (a mixer's options) are wrapped, never mixed."""
     for key, value in new.items():
-        if isinstance(value, _Group) and isinstance(into.get(key), _Group):
+        if isinstance(value, Group) and isinstance(into.get(key), Group):
             _merge(into[key], value)
         else:
             into[key] = value

@@ -9,9 +9,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-def nearest(name: str, allowed: Iterable[str]) -> str:
+def nearest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str:
     """A hint such as ``" Did you mean 'pooling'?"``, or the empty string when nothing is close."""
-    matches = difflib.get_close_matches(name, list(allowed), n=1)
+    matches = difflib.get_close_matches(name, list(allowed), n=1, cutoff=cutoff)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 

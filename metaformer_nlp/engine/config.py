@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 def _require(condition: bool, message: str) -> None:
@@ -65,6 +65,8 @@ class OptimConfig:
 class ScheduleConfig:
     """The learning rate, and how long to train: give exactly one of `epochs`, `steps`, `tokens` and `minutes`."""
 
+    ONE_OF: ClassVar[tuple[str, ...]] = ("epochs", "steps", "tokens", "minutes")
+    """One that is given takes the place of a recipe's, whichever that has."""
     epochs: float | None = None
     """Passes over the training data; may be a fraction. The last step is rounded up to a whole batch."""
     steps: int | None = None
@@ -101,12 +103,12 @@ class ScheduleConfig:
     """Whether the learning rate changes at each optimizer step, or at the beginning of each epoch only (timm)."""
 
     def __post_init__(self) -> None:
-        lengths = {name: getattr(self, name) for name in ("epochs", "steps", "tokens", "minutes")}
+        lengths = {name: getattr(self, name) for name in self.ONE_OF}
         given = {name: value for name, value in lengths.items() if value is not None}
         _require(
             len(given) == 1,
             f"the run's length: {', '.join(f'schedule.{name} is {value}' for name, value in lengths.items())}; give "
-            "exactly one of the four (null takes one of a recipe away)",
+            "exactly one of the four",
         )
         for name, value in given.items():
             _require(value > 0 or name == "steps", f"schedule.{name} is {value}; it must be > 0")

@@ -31,6 +31,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
 from metaformer_nlp.engine.items import Items, write_items
 from metaformer_nlp.errors import RunFolderBusyError
@@ -92,17 +93,6 @@ class Progress:
 def plain(value: Any) -> Any:
     """The value as JSON gives it back: tuples are lists, paths and enumerations are text."""
     return json.loads(json.dumps(value, default=str))
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def differences(stored: dict[str, Any], given: dict[str, Any], absent_is_off: bool = False) -> list[str]:

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.average import WeightAverage
 from metaformer_nlp.engine.clock import Clock
@@ -24,7 +25,7 @@ from metaformer_nlp.engine.length import Length
 from metaformer_nlp.engine.optimizer import build_optimizer
 from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
-from metaformer_nlp.engine.record import Progress, RunFolder, check_same, flatten, plain
+from metaformer_nlp.engine.record import Progress, RunFolder, check_same, plain
 from metaformer_nlp.engine.scaling import scale
 from metaformer_nlp.engine.schedule import steps_at
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest

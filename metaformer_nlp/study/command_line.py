@@ -9,12 +9,12 @@ from metaformer_nlp.study.runner.executors import EXECUTORS
 
 _EXAMPLES = """
 examples:
-  python scripts/run_study.py plan scripts/recipes/studies/quick.yaml
-  python scripts/run_study.py run scripts/recipes/studies/quick.yaml --parallel 4
+  python scripts/run_study.py plan recipe:studies/quick
+  python scripts/run_study.py run recipe:studies/quick --parallel 4
   python scripts/run_study.py report runs/quick
 
 A study file is YAML: question, domains, arms, seeds. Its keys are explained in docs/studies.md, section "A study file";
-the files in scripts/recipes/studies are examples.
+recipe:studies/quick is an example, and so are the files beside it.
 """
 _PLAN = """Prints what a study file asks, what was decided beforehand and is held equal, its cells and trials, and what
 they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; the reason is at the end."""
@@ -59,7 +59,7 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
         formatter_class=lines,
     )
     for command in (plan, start):
-        command.add_argument("file", type=Path, help="a study file, such as scripts/recipes/studies/quick.yaml")
+        command.add_argument("file", type=Path, help="a study file, or a name such as recipe:studies/quick")
         command.add_argument("--folder", type=Path, help="folder of the study's runs and report (default: runs/NAME)")
         command.add_argument(
             "--parallel",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Sequence
 from dataclasses import fields
@@ -13,6 +12,7 @@ from transformers import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
 from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, mixer_specs
+from metaformer_nlp.core.registry import nearest
 from metaformer_nlp.hub.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
@@ -225,10 +225,9 @@ def _reject_unknown_keys(keys: dict[str, Any], known: Sequence[str], from_file: 
     for key in keys:
         if key in library or key.startswith("_"):
             continue
-        nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75 if from_file else 0.0)
-        if nearest:
+        hint = nearest(key, known, cutoff=0.75 if from_file else 0.0)
+        if hint:
             raise ValueError(
-                f"unknown key {key!r} in the text configuration; the nearest known one is {nearest[0]!r}. "
-                f"Known keys: {', '.join(sorted(known))}"
+                f"unknown key {key!r} in the text configuration.{hint} Known keys: {', '.join(sorted(known))}"
             )
         logger.warning("the text configuration does not know the key %r; it is kept but has no effect", key)

@@ -16,6 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from huggingface_hub.utils import validate_repo_id
 from transformers import AutoConfig, PreTrainedConfig
 
+from metaformer_nlp.config.command_line import command_words
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.hub.remote_code import CarriesCode
 from tasks.card import last_part
@@ -144,7 +145,7 @@ def _command(environment: Mapping[str, Any]) -> list[str] | None:
     starts = environment.get("starts") or []
     if not starts:
         return None
-    return ["python", *(shlex.quote(_public(str(word))) for word in starts[0]["command"])]
+    return [shlex.quote(_public(word)) for word in command_words(starts[0]["command"])]
 
 
 _PATH = re.compile(r"[^\s\[\],'\"]*/[^\s\[\],'\"]*")  # by itself, or within a list
@@ -158,7 +159,7 @@ def _public(word: str) -> str:
 
     def told(path: re.Match[str]) -> str:
         text = re.sub(r"^.*/(?=scripts/)", "", path[0])
-        return text if text.startswith(("scripts/", "timm/", PREFIX)) else last_part(text)
+        return text if text.startswith(("scripts/", "recipe:", "timm/", PREFIX)) else last_part(text)
 
     option, equals, value = word.partition("=") if word.startswith("-") else ("", "", word)
     return option + equals + _PATH.sub(told, value)

@@ -7,7 +7,7 @@ is 0, as GLUE's leaderboard and scikit-learn's Matthews coefficient have it; a m
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import f1_score, matthews_corrcoef
 
-__all__ = ["METRICS", "accuracy", "compute", "constant_scores", "f1", "matthews_correlation", "pearson", "spearmanr"]
+__all__ = [
+    "METRICS",
+    "accuracy",
+    "compute",
+    "constant_scores",
+    "f1",
+    "matthews_correlation",
+    "pearson",
+    "spearmanr",
+    "with_score",
+]
 
 Values = NDArray[Any] | Sequence[float]
 
@@ -64,7 +74,7 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 
 
 def compute(names: Sequence[str], predictions: Values, labels: Values) -> dict[str, float]:
-    """The named metrics, and ``score``, their mean: what a task counts for in GLUE's average.
+    """The named metrics.
 
     Raises:
         ValueError: for unknown names, no samples, unequal numbers of predictions and labels, or values that are NaN.
@@ -78,12 +88,16 @@ def compute(names: Sequence[str], predictions: Values, labels: Values) -> dict[s
         raise ValueError(
             "predictions hold NaN or infinity: the model's outputs are broken, no metric of them means anything"
         )
-    values = {name: METRICS[name](predictions, labels) for name in names}
+    return {name: METRICS[name](predictions, labels) for name in names}
+
+
+def with_score(values: Mapping[str, float]) -> dict[str, float]:
+    """A task's metrics, and ``score``, their mean: what the task counts for in GLUE's average."""
     return {**values, "score": float(np.mean(list(values.values())))}
 
 
 def constant_scores(names: Sequence[str], train_labels: Values, labels: Values) -> dict[str, float]:
-    """:func:`compute` for the answer that is most frequent in training (the mean, where labels are numbers that vary).
+    """Metrics and ``score`` of the answer that is most frequent in training (the mean, where labels are numbers).
 
     The row that every result has to be read against: on MRPC it has an F1 of 0.81.
     """
@@ -92,4 +106,4 @@ def constant_scores(names: Sequence[str], train_labels: Values, labels: Values) 
     else:
         counts = Counter(np.asarray(train_labels).tolist())
         answer = min(counts, key=lambda label: (-counts[label], label))
-    return compute(names, np.full(len(labels), answer), labels)
+    return with_score(compute(names, np.full(len(labels), answer), labels))

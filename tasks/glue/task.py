@@ -28,7 +28,7 @@ from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForSequenceC
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.cache import fingerprint_texts
 from tasks.glue.files import Example, read_split
-from tasks.glue.metrics import compute, constant_scores
+from tasks.glue.metrics import constant_scores, with_score
 from tasks.glue.options import DataConfig
 from tasks.glue.tasks import GlueTask
 from tasks.text.checkpoints import save_text_model
@@ -160,7 +160,9 @@ class GlueFinetuning(Task):
         """GLUE's metrics of the task, their mean ``score``, and the mean ``loss``."""
         predictions, labels = _in_order(results)
         loss = sum(float(result["loss"]) for result in results) / len(labels)
-        metrics = compute(self.task.metrics, predictions, labels)
+        from tasks.glue.metric import evaluate_task  # here, since its library takes most of a second
+
+        metrics = with_score(evaluate_task(self.task, predictions, labels))
         if self.predictions is not None:
             write_predictions(self.predictions / f"predictions-{split}.tsv", self.task, predictions, labels)
         return {"loss": loss, **metrics}

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from metaformer_nlp.config.names import closest
 from tasks.images.readers.classes import read_class_file, readable_names
 from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
 from tasks.images.readers.folder import FolderImages, read_folder
@@ -139,10 +140,9 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
         else:
             training, measured = read_parquet(root, columns, config.apply_exif, class_list)
     else:
-        from metaformer_nlp.core.registry import nearest
-
-        hint = "" if "/" in config.name else nearest(config.name, LOCAL)
-        if hint or config.root is not None:  # a slip, not a data set of the hub, which is asked for long
+        meant = None if "/" in config.name else closest(config.name, LOCAL)
+        if meant or config.root is not None:  # a slip, not a data set of the hub, which is asked for long
+            hint = f" Did you mean {meant!r}?" if meant else ""
             raise ValueError(
                 f"data.name {config.name!r} is none of {', '.join(LOCAL)}.{hint} A data set of the Hugging Face hub "
                 "has no data.root"

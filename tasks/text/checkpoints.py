@@ -78,12 +78,12 @@ def _made_by(path: Path, option: str) -> str:
         )
     if option == "mnli_checkpoint":
         return (
-            "give the folder of a model of MNLI: `python scripts/finetune_glue.py --config scripts/recipes/glue.yaml "
+            "give the folder of a model of MNLI: `python scripts/finetune_glue.py --config recipe:glue "
             "--data.root GLUE --data.tasks MNLI --run.folder runs/glue` makes runs/glue/MNLI/model; or say own"
         )
     run = path.parent if path.name == "model" and path.parent.name else Path("runs/pretrain")
     return (
         "give the folder of a saved model: `python scripts/pretrain_text.py --config "
-        f"scripts/recipes/pretrain_tiny.yaml --run.folder {shlex.quote(str(run))}` makes {run / 'model'}, with the "
+        f"recipe:pretrain_tiny --run.folder {shlex.quote(str(run))}` makes {run / 'model'}, with the "
         "mixer of that recipe (another one: --model.token_mixer; docs/text.md)"
     )

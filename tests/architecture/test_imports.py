@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE, TEXT, ENGINE, HUB = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "hub"))
-STARTUP, ERRORS, CONFIG = (f"metaformer_nlp.{name}" for name in ("startup", "errors", "config"))
+STARTUP, ERRORS, CONFIG, MAIN = (f"metaformer_nlp.{name}" for name in ("startup", "errors", "config", "__main__"))
 WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
     f"metaformer_nlp.study.{name}"
     for name in ("words", "command_line", "protocol", "runner", "analysis", "report", "preview")
@@ -31,9 +31,10 @@ ALLOWED: dict[str, set[str]] = {
     STARTUP: set(),
     ERRORS: set(),
     CONFIG: {ERRORS},
+    MAIN: {CONFIG},
     CORE: set(),
     HUB: {CORE, STARTUP},
-    ENGINE: {STARTUP, ERRORS},
+    ENGINE: {STARTUP, ERRORS, CONFIG},
     TEXT: {CORE, HUB, STARTUP, ERRORS},
     "vision": {CORE, HUB, STARTUP, ERRORS},
     WORDS: set(),

@@ -40,6 +40,17 @@ def test_help_needs_no_library(command: list[str]) -> None:
     assert done.stdout.startswith("usage: ")
 
 
+def test_the_command_lists_the_scripts_and_runs_them() -> None:
+    program = "runpy.run_module('metaformer_nlp', run_name='__main__')"
+    listed = run(program).stdout
+    assert run(program, "--help").stdout == listed
+    lines = [line.split(maxsplit=1) for line in listed.splitlines() if line.startswith("  ")]
+    assert [f"{name}.py" for name, _ in lines] == SCRIPTS
+    assert all(purpose.endswith(".") for _, purpose in lines)
+    done = run(program, "train_vision", "--help")
+    assert done.stdout.startswith("usage: metaformer train_vision [--config"), done.stderr[-2000:]
+
+
 def test_a_wrong_option_needs_no_library() -> None:
     program = "sys.argv = sys.argv[1:]\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     done = run(program, "scripts/train_vision.py", "--optim.lrr", "1")

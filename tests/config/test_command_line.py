@@ -10,6 +10,7 @@ import pytest
 
 from metaformer_nlp.config.command_line import from_dict, parse, to_dict
 from metaformer_nlp.config.options import option_names
+from tasks.training import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -171,3 +172,26 @@ def test_print_config_is_a_recipe(tmp_path: Path, capsys: pytest.CaptureFixture[
         parse(Config, ["--run.folder", "a", "--optim.lr", "1e-5", "--print_config"])
     recipe = write(tmp_path / "a.yaml", capsys.readouterr().out)
     assert parse(Config, ["--config", recipe]) == Config(RunConfig("a"), optim=OptimConfig(lr=1e-5))
+
+
+def test_a_length_takes_the_place_of_a_recipes(tmp_path: Path) -> None:
+    """Of options of which one is given, the last one counts; two in one place are still an error."""
+    recipe, other = tmp_path / "epochs.yaml", tmp_path / "minutes.yaml"
+    recipe.write_text("run: {folder: x, batch_size: 2}\nschedule: {epochs: 60, warmup_steps: 3}\n")
+    other.write_text("schedule.minutes: 2\n")
+    base = ["--config", str(recipe)]
+
+    def lengths(config: Any) -> dict[str, Any]:
+        found = {name: getattr(config.schedule, name) for name in config.schedule.ONE_OF}
+        assert config.schedule.warmup_steps == 3
+        return {name: value for name, value in found.items() if value is not None}
+
+    assert lengths(parse(TrainingConfig, [*base, "--schedule.steps", "20"])) == {"steps": 20}
+    assert lengths(parse(TrainingConfig, [*base, "--schedule.epochs=2"])) == {"epochs": 2}
+    assert lengths(parse(TrainingConfig, [*base, "--schedule.steps", "null"])) == {"epochs": 60}
+    assert lengths(from_dict(TrainingConfig, {"schedule.steps": 5}, [recipe])) == {"steps": 5}
+    other.write_text("schedule: {minutes: 2, warmup_steps: 0}\n")
+    minutes = parse(TrainingConfig, [*base, "--config", str(other)]).schedule
+    assert (minutes.minutes, minutes.epochs) == (2, None)
+    with pytest.raises(SystemExit):
+        parse(TrainingConfig, [*base, "--schedule.steps", "20", "--schedule.epochs", "1"])

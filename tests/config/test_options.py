@@ -58,7 +58,7 @@ REFUSED = [
     ("inner.betas", "null", None, "null is not allowed; it must be a list of 2 numbers"),
     ("inner.betas", "0.9", 0.9, "0.9 is not allowed; it must be a list of 2 numbers"),
     ("inner.betas", "[0.9]", [0.9], "[0.9] is not allowed; it must be a list of 2 numbers"),
-    ("inner.betas", "[0.9, null]", [0.9, None], "null is not allowed; it must be a list of 2 numbers"),
+    ("inner.betas", "[0.9, null]", [0.9, None], "[0.9, null] is not allowed; it must be a list of 2 numbers"),
     ("inner.betas", "[0.9, .inf]", [0.9, math.inf], "[0.9, Infinity] is not allowed; numbers must be finite"),
     ("inner.kind", "null", None, "null is not allowed; it must be a or b"),
     ("inner.kind", "c", "c", "c is not allowed; it must be a or b"),

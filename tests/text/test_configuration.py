@@ -15,9 +15,9 @@ from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"hiden_size": 32}, "unknown key 'hiden_size'.*nearest known one is 'hidden_size'"),
-        ({"token_mixr": "pooling"}, "nearest known one is 'token_mixer'"),
-        ({"poolsize": 5}, "nearest known one is 'pool_size'"),
+        ({"hiden_size": 32}, "unknown key 'hiden_size'.*Did you mean 'hidden_size'"),
+        ({"token_mixr": "pooling"}, "Did you mean 'token_mixer'"),
+        ({"poolsize": 5}, "Did you mean 'pool_size'"),
         ({"token_mixer": "poling"}, "unknown token mixer 'poling'.*pooling.*attention.*identity"),
         ({"token_mixer": ["pooling"] * 3, "num_hidden_layers": 2}, "3 mixers for 2 layers"),
         ({"norm": "layernorm"}, "layer_norm"),

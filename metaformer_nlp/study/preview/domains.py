@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Cell, Domain, Study, set_dotted
 from metaformer_nlp.study.runner.budgets import Cost, Place, difference
 from metaformer_nlp.study.runner.durations import Times

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten, nearest
 from metaformer_nlp.study.protocol.study import AFTER, Arm, Domain, Study
 
 
@@ -184,10 +182,3 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
                 f"{place}.axis: the tasks are points on it, so that their names must end in a number, such as order-8, "
                 f"and not be {', '.join(others) or 'missing'}."
             )
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str:
-    """The end of an error message: the likeliest meant name, else all of them."""
-    allowed = list(allowed)
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else f"allowed: {', '.join(allowed)}."

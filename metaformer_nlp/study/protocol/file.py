@@ -13,8 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.names import nearest
+from metaformer_nlp.config.recipes import recipe_path
 from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.study.protocol.checks import check_study, nearest
+from metaformer_nlp.study.protocol.checks import check_study
 from metaformer_nlp.study.protocol.study import (
     AXES,
     BUDGETS,
@@ -61,9 +63,9 @@ _NO_NAMES = Names()
 
 def load_study(path: Path | str, names: Names = _NO_NAMES) -> Study:
     """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it."""
-    path = Path(path)
+    path = recipe_path(path)
     if not path.is_file():
-        raise ValueError(f"There is no study file {path}; scripts/recipes/studies/ holds examples.")
+        raise ValueError(f"There is no study file {path}; recipe:studies/quick is an example.")
     text = path.read_text(encoding="utf-8")
     study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, names)
     return dataclasses.replace(study, text=text)
@@ -370,7 +372,7 @@ def _recipe(name: str, where: str, folder: Path) -> Mapping[str, Any]:
 
 
 def _find(name: str, where: str, folder: Path) -> Path:
-    for path in (folder / name, Path(name)):
+    for path in (folder / name, recipe_path(name)):
         if path.is_file():
             return path
     raise ValueError(f"{where}: there is no file {name}, neither in {folder.resolve()} nor in {Path().resolve()}.")

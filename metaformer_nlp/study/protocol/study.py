@@ -20,7 +20,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from metaformer_nlp.engine.record import FREE_KEYS, flatten
+from metaformer_nlp.config.names import flatten
+from metaformer_nlp.engine.record import FREE_KEYS
 
 KINDS = ("mixer", "architecture", "variant")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import BUDGETS, Arm, Cell, Domain, Study, make_cell
 from metaformer_nlp.study.runner.cell import Build, configure, load_experiment
 

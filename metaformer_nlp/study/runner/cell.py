@@ -25,10 +25,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from metaformer_nlp.config.names import nearest
 from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
-from metaformer_nlp.study.protocol.checks import nearest
 from metaformer_nlp.study.protocol.study import AFTER, Cell
 from metaformer_nlp.study.runner.changes import changed_files, changes_since, own_files
 from metaformer_nlp.study.runner.lock import Hold, Taken, held, is_held

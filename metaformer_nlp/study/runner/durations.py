@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Cell, Domain, Study
 
 LENGTHS = tuple(f"schedule.{unit}" for unit in ("epochs", "steps", "tokens", "minutes"))

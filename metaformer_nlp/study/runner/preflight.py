@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
 from metaformer_nlp.study.runner.budgets import Cost, Place, budget_problems, cell_costs
 from metaformer_nlp.study.runner.cell import Build, changed_keys, lock_file

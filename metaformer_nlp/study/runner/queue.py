@@ -6,13 +6,13 @@ and remembers what it has read, so that deciding stays cheap with thousands of c
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from metaformer_nlp.config.names import nearest
 from metaformer_nlp.study.protocol.study import Cell, Study, make_cell
 from metaformer_nlp.study.runner.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
 from metaformer_nlp.study.runner.changes import own_files
@@ -225,8 +225,8 @@ def select(cells: Mapping[str, Cell], patterns: Iterable[str]) -> list[str]:
     for pattern in patterns:
         matching = fnmatch.filter(cells, pattern)
         if not matching:
-            close = difflib.get_close_matches(pattern, cells, n=1, cutoff=0.0)
-            raise ValueError(f"--only {pattern!r} fits none of the {len(cells)} cells; the nearest is {close[0]!r}.")
+            hint = nearest(pattern, cells, cutoff=0.0)
+            raise ValueError(f"--only {pattern!r} fits none of the {len(cells)} cells; {hint}")
         wanted.update(matching)
     open_keys = list(wanted)
     while open_keys:

@@ -36,7 +36,7 @@ def changes_of(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 def file_and_folder(command: str) -> tuple[str, str | None] | None:
     """The study file and the ``--folder`` of a ``run_study.py run`` command; None if it is another command."""
-    match = re.search(r"run_study\.py run (.+)", command)
+    match = re.search(r"run_study(?:\.py)? run (.+)", command)
     if match is None:
         return None
     words, files, folder = shlex.split(match[1]), list[str](), None

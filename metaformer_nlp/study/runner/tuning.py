@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from metaformer_nlp.engine.record import flatten
+from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Arm, Cell, Domain, Study, Tune, trial_names
 from metaformer_nlp.study.runner.cell import is_result, read_json, read_outcome, write_json
 from metaformer_nlp.study.runner.lock import Taken, held

@@ -194,7 +194,7 @@ def test_only_some_cells(study_data: dict[str, Any], make_study: Make, tmp_path:
     summary = run_study(study, tmp_path, from_dict, only=["text/pooling/*-1"])
     assert summary.finished == ["vision/pooling/seed-1", "text/pooling/seed-1"]
     assert sorted(path.parent.name for path in tmp_path.rglob("outcome.json")) == ["seed-1", "seed-1"]
-    with pytest.raises(ValueError, match="--only 'text/poling/seed-1' fits none of the 16 cells; the nearest is"):
+    with pytest.raises(ValueError, match="--only 'text/poling/seed-1' fits none of the 16 cells; did you mean"):
         run_study(study, tmp_path, from_dict, only=["text/poling/seed-1"])
 
 

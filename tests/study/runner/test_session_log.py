@@ -31,6 +31,7 @@ def test_starts_are_brought_together_with_their_ends() -> None:
         ("python scripts/run_study.py run --folder x b.yaml --only c d", ("b.yaml", "x")),
         ("python scripts/run_study.py run b.yaml --only c d --folder='my runs' --parallel 2", ("b.yaml", "my runs")),
         ("python scripts/run_study.py run --slurm time=5 mem=2 --parallel 2 b.yaml --fol x", ("b.yaml", "x")),
+        ("metaformer run_study run recipe:studies/quick --folder x", ("recipe:studies/quick", "x")),
         ("python scripts/run_study.py report x", None),
         ("", None),
     ],

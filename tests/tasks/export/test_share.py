@@ -251,3 +251,5 @@ def test_a_command_in_a_card_can_be_pasted() -> None:
         "python", "scripts/pretrain_text.py", "--config", "scripts/recipes/pretrain/tiny.yaml",
         "--plugins", "'[a.py, b.py]'", "--data.text=hub:allenai/c4:en", "--data.root", "glue",
     ]  # fmt: skip
+    words = ["metaformer train_vision", "--config", "recipe:imagenet/caformer"]
+    assert sharing._command({"starts": [{"command": words}]}) == ["metaformer", "train_vision", *words[1:]]

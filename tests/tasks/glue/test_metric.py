@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import evaluate
+import numpy as np
 import pytest
 
 import tasks.glue.tasks
-from tasks.glue.tasks import GLUE
+from tasks.glue.metric import evaluate_task
+from tasks.glue.metrics import compute
+from tasks.glue.tasks import GLUE, TASKS
 
-evaluate = pytest.importorskip("evaluate")
 MODULE = str(Path(str(tasks.glue.tasks.__file__)).with_name("metric.py"))
 
 
@@ -48,3 +51,19 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         load("squad", tmp_path)
     with pytest.raises(ValueError, match="NaN"):
         load("stsb", tmp_path).compute(predictions=[float("nan"), 1.0], references=[1.0, 2.0])
+
+
+@pytest.mark.parametrize("name", ["CoLA", "MRPC", "STS-B", "MNLI", "order"])
+def test_the_task_computes_with_it_and_leaves_no_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for setting in ("HF_METRICS_CACHE", "HF_EVALUATE_CACHE"):
+        monkeypatch.setattr(f"evaluate.config.{setting}", tmp_path / "cache")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    task, rng = TASKS[name], np.random.default_rng(0)
+    draw = rng.normal if task.is_regression else lambda size: rng.integers(0, 2, size)
+    predictions, labels = draw(size=50), draw(size=50)
+    if task.is_regression:
+        predictions = predictions.astype(np.float32)  # as a model gives it
+    assert evaluate_task(task, predictions, labels) == compute(task.metrics, predictions, labels)
+    assert not list(tmp_path.iterdir())
