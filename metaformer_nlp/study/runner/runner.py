@@ -31,7 +31,8 @@ from metaformer_nlp.study.runner.cell import (
     write_outcome,
 )
 from metaformer_nlp.study.runner.changes import changes_since
-from metaformer_nlp.study.runner.executors import Ended, Executor, SubmissionRefused, make_executor
+from metaformer_nlp.study.runner.executors import make_executor
+from metaformer_nlp.study.runner.executors.base import Ended, Executor, SubmissionRefused
 from metaformer_nlp.study.runner.lock import Taken
 from metaformer_nlp.study.runner.preflight import find_refusals, notes, refuse_changes, reopened
 from metaformer_nlp.study.runner.progress import Progress, runs

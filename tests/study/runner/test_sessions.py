@@ -16,8 +16,8 @@ from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report.write import build_report
 from metaformer_nlp.study.runner.cell import cell_lock, write_json, write_outcome
-from metaformer_nlp.study.runner.executors import Ended
-from metaformer_nlp.study.runner.executors.inline import Inline
+from metaformer_nlp.study.runner.executors import make_executor
+from metaformer_nlp.study.runner.executors.base import Ended
 from metaformer_nlp.study.runner.progress import Progress
 from metaformer_nlp.study.runner.queue import Schedule
 from metaformer_nlp.study.runner.runner import _Runner, run_study
@@ -118,7 +118,8 @@ def test_a_cell_that_another_runner_holds_has_not_failed(
     schedule = Schedule(study, tmp_path, [key])
     cell = schedule.cells[key]
     progress = Progress(study, tmp_path, [cell], parallel=1)
-    runner = _Runner(tmp_path, schedule, Inline(tmp_path, from_dict), Signals(), progress)
+    place = make_executor("inline", study, tmp_path, from_dict, None, {})
+    runner = _Runner(tmp_path, schedule, place, Signals(), progress)
     schedule.start(key)
     with cell_lock(tmp_path, cell):
         runner._record(Ended(cell, "the process was killed"))

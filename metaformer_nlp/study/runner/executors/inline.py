@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from metaformer_nlp.study.protocol.study import Cell
+from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import Build, Signature, read_outcome, run_cell
-from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.executors.base import Ended
 from metaformer_nlp.study.runner.lock import Taken
 
 
@@ -20,7 +21,11 @@ class Inline:
     parallel = 1
     bar = False
 
-    def __init__(self, folder: Path, build: Build) -> None:
+    def __init__(
+        self, study: Study, folder: Path, build: Build, parallel: int | None, options: Mapping[str, Any]
+    ) -> None:
+        if parallel not in (None, 1):
+            raise ValueError(f"--executor inline runs one cell at a time, not {parallel}.")
         self._folder, self._build = folder, build
         self._ended: list[Ended] = []
 

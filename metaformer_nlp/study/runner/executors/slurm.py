@@ -40,7 +40,7 @@ from metaformer_nlp.study.runner.cell import (
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.runner.executors import Ended, SubmissionRefused
+from metaformer_nlp.study.runner.executors.base import Ended, SubmissionRefused
 from metaformer_nlp.study.runner.executors.processes import last_lines, redirect
 from metaformer_nlp.study.runner.lock import STALE, Taken, held, is_held
 
