@@ -14,8 +14,8 @@ examples:
   python scripts/run_study.py run scripts/recipes/studies/quick.yaml --parallel 4
   python scripts/run_study.py report runs/quick
 
-A study file is YAML: question, domains, arms, seeds. Its keys are explained in docs/studies.md, section "A study file";
-the files in scripts/recipes/studies are examples.
+A study file is YAML: question, domains, arms, seeds. docs/studies.md goes through an example, and
+docs/study_file.md has all keys; the files in scripts/recipes/studies are examples, too.
 """
 _PLAN = """Prints what a study file asks, what was decided beforehand and is held equal, its cells and trials, and what
 they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; the reason is at the end."""

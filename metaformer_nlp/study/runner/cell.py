@@ -93,7 +93,7 @@ def is_result(outcome: Mapping[str, Any] | None, cell: Cell) -> bool:
 def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
     """Where a finished or running cell differs from what the study asks for now.
 
-    Such as 'model.norm: "group_norm" -> "layer_norm"'. One that has neither ended well nor runs is free to be another.
+    Such as 'model.norm: "group_norm" -> "layer_norm"'. Unfinished cells that do not run may change.
     """
     folder = cell_folder(study_folder, cell)
     asked = read_json(folder / "cell.json")

@@ -178,7 +178,7 @@ def test_what_a_run_would_fail_of_is_refused(data: dict[str, Any], tmp_path: Pat
     (tmp_path / "no_python.py").write_text("def mixer(:\n")
     (tmp_path / "no_module.py").write_text("import there_is_no_such_module\n")
     data["domains"]["images"] |= {
-        "experiment": "image_classification",
+        "experiment": "tasks.images.classification",
         "config": [str(ROOT / "scripts/recipes/digits_study.yaml")],
     }
     data["arms"]["first"]["set"] = {"model.token_mixer": {"name": "pooling", "pool_sise": 5}}
