@@ -65,12 +65,9 @@ def test_the_example_has_every_key_there_is() -> None:
     domains, arms = data["domains"].values(), data["arms"].values()
     tasks = [task for domain in domains for task in domain.get("tasks", {}).values() if isinstance(task, Mapping)]
     tunes = [domain["tune"] for domain in domains if "tune" in domain]
+    # Not keys of a file are its own text, the names before mappings, and the module that an experiment's name means.
     for kind, found, elsewhere in (
-        (
-            Study,
-            [data],
-            {"text"},
-        ),  # not keys of a file: the file itself, what stands before the mapping, what a name stands for
+        (Study, [data], {"text"}),
         (Domain, domains, {"name", "module"}),
         (Arm, arms, {"name"}),
         (TaskScore, tasks, {"name"}),
