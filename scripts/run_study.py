@@ -33,7 +33,7 @@ def plan(study: Study, folder: Path, options: argparse.Namespace) -> int:
 
     described = describe(study, folder, from_dict, options.parallel)
     print(described.text)
-    return 2 if described.refusals else 0
+    return 2 if described.problems else 0
 
 
 def main() -> int:

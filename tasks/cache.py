@@ -7,15 +7,15 @@ same moment: one builds, the others wait, and nobody ever sees half an entry.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-__all__ = ["build_once", "cache_folder", "fingerprint_texts", "locked", "short_hash"]
+from filelock import FileLock
+
+__all__ = ["build_once", "cache_folder", "fingerprint_texts", "short_hash"]
 
 
 def cache_folder() -> Path:
@@ -57,7 +57,7 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with locked(path.with_name(f".{path.name}.lock")):
+    with FileLock(path.with_name(f".{path.name}.lock")):
         if path.exists():
             return path
         temporary = path.with_name(f".{path.name}.tmp")
@@ -65,13 +65,6 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
         build(temporary)
         os.replace(temporary, path)
     return path
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    with path.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _remove(path: Path) -> None:

@@ -161,7 +161,7 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder, creating it if need be; RunFolderBusyError if another run does. Every process may enter,
-        one locks.
+        one locks. Not filelock's, since the lock's file names its holder, and readers close what they inherit of it.
         """
         try:
             yield

@@ -1,8 +1,9 @@
-"""The command line of scripts/run_study.py: what can be said, and what its help says."""
+"""The command line of scripts/run_study.py: its commands, their options and their help."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from metaformer_nlp.study.runner.executors import EXECUTORS
@@ -13,8 +14,8 @@ examples:
   python scripts/run_study.py run recipe:studies/quick --parallel 4
   python scripts/run_study.py report runs/quick
 
-A study file is YAML: question, domains, arms, seeds. Its keys are explained in docs/studies.md, section "A study file";
-recipe:studies/quick is an example, and so are the files beside it.
+A study file is YAML: question, domains, arms, seeds. docs/studies.md goes through an example, and
+docs/study_file.md has all keys; recipe:studies/quick is an example, too, and so are the files beside it.
 """
 _PLAN = """Prints what a study file asks, what was decided beforehand and is held equal, its cells and trials, and what
 they will take. It trains and writes nothing. Exit status 2 if run would refuse the study; the reason is at the end."""
@@ -44,59 +45,31 @@ def study_parser(description: str | None) -> argparse.ArgumentParser:
     lines = argparse.RawDescriptionHelpFormatter  # descriptions and examples keep theirs
     parser = argparse.ArgumentParser(description=description, epilog=_EXAMPLES, formatter_class=lines)
     commands = parser.add_subparsers(dest="command", required=True)
-    plan = commands.add_parser(
-        "plan",
-        help="print what a study file asks and takes",
-        description=_PLAN,
-        epilog=_EXAMPLES,
-        formatter_class=lines,
+
+    def command(name: str, summary: str, details: str, examples: str) -> Callable[..., argparse.Action]:
+        parser = commands.add_parser(name, help=summary, description=details, epilog=examples, formatter_class=lines)
+        return parser.add_argument
+
+    plan = command("plan", "print what a study file asks and takes", _PLAN, _EXAMPLES)
+    run = command("run", "run what is not finished, then report", _RUN, _RUN_EXAMPLES)
+    report = command(
+        "report", "write the report of what is finished, of several studies as one", _REPORT, _REPORT_EXAMPLES
     )
-    start = commands.add_parser(
-        "run",
-        help="run what is not finished, then report",
-        description=_RUN,
-        epilog=_RUN_EXAMPLES,
-        formatter_class=lines,
+    for add in (plan, run):
+        add("file", type=Path, help="a study file, or a name such as recipe:studies/quick")
+        add("--folder", type=Path, help="folder of the study's runs and report (default: runs/NAME)")
+        at_once = "cells at once, one thread each (default: the file's parallel; of SLURM jobs 100)"
+        add("--parallel", type=int, help=at_once)
+    where = "where cells run: %(choices)s (default: %(default)s)"
+    run("--executor", choices=list(EXECUTORS), default="processes", help=where)
+    options = "submitit's options for the jobs; timeout_min is required, cluster=local runs them on this machine"
+    run("--slurm", nargs="+", default=[], metavar="NAME=VALUE", help=options)
+    only = (
+        "only the cells DOMAIN/ARM/seed-N and trials DOMAIN/ARM/trial-N that match one of these (* is anything), and "
+        "those they wait for (default: all)"
     )
-    for command in (plan, start):
-        command.add_argument("file", type=Path, help="a study file, or a name such as recipe:studies/quick")
-        command.add_argument("--folder", type=Path, help="folder of the study's runs and report (default: runs/NAME)")
-        command.add_argument(
-            "--parallel",
-            type=int,
-            help="cells at once, one thread each (default: the file's parallel; of SLURM jobs 100)",
-        )
-    start.add_argument(
-        "--executor", choices=EXECUTORS, default="processes", help="where cells run: %(choices)s (default: %(default)s)"
-    )
-    start.add_argument(
-        "--slurm",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help="submitit's options for the jobs; timeout_min is required, cluster=local runs them on this machine",
-    )
-    start.add_argument(
-        "--only",
-        nargs="+",
-        default=[],
-        metavar="PATTERN",
-        help="only the cells DOMAIN/ARM/seed-N and trials DOMAIN/ARM/trial-N that match one of these (* is anything), "
-        "and those they wait for (default: all)",
-    )
-    report = commands.add_parser(
-        "report",
-        help="write the report of what is finished, of several studies as one",
-        description=_REPORT,
-        epilog=_REPORT_EXAMPLES,
-        formatter_class=lines,
-    )
-    report.add_argument(
-        "folders", type=Path, nargs="+", metavar="FOLDER", help="of a study, or of a report made before"
-    )
-    report.add_argument(
-        "--output",
-        type=Path,
-        help="folder of the report (default: FOLDER/report, or FOLDER if it is a report; needed for several)",
-    )
+    run("--only", nargs="+", default=[], metavar="PATTERN", help=only)
+    report("folders", type=Path, nargs="+", metavar="FOLDER", help="of a study, or of a report made before")
+    output = "folder of the report (default: FOLDER/report, or FOLDER if it is a report; needed for several)"
+    report("--output", type=Path, help=output)
     return parser

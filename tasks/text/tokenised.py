@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.files import replace_text, sync
-from tasks.cache import cache_folder, locked, short_hash
+from tasks.cache import cache_folder, short_hash
 from tasks.text.sources import TextPart
 
 __all__ = ["TokenisedPart", "map_file", "tokenise"]
@@ -77,7 +78,7 @@ def tokenise(
     folder = cache_folder() / "tokens" / short_hash(_FORMAT, part.identity, key)
     folder.mkdir(parents=True, exist_ok=True)
     kind = "uint16" if len(tokenizer) <= 2**16 else "uint32"
-    with locked(folder / ".lock"):
+    with FileLock(folder / ".lock"):
         file = folder / "state.json"
         state = _State(**json.loads(file.read_text("utf-8"))) if file.exists() else _State()
         if not state.ended and (limit is None or state.documents < limit):

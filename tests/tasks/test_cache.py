@@ -30,6 +30,29 @@ def test_one_process_builds_and_the_others_wait(tmp_path: Path) -> None:
     assert (tmp_path / "log").read_text() == "built\n"
 
 
+def _stall(path: Path, started: Path) -> None:
+    def build(temporary: Path) -> None:
+        temporary.mkdir()
+        (temporary / "half").write_text("1")
+        started.touch()
+        time.sleep(60)
+
+    build_once(path, build)
+
+
+def test_a_killed_builder_lets_the_next_one_build(tmp_path: Path) -> None:
+    """The kernel frees its lock, and its half entry is removed."""
+    started = tmp_path / "started"
+    process = multiprocessing.get_context("fork").Process(target=_stall, args=(tmp_path / "entry", started))
+    process.start()
+    while not started.exists():
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert _ask(tmp_path / "entry", tmp_path / "log") == "2"
+    assert sorted(path.name for path in (tmp_path / "entry").iterdir()) == ["first", "second"]
+
+
 def test_a_failed_build_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
     def broken(temporary: Path) -> None:
         temporary.write_text("half")

@@ -24,29 +24,32 @@ def across(references: Sequence[str], domains: Domains) -> dict[str, Any]:
 def _difference(domains: Domains, arm: str, reference: str) -> dict[str, Any]:
     """`arm` minus `reference` in every domain that has both, as its corrected test has it."""
     its = {name: one for name, domain in domains.items() for one in domain["arms"] if one["arm"] == arm}
-    told = {
+    estimates = {
         name: {key: test[key] for key in ("value", "low", "high", "n", "label", "sign")}
         for name, one in its.items()
         if (test := one["against"].get(reference)) and test["value"] is not None
     }
     label = next((one["label"] for one in its.values()), arm)
-    return _finding(domains, told, kind="arm", arm=arm, label=label, reference=reference)
+    return _finding(domains, estimates, kind="arm", arm=arm, label=label, reference=reference)
 
 
 def _contrast(domains: Domains) -> dict[str, Any]:
     """What a part of the architecture costs more than a mixer, as the verdict's rule has it."""
-    told = {}
+    estimates = {}
     for name, domain in domains.items():
         estimate = domain["effects"]["contrast"]
         if estimate["value"] is not None:
             sign = domain["effects"]["side"]
             label = "different" if sign else "cannot tell"
-            told[name] = {key: estimate[key] for key in ("value", "low", "high", "n")} | {"label": label, "sign": sign}
+            estimates[name] = {key: estimate[key] for key in ("value", "low", "high", "n")} | {
+                "label": label,
+                "sign": sign,
+            }
     label = "a part of the architecture costs more than a mixer"
-    return _finding(domains, told, kind="contrast", arm=None, label=label, reference=None)
+    return _finding(domains, estimates, kind="contrast", arm=None, label=label, reference=None)
 
 
-def _finding(domains: Domains, told: Mapping[str, dict[str, Any]], **what: Any) -> dict[str, Any]:
+def _finding(domains: Domains, estimates: Mapping[str, dict[str, Any]], **what: Any) -> dict[str, Any]:
     """Domains of which nothing can be said (``counts`` is false) are listed, and count for nothing: no arm is above
     chance or, of what parts cost, the baseline is not.
 
@@ -54,8 +57,8 @@ def _finding(domains: Domains, told: Mapping[str, dict[str, Any]], **what: Any) 
     "contradicts" where both signs are shown, "none" where none is.
     """
     needed = "telling" if what["kind"] == "arm" else "learned"
-    told = {name: {**item, "counts": domains[name][needed]} for name, item in told.items()}
-    counted = {name: item for name, item in told.items() if item["counts"]}
+    estimates = {name: {**item, "counts": domains[name][needed]} for name, item in estimates.items()}
+    counted = {name: item for name, item in estimates.items() if item["counts"]}
     shown = {name: item["sign"] for name, item in counted.items() if item["sign"]}
     signs = set(shown.values())
     sign = signs.pop() if len(signs) == 1 else 0
@@ -63,7 +66,7 @@ def _finding(domains: Domains, told: Mapping[str, dict[str, Any]], **what: Any) 
     first = sign or next(iter(shown.values()), 0)
     return {
         **what,
-        "domains": told,
+        "domains": estimates,
         "holds": holds,
         "sign": sign,
         "in": [name for name, its in shown.items() if its == first],

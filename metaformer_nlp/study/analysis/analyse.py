@@ -17,7 +17,14 @@ from typing import Any
 from metaformer_nlp.study.analysis.across import across
 from metaformer_nlp.study.analysis.effects import above, effects, variance
 from metaformer_nlp.study.analysis.merge import merge_studies
-from metaformer_nlp.study.analysis.rows import Row, empty_row, of_all_starts, read_row, read_trial, unfold_environments
+from metaformer_nlp.study.analysis.results import (
+    Row,
+    empty_row,
+    of_all_starts,
+    read_row,
+    read_trial,
+    unfold_environments,
+)
 from metaformer_nlp.study.analysis.statistics import (
     LEVEL,
     Estimate,

@@ -15,7 +15,7 @@ from rich.table import Table
 from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Cell, Domain, Study, set_dotted
 from metaformer_nlp.study.runner.budgets import Cost, Place, difference
-from metaformer_nlp.study.runner.durations import Times
+from metaformer_nlp.study.runner.durations import Durations
 from metaformer_nlp.study.runner.tuning import tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import count, duration, listed
 
@@ -32,11 +32,17 @@ class Domains:
         costs: Mapping[Place, Cost],
         budgets: Mapping[tuple[str, str], list[str]],
         refused: Sequence[Cell],
-        times: Times,
+        durations: Durations,
         console: Console,
     ) -> None:
-        """`budgets` are the `budget_problems`; what concerns the cells `refused` is said after all domains."""
-        self._study, self._costs, self._budgets, self._times, self._console = study, costs, budgets, times, console
+        """`budgets` are the `budget_problems`; what concerns the cells `refused` is printed after all domains."""
+        self._study, self._costs, self._budgets, self._durations, self._console = (
+            study,
+            costs,
+            budgets,
+            durations,
+            console,
+        )
         self._refused = {(cell.domain, cell.arm, cell.trial is not None) for cell in refused}
 
     def parts(self, domain: Domain) -> Iterator[str | Table]:
@@ -44,7 +50,7 @@ class Domains:
         like = self._like(domain)
         if like is None:
             sets = {"Sets": written(domain.set)} if domain.set else {}
-            yield pairs({**self._protocol(domain), **sets})
+            yield pairs({**self._entries(domain), **sets})
         else:
             yield pairs(self._as_other(domain, like))
         tuned = domain.tune is not None
@@ -64,7 +70,7 @@ class Domains:
         return None if best is None or 2 * near[best] > len(_settings(domain)) else self._study.domain(best)
 
     def _as_other(self, domain: Domain, like: Domain) -> Entries:
-        mine, its = self._protocol(domain), self._protocol(like)
+        mine, its = self._entries(domain), self._entries(like)
         changes = _changes(domain, like)
         entries = {f"As {like.name}": "but " + ", ".join(changes) if changes else "with the same settings"}
         for name in {**its, **mine}:
@@ -72,7 +78,7 @@ class Domains:
                 entries[name] = mine.get(name, "none")
         return entries
 
-    def _protocol(self, domain: Domain) -> Entries:
+    def _entries(self, domain: Domain) -> Entries:
         entries = {"Experiment": domain.experiment}
         if domain.after:
             entries["Starts from"] = f"the same arm's and seed's cell of {domain.after}"
@@ -96,11 +102,11 @@ class Domains:
 
     def _budget(self, domain: Domain, budget: str, allowed: float) -> str:
         share = f"within {100 * allowed:g} % of {self._study.baseline}'s" if allowed else "the same"
-        said = f"{budget}: {share} in all arms"
+        text = f"{budget}: {share} in all arms"
         problems = self._budgets.get((domain.name, budget))
         if problems and any(name == domain.name for name, _, _ in self._refused):
-            return f"{said} - broken or not known, see the end"
-        return "\n- ".join([said, *(problems or ())])
+            return f"{text} - broken or not known, see the end"
+        return "\n- ".join([text, *(problems or ())])
 
     def _tuned(self, domain: Domain) -> str:
         tune = domain.tune
@@ -110,12 +116,12 @@ class Domains:
         own = f"; trials differ from cells in {written(tune.set)}" if tune.set else ""
         values = listed([value_text(value) for value in tune.values])
         best, each = ("best", "one trial") if tune.trials == 1 else ("best mean", f"{tune.trials} trials")
-        said = f"{tune.key} by each arm for itself: the {best} {tune.metric} of {each}{length} with each of {values}"
+        text = f"{tune.key} by each arm for itself: the {best} {tune.metric} of {each}{length} with each of {values}"
         if rule := tie_rule(tune.tie, tune.values):
-            said += f"; {rule}"
+            text += f"; {rule}"
         if tuned_on_scores({"metric": tune.metric, "set": tune.set}, domain.metric):
             own += "; caution: judged on the data that scores are measured on; hold some out with data.held_out"
-        return f"{said}{own}"
+        return f"{text}{own}"
 
     def _unknown(self, domain: Domain) -> str:
         """Why the experiment could not tell what a run takes: each reason once, and for which arms."""
@@ -179,10 +185,10 @@ class Domains:
         return table
 
     def _time(self, domain: Domain, arm: str, trial: bool) -> str:
-        seconds = self._times.seconds(domain.name, arm, trial)
+        seconds = self._durations.seconds(domain.name, arm, trial)
         if seconds is None:
             return "–"
-        return ("" if self._times.measured(domain.name, arm, trial) else "~") + duration(seconds)
+        return ("" if self._durations.measured(domain.name, arm, trial) else "~") + duration(seconds)
 
 
 def widths(part: Table, console: Console) -> Measurement:

@@ -20,9 +20,9 @@ from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Arm, Cell, Study
 from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs
 from metaformer_nlp.study.runner.cell import Build, read_outcome
-from metaformer_nlp.study.runner.durations import RULE, Times
-from metaformer_nlp.study.runner.preflight import notes, refusals, refuse_changes
-from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.durations import RULE, Durations
+from metaformer_nlp.study.runner.preflight import head_comment, problems_of, refuse_changes
+from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.tuning import chosen_values
 from metaformer_nlp.study.words import count, duration, listed
 
@@ -30,14 +30,14 @@ _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
 
 
 @dataclass(frozen=True)
-class Plan:
+class Preview:
     """The plan as text, and why `run` would refuse the study, each thing once; it is part of the text, too."""
 
     text: str
-    refusals: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
-def describe(study: Study, folder: Path, build: Build, parallel: int | None = None) -> Plan:
+def describe(study: Study, folder: Path, build: Build, parallel: int | None = None) -> Preview:
     """The plan of `study` for runs in `folder`, `parallel` at once; nothing is trained or written.
 
     What runs will take is computed by the experiments, which read their data for it; where they cannot, the plan goes
@@ -56,7 +56,7 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
             console.print(Padding(part, (0, 0, 0, INDENT)))
             console.width = width
     text = "\n".join(line.rstrip() for line in overview.output.getvalue().rstrip().splitlines())
-    return Plan(text, tuple(overview.refusals))
+    return Preview(text, tuple(overview.problems))
 
 
 class _Overview:
@@ -68,27 +68,27 @@ class _Overview:
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=width, markup=False, highlight=False, emoji=False)
         self.costs = cell_costs(study, build, folder, chosen_values(study, folder))
-        schedule = Schedule(study, folder)  # as the runner's
-        self.cells = list(schedule.cells.values())
+        queue = Queue(study, folder)  # as the runner's
+        self.cells = list(queue.cells.values())
         self.outcomes = {cell.key: read_outcome(folder, cell) or {} for cell in self.cells}
         work = {
             (domain, arm, trial is not None): cost.training_macs
             for (domain, arm, trial), cost in self.costs.items()
             if cost.training_macs and not trial
         }
-        self.times = Times(study, work)
+        self.durations = Durations(study, work)
         for cell in self.cells:
             if self.outcomes[cell.key].get("status") == "finished":
-                self.times.add(cell, self.outcomes[cell.key].get("seconds"))
-        waiting = [schedule.cells[key] for key in schedule.waiting]
+                self.durations.add(cell, self.outcomes[cell.key].get("seconds"))
+        waiting = [queue.cells[key] for key in queue.waiting]
         budgets = budget_problems(study, self.costs)
-        self.domains = Domains(study, self.costs, budgets, waiting, self.times, self.console)
-        self.refusals = refusals(study, self.costs, budgets, waiting)
-        self.notes = notes(study, self.refusals)
+        self.domains = Domains(study, self.costs, budgets, waiting, self.durations, self.console)
+        self.problems = problems_of(study, self.costs, budgets, waiting)
+        self.comment = head_comment(study, self.problems)
         try:
             refuse_changes(study, folder, self.cells)
         except ValueError as error:
-            self.refusals.append(str(error))
+            self.problems.append(str(error))
 
     def parts(self) -> Iterator[str | Table]:
         study = self.study
@@ -102,12 +102,12 @@ class _Overview:
         yield self._runs()
         yield ""
         yield pairs(self._total())
-        if self.refusals:
+        if self.problems:
             yield "\nrun would refuse this:\n"
-            for text in self.refusals:
+            for text in self.problems:
                 yield pairs({"-": text})
-            if self.notes:
-                yield f"\n{self.notes}"
+            if self.comment:
+                yield f"\n{self.comment}"
 
     def _decided(self) -> Entries:
         study = self.study
@@ -210,7 +210,7 @@ class _Overview:
         total = 0.0
         for cell in cells:
             if self.outcomes[cell.key].get("status") != "finished":
-                seconds = self.times.seconds(cell.domain, cell.arm, cell.trial is not None)
+                seconds = self.durations.seconds(cell.domain, cell.arm, cell.trial is not None)
                 if seconds is None:
                     return None
                 total += seconds

@@ -101,8 +101,8 @@ def _check_scales(study: Study, where: str) -> None:
                 raise ValueError(f"{place} names domain {name!r}; {nearest(name, domains)}")
         metrics = {name: domains[name].metric for name in scale.domains}
         if len(set(metrics.values())) > 1:
-            told = ", ".join(f"{name}: {metric}" for name, metric in metrics.items())
-            raise ValueError(f"{place} must have one metric, so that differences can be compared, not {told}.")
+            each = ", ".join(f"{name}: {metric}" for name, metric in metrics.items())
+            raise ValueError(f"{place} must have one metric, so that differences can be compared, not {each}.")
 
 
 def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:

@@ -19,19 +19,19 @@ def gain_claimed(study: Mapping[str, Any]) -> str | None:
 
 def known_answers(study: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     """Each published difference that is expected; `labels` are what the domains are called."""
-    said = []
+    lines = []
     for answer in study.get("expected", ()):
         size = f" by {answer['size']:g}" if answer["size"] else ""
         where = f" in {listed([labels[name] for name in answer['domains']])}" if answer["domains"] else ""
-        said.append(f"{answer['arm']} {answer['sign']} than {answer['reference']}{size}{where} ({answer['source']})")
-    return said
+        lines.append(f"{answer['arm']} {answer['sign']} than {answer['reference']}{size}{where} ({answer['source']})")
+    return lines
 
 
 def scales(study: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     """Each scale with the place of its domains on it."""
-    said = []
+    lines = []
     for scale in study.get("scale", ()):
         points: Sequence[str] = [f"{labels[name]} ({value:,g})" for name, value in scale["domains"].items()]
         margin = f"; changes below {scale['margin']:g} a doubling count as steady" if scale["margin"] else ""
-        said.append(f"{scale['axis']}: {', '.join(points)}{margin}")
-    return said
+        lines.append(f"{scale['axis']}: {', '.join(points)}{margin}")
+    return lines

@@ -1,6 +1,6 @@
 """Reading a study file: YAML in, a checked `Study` out. Errors say what, where, what is allowed and how to mend it.
 
-docs/studies.md has a complete file, in which each key is explained; `protocol.study` has what the keys become.
+docs/study_file.md has a complete file, in which each key is explained; `protocol.study` has what the keys become.
 """
 
 from __future__ import annotations

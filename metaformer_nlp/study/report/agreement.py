@@ -21,36 +21,36 @@ from metaformer_nlp.study.words import capital, interval, listed, points, ratio
 
 def agreement(analysis: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Whether the domains say the same of the mixers; `answers` are the answers before this one."""
-    baseline, judged = analysis["study"]["baseline"], telling_domains(analysis)
-    names, titles = [domain["name"] for domain in judged], [domain["label"] for domain in judged]
+    baseline, telling = analysis["study"]["baseline"], telling_domains(analysis)
+    names, titles = [domain["name"] for domain in telling], [domain["label"] for domain in telling]
     base = arm_of(next(iter(analysis["domains"].values())), baseline)["label"]
     ranks = [rank for rank in analysis["across"]["ranks"] if set(rank["domains"]) <= set(names)]
     known = [rank for rank in ranks if rank["value"] is not None]
-    mixers = {arm["arm"] for domain in judged for arm in mixers_of(domain, baseline)}
+    mixers = {arm["arm"] for domain in telling for arm in mixers_of(domain, baseline)}
     differences = [item for item in analysis["across"]["findings"] if item["arm"] in mixers]
-    findings = [item for item in differences if item["reference"] == baseline]
-    turned = [item for item in findings if item["holds"] == "contradicts"]
-    # Told as well, but not judged. Of two references each is an arm beside the other: once is enough.
+    from_base = [item for item in differences if item["reference"] == baseline]
+    turned = [item for item in from_base if item["holds"] == "contradicts"]
+    # Reported, but without a say in the verdict. Of two references each is an arm beside the other: once is enough.
     others = [item for item in differences if item["reference"] in mixers and item["holds"] == "contradicts"]
     others = list({frozenset((item["arm"], item["reference"])): item for item in others}.values())
     torn = [one for one in answers if {SUPPORTED, NOT_SUPPORTED} <= set(one["domains"].values())]
-    equal = len(judged) > 1 and bool(mixers) and all(_equivalent(domain, baseline) for domain in judged)
-    alike = len(known) == comb(len(judged), 2) and all(side(rank) > 0 for rank in known)
+    equal = len(telling) > 1 and bool(mixers) and all(_equivalent(domain, baseline) for domain in telling)
+    alike = len(known) == comb(len(telling), 2) and all(side(rank) > 0 for rank in known)
     silent = [domain["label"] for domain in analysis["domains"].values() if not domain["telling"]]
-    few = {domain["label"]: its for domain in judged if (its := incomplete(domain, "mixer"))}
+    few = {domain["label"]: its for domain in telling if (its := incomplete(domain, "mixer"))}
     label = CANNOT_TELL
     if turned or torn or any(side(rank) < 0 for rank in known):
         label = NOT_SUPPORTED
     elif (equal or alike) and not silent and not few:
         label = SUPPORTED
-    if len(judged) < 2:
+    if len(telling) < 2:
         sentence = f"Cannot tell: {_few(titles)}, so that there is nothing to lay side by side."
     else:
-        parts = [_told_ranks(known, analysis), _told_findings(findings, base)]
-        parts += _told_turns(turned, analysis)
+        parts = [_ranks_text(known, analysis), _differences_text(from_base, base)]
+        parts += _turns_text(turned, analysis)
         if others:
-            told = "; ".join(_told_turns(others, analysis))
-            parts.append(f"{told} (told, not judged: the rule looks at differences from {base} alone)")
+            turns = "; ".join(_turns_text(others, analysis))
+            parts.append(f"{turns} (told, not judged: the rule looks at differences from {base} alone)")
         if torn:
             parts.append("a statement above is supported in one domain and not in another")
         if equal:
@@ -76,7 +76,7 @@ def _few(titles: Sequence[str]) -> str:
     return f"only of {titles[0]} can anything be said" if titles else "of no domain can anything be said"
 
 
-def _told_ranks(ranks: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> str:
+def _ranks_text(ranks: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> str:
     if not ranks:
         return "there is no ranking of mixers to compare"
     shown = [f"{rank['value']:.2f}" for rank in ranks]
@@ -100,7 +100,7 @@ def _told_ranks(ranks: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any])
     return f"rank agreement (τ) of the mixers goes from {one(lowest)} to {one(highest)}"
 
 
-def _told_turns(items: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> list[str]:
+def _turns_text(items: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any]) -> list[str]:
     """Differences that are shown in both directions: "pooling and identity are above attention in A and below it in B".
 
     Mixers that turn in the same domains beside the same one share a sentence.
@@ -117,12 +117,14 @@ def _told_turns(items: Sequence[Mapping[str, Any]], analysis: Mapping[str, Any])
     ]
 
 
-def _told_findings(findings: Sequence[Mapping[str, Any]], base: str) -> str:
-    shown = [item for item in findings if item["holds"] != "none"]
+def _differences_text(differences: Sequence[Mapping[str, Any]], base: str) -> str:
+    shown = [item for item in differences if item["holds"] != "none"]
     if not shown:
         return f"no mixer's difference from {base} is shown in any domain"
     everywhere = [item["label"] for item in shown if item["holds"] == "all" and len(item["in"]) > 1]
-    text = f"of {len(findings)} mixers, {len(shown)} {'differs' if len(shown) == 1 else 'differ'} from {base} somewhere"
+    text = (
+        f"of {len(differences)} mixers, {len(shown)} {'differs' if len(shown) == 1 else 'differ'} from {base} somewhere"
+    )
     return f"{text}, in all domains alike: {listed(everywhere)}" if everywhere else f"{text}, none in all domains alike"
 
 
@@ -130,9 +132,9 @@ def sameness(analysis: Mapping[str, Any]) -> dict[str, Any]:
     """What a study of one domain says in the third place: whether any mixer differs from the baseline at all."""
     baseline = analysis["study"]["baseline"]
     (domain,) = analysis["domains"].values()
-    judged, few = domain["telling"], incomplete(domain, "mixer")
+    telling, few = domain["telling"], incomplete(domain, "mixer")
     base = arm_of(domain, baseline)["label"]
-    pairs = [(arm, arm["against"][baseline]) for arm in mixers_of(domain, baseline)] if judged else []
+    pairs = [(arm, arm["against"][baseline]) for arm in mixers_of(domain, baseline)] if telling else []
     differ = [f"{arm['label']} ({interval(its, signed=True)})" for arm, its in pairs if its["label"] == "different"]
     same = [arm["label"] for arm, its in pairs if its["label"] in ("equivalent", "different within the margin")]
     unclear = [arm["label"] for arm, its in pairs if its["label"] == "cannot tell"]
@@ -148,7 +150,7 @@ def sameness(analysis: Mapping[str, Any]) -> dict[str, Any]:
         parts.append(f"cannot tell of {listed(unclear)}")
     if not pairs:
         parts = ["nothing is said of this domain, since no arm is clearly above chance"]
-        if judged:
+        if telling:
             parts = ["no other mixer has a finished run"]
     if few:
         parts.append(f"runs are missing: {listed(few)}")
@@ -160,7 +162,7 @@ def sameness(analysis: Mapping[str, Any]) -> dict[str, Any]:
         "arms together after Holm). Supported if all mixers are equivalent to the baseline within the margin of the "
         "study file (two one-sided tests, corrected for their number) and no run is missing. Cannot tell "
         "otherwise.",
-        "domains": {domain["name"]: label} if judged else {},
+        "domains": {domain["name"]: label} if telling else {},
     }
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from metaformer_nlp.study.analysis.selection import arm_of, telling_domains
 from metaformer_nlp.study.report.document import Document
-from metaformer_nlp.study.report.findings import RULES, findings
 from metaformer_nlp.study.report.reproduction import add_missing, add_protocol, key_of, questions
+from metaformer_nlp.study.report.sentences import RULES, sentences_of
 from metaformer_nlp.study.report.verdict import SEVERAL_DOMAINS, verdict
 from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, share_of
 
@@ -27,7 +27,7 @@ _TONES = {
 
 def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
     """The report's content; `pictures` are the PNG files by name."""
-    study, found = analysis["study"], findings(analysis)
+    study, found = analysis["study"], sentences_of(analysis)
     names = [name for name, *_ in questions(analysis)]
     document = Document(f"{'Study' if len(names) == 1 else 'Studies'} {listed([f'“{name}”' for name in names])}")
     if len(names) == 1:
@@ -42,9 +42,9 @@ def build_document(analysis: Mapping[str, Any], pictures: Pictures) -> Document:
     if len(analysis["domains"]) > 1:
         document.paragraph(SEVERAL_DOMAINS)
     document.heading("What was found")
-    for name, sentences in found["domains"].items():
+    for name, items in found["domains"].items():
         document.heading(capital(analysis["domains"][name]["label"]), 3)
-        document.bullets(sentences)
+        document.bullets(items)
     document.heading("How these words are chosen", 3)
     document.bullets(RULES)
     document.heading("What this study cannot show")

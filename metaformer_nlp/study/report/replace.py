@@ -58,7 +58,10 @@ def _old(folder: Path) -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Holds `folder` for this process; the kernel lets go of it however the process ends."""
+    """Holds `folder` for this process; the kernel lets go of it however the process ends.
+
+    The lock is on the folder around it. filelock would leave a file there, beside reports under version control.
+    """
     handle = os.open(folder.parent, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -14,7 +14,7 @@ from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
 from metaformer_nlp.study.report.document import Document
 from metaformer_nlp.study.runner.budgets import kept_budgets
-from metaformer_nlp.study.runner.session_log import changes_of, file_and_folder, sessions_of
+from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.runner.tuning import are_numbers, grid_order, tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import capital, deviation, duration, listed, points, setting
 
@@ -145,27 +145,27 @@ def add_protocol(document: Document, analysis: Mapping[str, Any]) -> None:
 def _decided(analysis: Mapping[str, Any]) -> list[str]:
     """The analysis that the study file decides beforehand."""
     study = analysis["study"]
-    said = []
+    lines = []
     if study["references"]:
-        said.append(f"Beside the baseline, all arms are compared with {listed(study['references'])}.")
+        lines.append(f"Beside the baseline, all arms are compared with {listed(study['references'])}.")
     if (claim := study["claim"]) and "retains" in claim:
-        said.append(
+        lines.append(
             f"The claim to be tested: {claim['arm']} retains at least {100 * claim['retains']:g} % of the baseline's "
             "score above chance."
         )
     if control := study.get("control"):
-        said.append(f"{capital(control)} mixes nothing: what the baseline scores above it is what mixing gains.")
+        lines.append(f"{capital(control)} mixes nothing: what the baseline scores above it is what mixing gains.")
     if gain := gain_claimed(study):
-        said.append(f"Claimed, and not judged in this report: {gain}.")
+        lines.append(f"Claimed, and not judged in this report: {gain}.")
     labels = {name: domain["label"] for name, domain in analysis["domains"].items()}
-    said += [f"Known, and not judged in this report: {text}." for text in known_answers(study, labels)]
-    said += [f"One scale, and not judged in this report: {text}." for text in scales(study, labels)]
+    lines += [f"Known, and not judged in this report: {text}." for text in known_answers(study, labels)]
+    lines += [f"One scale, and not judged in this report: {text}." for text in scales(study, labels)]
     for domain in analysis["domains"].values():
         if domain["margin"] is not None:
-            said.append(f"In {domain['label']}, differences below {points(domain['margin'])} points count as equal.")
+            lines.append(f"In {domain['label']}, differences below {points(domain['margin'])} points count as equal.")
         if after := study["domains"][domain["name"]]["after"]:
-            said.append(f"In {domain['label']}, each cell starts from the same arm's and seed's cell of {after}.")
-    return said
+            lines.append(f"In {domain['label']}, each cell starts from the same arm's and seed's cell of {after}.")
+    return lines
 
 
 def _budgets(document: Document, analysis: Mapping[str, Any]) -> None:
@@ -254,19 +254,19 @@ def _score(score: float, metric: str) -> str:
 
 def _changed(analysis: Mapping[str, Any]) -> list[str]:
     """What was changed in the analysis after results were there, so that it was not decided beforehand."""
-    said = []
+    lines = []
     for change in changes_of(analysis["sessions"]):
         fields = [
             f"{field} (was {setting(before)}, is {setting(now)})" for field, (before, now) in change["changed"].items()
         ]
         runs = "1 run" if change["finished"] == 1 else f"{change['finished']} runs"
-        said.append(f"Not decided beforehand: changed when {runs} had finished ({change['time']}): {listed(fields)}.")
-    return said
+        lines.append(f"Not decided beforehand: changed when {runs} had finished ({change['time']}): {listed(fields)}.")
+    return lines
 
 
 def _times(analysis: Mapping[str, Any]) -> list[str]:
     """Wall-clock time and commands of the sessions in which the study ran."""
-    said = []
+    lines = []
     for session in sessions_of(analysis["sessions"]):
         if session["seconds"] is None:
             ran = f"Started at {session['started']}, with no end recorded (it was killed, or was still running),"
@@ -277,26 +277,26 @@ def _times(analysis: Mapping[str, Any]) -> list[str]:
         place = "" if executor == "processes" else f"{executor}, "
         cells = "one cell" if session["parallel"] == 1 else f"{session['parallel']} cells"
         end = ", interrupted" if session["interrupted"] else ""
-        said.append(
+        lines.append(
             f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{cells} at once{end}: "
             f"{session['command'] or 'run_study()'}"
         )
     seconds = [row["cell_seconds"] for row in analysis["cells"] if row["cell_seconds"]]
     if seconds:
         trials = ", trials not counted" if analysis.get("trials") else ""
-        said.append(
+        lines.append(
             f"All finished cells together took {duration(sum(seconds))}{trials}, the longest {duration(max(seconds))}."
         )
     if again := [key_of(row) for row in analysis["cells"] if row["restarted"]]:
-        said.append(
+        lines.append(
             f"Started more than once: {listed(again)}. Seconds are those of all starts; what a start that was killed "
             "did after its last checkpoint is not in them."
         )
-    return said
+    return lines
 
 
 def _surroundings(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The versions the cells ran with; more than one set is a flaw of the study and is said."""
+    """The versions the cells ran with; more than one set is a flaw of the study, and the report says so."""
     found: dict[str, int] = {}
     for row in cells:
         if where := row["environment"]:

@@ -18,7 +18,7 @@ from metaformer_nlp.study.analysis.selection import (
     learned_domains,
 )
 from metaformer_nlp.study.report.agreement import agreement, sameness
-from metaformer_nlp.study.runner.session_log import changes_of
+from metaformer_nlp.study.runner.sessions import changes_of
 from metaformer_nlp.study.words import PERCENT, capital, interval, listed, percent
 
 _MANY = 3  # domains whose numbers can be read in one sentence
@@ -34,22 +34,22 @@ def verdict(analysis: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     On the architecture's parts if the study takes some out, on its claim if it makes one, and on the mixers.
     """
-    study, judged, answers = analysis["study"], learned_domains(analysis), []
+    study, learned, answers = analysis["study"], learned_domains(analysis), []
     if any(arm["kind"] == "architecture" for arm in study["arms"].values()):
-        answers.append(_architecture(analysis, judged))
+        answers.append(_architecture(analysis, learned))
     if study["claim"] and "retains" in study["claim"]:
-        answers.append(_claim(analysis, judged))
+        answers.append(_claim(analysis, learned))
     return [*answers, agreement(analysis, answers) if len(analysis["domains"]) > 1 else sameness(analysis)]
 
 
-def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _architecture(analysis: Mapping[str, Any], learned: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     baseline = analysis["study"]["baseline"]
     planned = [name for name, domain in analysis["domains"].items() if _has_both(domain, baseline)]
-    labels, told = {}, {}
-    for domain in judged:
+    labels, numbers = {}, {}
+    for domain in learned:
         if domain["name"] in planned:
             labels[domain["name"]] = {1: SUPPORTED, -1: NOT_SUPPORTED, 0: CANNOT_TELL}[domain["effects"]["side"]]
-            told[domain["name"]] = _told_contrast(domain)
+            numbers[domain["name"]] = _contrast_text(domain)
     return _answer(
         analysis,
         "Taking out a part of the architecture costs more than swapping the token mixer",
@@ -61,7 +61,7 @@ def _architecture(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any
         "to compare, and where the arm that parts were taken from is not clearly above chance itself, so that it has "
         "nothing to lose.",
         labels,
-        told,
+        numbers,
         planned,
     )
 
@@ -71,7 +71,7 @@ def _has_both(domain: Mapping[str, Any], baseline: str) -> bool:
     return {"mixer", "architecture"} <= kinds
 
 
-def _told_contrast(domain: Mapping[str, Any]) -> str:
+def _contrast_text(domain: Mapping[str, Any]) -> str:
     """The contrast, what it owes to a single part, and the arms whose runs are not all there."""
     effects = domain["effects"]
     parts = []
@@ -105,28 +105,28 @@ def _labels(domain: Mapping[str, Any], names: Sequence[str]) -> str:
     return listed([arm_of(domain, name)["label"] for name in names])
 
 
-def _claim(analysis: Mapping[str, Any], judged: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _claim(analysis: Mapping[str, Any], learned: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     study = analysis["study"]
     claim = study["claim"]
     names = {arm["arm"]: arm["label"] for domain in analysis["domains"].values() for arm in domain["arms"]}
     share = f"{100 * claim['retains']:g}{PERCENT}"
     planned = [name for name, domain in analysis["domains"].items() if domain["claim"]]
-    labels, told = {}, {}
-    for domain in judged:
+    labels, numbers = {}, {}
+    for domain in learned:
         if domain["claim"]:
             kept = domain["claim"]["retention"]
             labels[domain["name"]] = _against(kept, claim["retains"])
             arm = arm_of(domain, claim["arm"])
-            told[domain["name"]] = f"retains {percent(kept)}{PERCENT}" if arm["score"]["n"] else "no finished run"
+            numbers[domain["name"]] = f"retains {percent(kept)}{PERCENT}" if arm["score"]["n"] else "no finished run"
             if 0 < arm["score"]["n"] < arm["planned"]:
-                told[domain["name"]] += f"; {arm['score']['n']} of {arm['planned']} runs"
+                numbers[domain["name"]] += f"; {arm['score']['n']} of {arm['planned']} runs"
     return _answer(
         analysis,
         f"{capital(names[claim['arm']])} retains at least {share} of {names[study['baseline']]}'s score above chance",
         f"{_decided(analysis)} Supported if the 95 % interval of the retention lies wholly at or above {share}, "
         "not supported if wholly below, cannot tell otherwise.",
         labels,
-        told,
+        numbers,
         planned,
     )
 
@@ -154,7 +154,7 @@ def _answer(
     statement: str,
     rule: str,
     labels: Mapping[str, str],
-    told: Mapping[str, str],
+    numbers: Mapping[str, str],
     planned: Sequence[str],
 ) -> dict[str, Any]:
     """One verdict from those of the domains, with the number of each; `planned` are those that have the arms for it.
@@ -166,7 +166,9 @@ def _answer(
     groups, many = [], len(labels) > _MANY
     for label in (SUPPORTED, NOT_SUPPORTED, CANNOT_TELL):
         its = [
-            titles[name] if many else f"{titles[name]} ({told[name]})" for name, own in labels.items() if own == label
+            titles[name] if many else f"{titles[name]} ({numbers[name]})"
+            for name, own in labels.items()
+            if own == label
         ]
         if its:
             groups.append(f"{label} in {listed(its)}")
@@ -179,7 +181,7 @@ def _answer(
         "statement": statement,
         "verdict": overall,
         "sentence": f"{capital(overall)} as a whole: {own}." if several else f"{capital(own)}.",
-        "details": [f"{capital(titles[name])}: {told[name]}." for name in labels] if many else [],
+        "details": [f"{capital(titles[name])}: {numbers[name]}." for name in labels] if many else [],
         "rule": rule,
         "domains": dict(labels),
     }

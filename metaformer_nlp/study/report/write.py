@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.analysis.analyse import analyse_folders
-from metaformer_nlp.study.analysis.rows import fold_environments
-from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.analysis.results import fold_environments
 from metaformer_nlp.study.report.render import build_document
 from metaformer_nlp.study.report.replace import replacing, restore
 from metaformer_nlp.study.report.reproduction import command_of
+from metaformer_nlp.study.report.sentences import sentences_of
 from metaformer_nlp.study.report.verdict import verdict
 from metaformer_nlp.study.words import setting
 
@@ -59,7 +59,7 @@ def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
     folder = folder.resolve()
     with replacing(folder) as new:
         shutil.rmtree(new / "plots", ignore_errors=True)  # a picture of numbers that are gone must not stay
-        answers = {"verdict": verdict(analysis), "findings": findings(analysis)}
+        answers = {"verdict": verdict(analysis), "findings": sentences_of(analysis)}
         (new / FILE).write_text(to_json({**answers, **analysis, "drawn_with": DRAWN_WITH}), encoding="utf-8")
         if analysis.get("text"):
             (new / "study.yaml").write_text(analysis["text"], encoding="utf-8")

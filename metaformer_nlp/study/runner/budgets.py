@@ -25,7 +25,7 @@ from metaformer_nlp.study.runner.cell import Build, configure, load_experiment
 
 MINUTES = "schedule.minutes"
 SLACK = 1e-9  # of rounding
-_ROWS = {"parameters": "total", "seconds": "train_seconds"}  # where a row holds a budget, if not under its name
+_COLUMNS = {"parameters": "total", "seconds": "train_seconds"}  # where a row holds a budget, if not under its name
 
 Place = tuple[str, str, int | None]  # domain, arm, number of the trial or None for the cells
 
@@ -100,9 +100,9 @@ def _cost(
         if domain.after:
             before = make_cell(study, study.domain(domain.after), arm, study.seeds[0], values)
             configurations.append(_configuration(before, build, folder))
-        told = count(*configurations)
-        parameters = told.get("parameters") or {}
-        known = {key: told.get(key) for key in ("steps", "samples", "tokens", "macs", "training_macs")}
+        counts = count(*configurations)
+        parameters = counts.get("parameters") or {}
+        known = {key: counts.get(key) for key in ("steps", "samples", "tokens", "macs", "training_macs")}
         return Cost(**known, parameters=parameters.get("total"), minutes=minutes)
     except ValueError as error:
         return Cost(problem=str(error), refused=True)
@@ -138,8 +138,8 @@ def _unknown(domain: Domain, budget: str, costs: Mapping[Place, Cost]) -> list[s
     reasons: dict[str, list[str]] = {}
     for (_, arm, _), cost in costs.items():
         if cost.of(budget) is None:
-            told = [name for name in BUDGETS if cost.of(name) is not None]
-            missing = f"{domain.experiment} cannot tell it before a run (it tells {', '.join(told) or 'nothing'})"
+            known = [name for name in BUDGETS if cost.of(name) is not None]
+            missing = f"{domain.experiment} cannot tell it before a run (it tells {', '.join(known) or 'nothing'})"
             if budget == "seconds":
                 missing = f"time is held equal by {MINUTES} alone, which is not set; set it, or"
             elif cost.minutes is not None:
@@ -163,19 +163,19 @@ def _broken(study: Study, domain: Domain, budget: str, costs: Mapping[Place, Cos
         away = difference(value, base)
         if abs(away) <= allowed + SLACK:
             continue
-        said = (
+        problem = (
             f"domains.{domain.name}.equal.{budget}: arm {arm} takes {value:,.10g}, {100 * abs(away):.3g} % "
             f"{'more' if away > 0 else 'less'} than the {base:,.10g} of the baseline {study.baseline}; "
             f"{100 * allowed:g} % are allowed."
         )
         if trial is not None and domain.tune:
-            problems[arm] = f"{said} This is its trial of {domain.tune.key}={domain.tune.values[trial]!r}."
+            problems[arm] = f"{problem} This is its trial of {domain.tune.key}={domain.tune.values[trial]!r}."
             continue
         mend = "Give all arms the same data, batch and schedule"
         if budget in ("parameters", "macs"):
             text = " (scripts/match_cost.py finds text encoders of equal cost)" if cost.tokens is not None else ""
             mend = f"Change the arm's sizes in arms.{arm}.set{text}"
-        problems[arm] = f"{said} {mend}, allow more in domains.{domain.name}.equal, or take the budget out."
+        problems[arm] = f"{problem} {mend}, allow more in domains.{domain.name}.equal, or take the budget out."
     return list(problems.values())
 
 
@@ -190,7 +190,7 @@ def kept_budgets(equal: Mapping[str, float], baseline: str, rows: Sequence[Mappi
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     entries = []
     for budget, allowed in equal.items():
-        key = _ROWS.get(budget, budget)
+        key = _COLUMNS.get(budget, budget)
         values = {arm: [row[key] for row in rows if row["arm"] == arm and row.get(key) is not None] for arm in arms}
         means = {arm: fmean(found) for arm, found in values.items() if found}
         unknown = [arm for arm in arms if arm not in means]

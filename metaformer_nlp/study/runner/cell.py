@@ -30,7 +30,7 @@ from metaformer_nlp.engine.files import replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.protocol.study import AFTER, Cell
-from metaformer_nlp.study.runner.changes import changed_files, changes_since, own_files
+from metaformer_nlp.study.runner.changes import changed_files, changes_since, source_files
 from metaformer_nlp.study.runner.lock import Hold, Taken, held, is_held
 
 # Builds an experiment's configuration: (its Config class, the cell's mapping) -> a Config; ValueError names bad keys.
@@ -93,7 +93,7 @@ def is_result(outcome: Mapping[str, Any] | None, cell: Cell) -> bool:
 def changed_keys(study_folder: Path, cell: Cell) -> list[str]:
     """Where a finished or running cell differs from what the study asks for now.
 
-    Such as 'model.norm: "group_norm" -> "layer_norm"'. One that has neither ended well nor runs is free to be another.
+    Such as 'model.norm: "group_norm" -> "layer_norm"'. Unfinished cells that do not run may change.
     """
     folder = cell_folder(study_folder, cell)
     asked = read_json(folder / "cell.json")
@@ -264,7 +264,7 @@ def write_outcome(
 
 def _record_start(folder: Path, cell: Cell) -> int:
     """Writes down what is asked for; how many starts it has had with this one."""
-    before, files = read_json(folder / "cell.json"), own_files(cell)
+    before, files = read_json(folder / "cell.json"), source_files(cell)
     starts = 1 if before is None else int(before.get("starts", 1)) + 1
     asked = {"digest": cell.digest, "spec": cell.spec, "starts": starts, **({"files": files} if files else {})}
     write_json(folder / "cell.json", asked)

@@ -18,18 +18,18 @@ from metaformer_nlp.study.protocol.study import Cell
 from metaformer_nlp.study.words import listed
 
 
-def own_files(cell: Cell, known: dict[str, str] | None = None) -> dict[str, str]:
+def source_files(cell: Cell, known: dict[str, str] | None = None) -> dict[str, str]:
     """Path, as the cell has it -> sha256 of the file; of those that are there.
 
     `known` has what was read before, which is not read again, and is added to.
     """
-    contents = {} if known is None else known
+    hashes = {} if known is None else known
     plugins = cell.config.get("plugins") or ()
     names = [str(name) for name in (cell.experiment, *plugins) if str(name).endswith(".py")]
     for name in names:
-        if name not in contents and Path(name).is_file():
-            contents[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
-    return {name: contents[name] for name in names if name in contents}
+        if name not in hashes and Path(name).is_file():
+            hashes[name] = hashlib.sha256(Path(name).read_bytes()).hexdigest()
+    return {name: hashes[name] for name in names if name in hashes}
 
 
 def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
@@ -47,7 +47,7 @@ def changed_files(asked: Mapping[str, Any], cell: Cell) -> list[str]:
 
 def changes_since(cell: Cell) -> str:
     """What has become of the cell's files since its runner came, and what to do; "" if they are the same."""
-    now = own_files(cell)
+    now = source_files(cell)
     changed = [
         f"{name} {'has changed' if name in now else 'is gone'}"
         for name, then in cell.files.items()

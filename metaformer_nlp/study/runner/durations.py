@@ -18,7 +18,7 @@ RULE = (
 )
 
 
-class Times:
+class Durations:
     """Seconds of runs, by domain, arm, and whether they are trials.
 
     A run's work says how long it is beside others of its domain: the mean of its own multiply-accumulates and of those

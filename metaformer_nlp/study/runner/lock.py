@@ -13,6 +13,7 @@ Two means that fail in different places are combined:
 
 Ages are measured with the file system's clock alone, so that the machines' clocks need not agree. A network file system
 that shows other machines' files late by more than `STALE` (the default of NFS is at most one minute) is not supported.
+filelock has no such claims: its lock is one of the kernel or a file, and a holder does not learn that it lost it.
 """
 
 from __future__ import annotations

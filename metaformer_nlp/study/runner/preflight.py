@@ -21,20 +21,20 @@ _FILES = re.compile(r"(?<![.\w])(file|folder)s?\b")  # and not an option's name,
 _MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence
 
 
-def find_refusals(study: Study, folder: Path, build: Build, cells: Sequence[Cell]) -> list[str]:
+def find_problems(study: Study, folder: Path, build: Build, cells: Sequence[Cell]) -> list[str]:
     """What keeps `cells`, none of them finished, from being run; each thing once, [] if they can start.
 
     Every arm's configuration is built and its cost computed once: a misspelt key costs seconds, not hours.
     """
     domains = {cell.domain for cell in cells}
     costs = cell_costs(study, build, folder, chosen_values(study, folder), domains)
-    return refusals(study, costs, budget_problems(study, costs), cells)
+    return problems_of(study, costs, budget_problems(study, costs), cells)
 
 
-def refusals(
+def problems_of(
     study: Study, costs: Mapping[Place, Cost], budgets: Mapping[tuple[str, str], list[str]], cells: Sequence[Cell]
 ) -> list[str]:
-    """As `find_refusals`, from the costs and their `budget_problems`: wrong settings and missing data, then budgets."""
+    """As `find_problems`, from the costs and their `budget_problems`: wrong settings and missing data, then budgets."""
     kinds = {(cell.domain, cell.arm, cell.trial is not None) for cell in cells}
     domains = {cell.domain for cell in cells}
     wrong: dict[str, list[Place]] = {}
@@ -47,7 +47,7 @@ def refusals(
     return settings + [text for (domain, _), texts in budgets.items() if domain in domains for text in texts]
 
 
-def notes(study: Study, problems: Sequence[str]) -> str:
+def head_comment(study: Study, problems: Sequence[str]) -> str:
     """The comment at the top of the study file, if it may say where a file or a folder comes from that is missing.
 
     Its lines are those of the file: a command in it can be copied.

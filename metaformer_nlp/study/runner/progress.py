@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 
 from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import read_outcome
-from metaformer_nlp.study.runner.durations import Times
+from metaformer_nlp.study.runner.durations import Durations
 from metaformer_nlp.study.words import duration
 
 
@@ -21,7 +21,7 @@ class Progress:
     def __init__(self, study: Study, folder: Path, cells: Sequence[Cell], parallel: int) -> None:
         self._folder, self._parallel = folder, parallel
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-        self._times = Times(study)
+        self._durations = Durations(study)
         self._cells = {cell.key: cell for cell in cells}
         self._left = dict(self._cells)
         self._total = len(cells)
@@ -69,7 +69,9 @@ class Progress:
 
     def time_left(self) -> str:
         """An estimate from the cells and trials that have ended; empty if nothing is left or known."""
-        seconds = [self._times.seconds(cell.domain, cell.arm, cell.trial is not None) for cell in self._left.values()]
+        seconds = [
+            self._durations.seconds(cell.domain, cell.arm, cell.trial is not None) for cell in self._left.values()
+        ]
         known = [value for value in seconds if value is not None]
         if not known or len(known) < len(seconds):
             return ""
@@ -88,10 +90,10 @@ class Progress:
         outcome = read_outcome(self._folder, cell)
         if outcome and outcome.get("status") == "finished":
             self._left.pop(cell.key, None)
-            self._times.add(cell, outcome.get("seconds"))
+            self._durations.add(cell, outcome.get("seconds"))
 
 
-def runs(keys: Iterable[str]) -> str:
+def cells_and_trials(keys: Iterable[str]) -> str:
     """How many cells and trials: "12 cells", "12 cells and 9 trials"."""
     keys = list(keys)
     trials = sum(key.rpartition("/")[2].startswith("trial-") for key in keys)

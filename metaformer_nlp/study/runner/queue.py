@@ -1,6 +1,6 @@
 """What is decided: which cells are wanted, which can start now, which wait for one that has failed.
 
-The outcomes on disk are all that runners of one folder tell each other. A `Schedule` reads them again from time to time
+The outcomes on disk are all that runners of one folder tell each other. A `Queue` reads them again from time to time
 and remembers what it has read, so that deciding stays cheap with thousands of cells.
 """
 
@@ -15,14 +15,14 @@ from pathlib import Path
 from metaformer_nlp.config.names import nearest
 from metaformer_nlp.study.protocol.study import Cell, Study, make_cell
 from metaformer_nlp.study.runner.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
-from metaformer_nlp.study.runner.changes import own_files
+from metaformer_nlp.study.runner.changes import source_files
 from metaformer_nlp.study.runner.lock import is_held
 from metaformer_nlp.study.runner.tuning import Chosen, chosen_values
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
 
 
-class Schedule:
+class Queue:
     """The cells of a study, as keys: finished, failed, running (somewhere this runner watches), and waiting.
 
     A cell that failed before this runner came is waiting: it is tried once more, and nothing is chosen without a trial
@@ -171,7 +171,7 @@ class Schedule:
 
     def _add(self, cells: Iterable[Cell]) -> None:
         """Takes cells in, or in place of those that they are now."""
-        self.cells.update((cell.key, replace(cell, files=own_files(cell, self._files))) for cell in cells)
+        self.cells.update((cell.key, replace(cell, files=source_files(cell, self._files))) for cell in cells)
 
     def _is_ready(self, cell: Cell) -> bool:
         return all(self._is_done(key) for key in self._needed(cell)) and not self._lacks_choice(cell)

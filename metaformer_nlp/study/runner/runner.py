@@ -1,6 +1,6 @@
 """The runner: starts what can start until all cells of a study are finished, any number of times.
 
-`schedule` decides which cell is next, an executor (`executors`) starts it, and this module brings the two together and
+`queue` decides which cell is next, an executor (`executors`) starts it, and this module brings the two together and
 records what came of each cell. One failing cell costs one cell: those that wait for it are named, all others run.
 
 Several runners may work on one folder, on one machine or on several: each cell is run by one of them (`lock`), and each
@@ -31,13 +31,14 @@ from metaformer_nlp.study.runner.cell import (
     write_outcome,
 )
 from metaformer_nlp.study.runner.changes import changes_since
-from metaformer_nlp.study.runner.executors import Ended, Executor, SubmissionRefused, make_executor
+from metaformer_nlp.study.runner.executors import make_executor
+from metaformer_nlp.study.runner.executors.base import Ended, Executor, SubmissionRefused
+from metaformer_nlp.study.runner.interrupts import STOP_SIGNALS, Interrupts, handling
 from metaformer_nlp.study.runner.lock import Taken
-from metaformer_nlp.study.runner.preflight import find_refusals, notes, refuse_changes, reopened
-from metaformer_nlp.study.runner.progress import Progress, runs
-from metaformer_nlp.study.runner.queue import POLL, Schedule
+from metaformer_nlp.study.runner.preflight import find_problems, head_comment, refuse_changes, reopened
+from metaformer_nlp.study.runner.progress import Progress, cells_and_trials
+from metaformer_nlp.study.runner.queue import POLL, Queue
 from metaformer_nlp.study.runner.sessions import Session, record_changes
-from metaformer_nlp.study.runner.signals import Signals
 from metaformer_nlp.study.words import listed
 
 REFUSED_WAIT = 60.0  # seconds until a cluster that refused jobs is asked again
@@ -61,7 +62,7 @@ class Summary:
 
     @property
     def text(self) -> str:
-        counts = f"{runs(self.finished)} finished, {len(self.failed)} failed"
+        counts = f"{cells_and_trials(self.finished)} finished, {len(self.failed)} failed"
         return f"{counts}, {len(self.blocked)} waiting for a failed one, {len(self.left)} left."
 
 
@@ -86,67 +87,66 @@ def run_study(
     or a cell was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """
     folder = Path(folder).resolve()
-    schedule = Schedule(study, folder, only)
-    refuse_changes(study, folder, list(schedule.cells.values()))
+    queue = Queue(study, folder, only)
+    refuse_changes(study, folder, list(queue.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})
-    if not schedule.waiting:
-        schedule.settle()
+    if not queue.waiting:
+        queue.settle()
         _write_study(folder, study)
-        print(f"All {runs(schedule.wanted)} are finished.")
-        return _summary(schedule, interrupted=False)
-    wanted = [schedule.cells[key] for key in schedule.wanted]
+        print(f"All {cells_and_trials(queue.wanted)} are finished.")
+        return _summary(queue, interrupted=False)
+    wanted = [queue.cells[key] for key in queue.wanted]
     with ExitStack() as stack:
-        stop = stack.enter_context(Signals())
+        stop = Interrupts()
+        stack.enter_context(handling(dict.fromkeys(STOP_SIGNALS, stop.count)))
         stack.enter_context(place)
-        waiting = [schedule.cells[key] for key in schedule.waiting]
+        waiting = [queue.cells[key] for key in queue.waiting]
         print("Checking settings, data and budgets ...", flush=True)
-        find = functools.partial(find_refusals, study, folder, build, waiting)
+        find = functools.partial(find_problems, study, folder, build, waiting)
         if problems := place.check(find, lambda: stop.requests > 0):
-            said = notes(study, problems)
-            raise ValueError("\n  - ".join(["this study cannot be run as it is:", *problems]) + (said and f"\n{said}"))
+            comment = head_comment(study, problems)
+            raise ValueError(
+                "\n  - ".join(["this study cannot be run as it is:", *problems]) + (comment and f"\n{comment}")
+            )
         progress = Progress(study, folder, wanted, place.parallel)
         if place.bar:
             stack.enter_context(progress)
         progress.line(
-            f"{runs(schedule.wanted)}, {len(schedule.finished)} of them finished; {place.parallel} at once "
+            f"{cells_and_trials(queue.wanted)}, {len(queue.finished)} of them finished; {place.parallel} at once "
             f"({executor}); logs in {folder / 'logs'}"
         )
-        if schedule.passed_over:
+        if queue.passed_over:
             progress.line(
-                f"Not tried again, because their arms have chosen without them: {', '.join(schedule.passed_over)}; "
+                f"Not tried again, because their arms have chosen without them: {', '.join(queue.passed_over)}; "
                 "remove an arm's choice.json to have its trials run again."
             )
         if again := reopened(study, folder, waiting):
             progress.line(
-                f"{runs(again)} were finished before their arms' trials were: those whose tuned value stays the same "
-                f"are kept, the others are put aside ({folder / 'replaced'}) and run again."
+                f"{cells_and_trials(again)} were finished before their arms' trials were: those whose tuned value "
+                f"stays the same are kept, the others are put aside ({folder / 'replaced'}) and run again."
             )
-        schedule.settle()
+        queue.settle()
         _write_study(folder, study)
         session = Session(folder, command, executor, place.parallel)
-        runner = _Runner(folder, schedule, place, stop, progress)
+        runner = _Runner(folder, queue, place, stop, progress)
         try:
             runner.run()
         finally:
             session.end(interrupted=stop.requests > 0)
-    summary = _summary(schedule, stop.requests > 0)
+    summary = _summary(queue, stop.requests > 0)
     print(f"\n{summary.text}")
     if summary.interrupted and command:
         print(f"Interrupted. Go on with:\n  {command}")
     if runner.refused:
         raise ValueError(runner.refused)
-    refuse_changes(
-        study, folder, list(schedule.cells.values())
-    )  # runners that began at once may not have seen each other
+    refuse_changes(study, folder, list(queue.cells.values()))  # runners that began at once may not have seen each other
     return summary
 
 
-def _summary(schedule: Schedule, interrupted: bool) -> Summary:
-    blocked = schedule.blocked()
-    left = [
-        key for key in schedule.wanted if (key in schedule.waiting and key not in blocked) or key in schedule.running
-    ]
-    return Summary(schedule.finished, schedule.failed, blocked, schedule.passed_over, left, interrupted)
+def _summary(queue: Queue, interrupted: bool) -> Summary:
+    blocked = queue.blocked()
+    left = [key for key in queue.wanted if (key in queue.waiting and key not in blocked) or key in queue.running]
+    return Summary(queue.finished, queue.failed, blocked, queue.passed_over, left, interrupted)
 
 
 def _write_study(folder: Path, study: Study) -> None:
@@ -164,33 +164,33 @@ def _write_study(folder: Path, study: Study) -> None:
 class _Runner:
     """One session: from the first cell to the last."""
 
-    def __init__(self, folder: Path, schedule: Schedule, executor: Executor, stop: Signals, progress: Progress) -> None:
-        self._folder, self._schedule, self._executor = folder, schedule, executor
+    def __init__(self, folder: Path, queue: Queue, executor: Executor, stop: Interrupts, progress: Progress) -> None:
+        self._folder, self._queue, self._executor = folder, queue, executor
         self._stop, self._progress = stop, progress
         self._look_at = 0.0
         self._refused = 0
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
         self._lacking: dict[tuple[str, bool], dict[str, None]] = {}  # (domain, trial or not) -> arms without a metric
         self._hopeless = ""  # why nothing more is started: what fails all cells of a domain is not tried with each
         self.refused = ""  # the same, if what is there is not to be gone on with
 
     def run(self) -> None:
-        schedule, executor, stop = self._schedule, self._executor, self._stop
-        for cell in executor.adopt([schedule.cells[key] for key in schedule.waiting]):
-            schedule.start(cell.key)
+        queue, executor, stop = self._queue, self._executor, self._stop
+        for cell in executor.adopt([queue.cells[key] for key in queue.waiting]):
+            queue.start(cell.key)
             self._progress.line(f"{cell.key} is running since an earlier start")
         while True:
             if not stop.requests and not self._hopeless:
                 self._look()
             if not stop.requests and not self._hopeless:
                 self._start()
-            if not schedule.running and (stop.requests or self._hopeless or schedule.is_over()):
+            if not queue.running and (stop.requests or self._hopeless or queue.is_over()):
                 break
             for ended in executor.wait(0.5):
                 self._record(ended)
-            if stop.requests and schedule.running:
+            if stop.requests and queue.running:
                 self._say(executor.stop(stop.requests))
-        for key, culprit in schedule.blocked().items():
+        for key, culprit in queue.blocked().items():
             self._progress.line(f"{key} waits for a failed cell: {culprit}")
         if self._hopeless and not self.refused:
             self._progress.line(self._hopeless)
@@ -200,61 +200,61 @@ class _Runner:
         if time.monotonic() < self._look_at:
             return
         began = time.monotonic()
-        for key in self._schedule.look():
-            self._file(self._schedule.cells[key], " elsewhere")
-        if self._schedule.unwritten:
-            self._say(f"Waiting: a choice cannot be written down ({self._schedule.unwritten})")
+        for key in self._queue.look():
+            self._file(self._queue.cells[key], " elsewhere")
+        if self._queue.unwritten:
+            self._say(f"Waiting: a choice cannot be written down ({self._queue.unwritten})")
         self._look_at = time.monotonic() + max(POLL, 20 * (time.monotonic() - began))
 
     def _start(self) -> None:
-        schedule = self._schedule
-        if cells := schedule.next(self._executor.parallel - len(schedule.running)):
+        queue = self._queue
+        if cells := queue.next(self._executor.parallel - len(queue.running)):
             for cell in cells:
-                schedule.start(cell.key)
+                queue.start(cell.key)
             try:
-                self._executor.start(cells, schedule.before)
+                self._executor.start(cells, queue.before)
                 self._refused = 0
             except SubmissionRefused as error:
                 self._refused += 1
                 if self._refused == REFUSED_TIMES:
                     raise ValueError(str(error)) from error
                 for cell in cells:
-                    schedule.postpone(cell.key, REFUSED_WAIT)
+                    queue.postpone(cell.key, REFUSED_WAIT)
                 self._progress.line(f"{error}\nAsking again in {REFUSED_WAIT:.0f} s.")
-            self._progress.running(sorted(schedule.running))
-        if not schedule.running and (held := schedule.held_elsewhere()) and not self._refused:
+            self._progress.running(sorted(queue.running))
+        if not queue.running and (held := queue.held_elsewhere()) and not self._refused:
             self._say(f"Waiting for cells that other runners are at: {', '.join(held[:10])}")
 
     def _record(self, ended: Ended) -> None:
         """Files a cell that has ended; one that ended without a word (killed, crashed) has failed."""
-        cell, schedule = ended.cell, self._schedule
-        if not schedule.has_new_outcome(cell.key):
+        cell, queue = ended.cell, self._queue
+        if not queue.has_new_outcome(cell.key):
             if ended.taken:
-                schedule.postpone(cell.key, POLL)
+                queue.postpone(cell.key, POLL)
                 return
             if not self._stop.requests and (changes := changes_since(cell)):  # then `run_cell` has not run it
-                schedule.postpone(cell.key, 0.0)
+                queue.postpone(cell.key, 0.0)
                 self._refuse(changes)
                 return
             if ended.stopped or self._stop.requests:
                 self._stop.requests = max(1, self._stop.requests)
-                schedule.postpone(cell.key, 0.0)
+                queue.postpone(cell.key, 0.0)
                 self._progress.line(f"{cell.key} {ended.stopped or 'stopped'}")
                 return
             try:
                 with cell_lock(self._folder, cell):
-                    if not schedule.has_new_outcome(cell.key):  # another runner may have gone on with it
+                    if not queue.has_new_outcome(cell.key):  # another runner may have gone on with it
                         write_outcome(self._folder, cell, ended.problem, ended.trace)
             except Taken:  # another runner has taken it over already
-                schedule.postpone(cell.key, POLL)
+                queue.postpone(cell.key, POLL)
                 return
             except OSError as error:  # the disk is full: the next start finds no outcome, and tries it again
                 self._progress.line(f"{cell.key}: {ended.problem} (not recorded: {error})")
-        schedule.end(cell.key)
+        queue.end(cell.key)
         self._file(cell, problem=ended.problem)
 
     def _file(self, cell: Cell, where: str = "", problem: str = "") -> None:
-        if cell.key in self._schedule.finished:
+        if cell.key in self._queue.finished:
             self._progress.ended(cell, f"finished{where}")
             if changed := changed_keys(self._folder, cell):
                 self._refuse(f"{cell.key} was run elsewhere with other files than are here: {listed(changed)}")
@@ -269,7 +269,7 @@ class _Runner:
         kind = cell.domain, cell.trial is not None
         arms = self._lacking.setdefault(kind, {})
         arms[cell.arm] = None
-        alike = [other for other in self._schedule.cells.values() if (other.domain, other.trial is not None) == kind]
+        alike = [other for other in self._queue.cells.values() if (other.domain, other.trial is not None) == kind]
         if len(arms) < min(2, len({other.arm for other in alike})):
             return
         if not any(is_finished(self._folder, other) for other in alike):
@@ -285,6 +285,6 @@ class _Runner:
 
     def _say(self, line: str) -> None:
         """A line that is worth saying once."""
-        if line and line not in self._told:
-            self._told.add(line)
+        if line and line not in self._printed:
+            self._printed.add(line)
             self._progress.line(line)

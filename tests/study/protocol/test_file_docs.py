@@ -1,4 +1,4 @@
-"""The study files in docs/studies.md: accepted, complete, and what they ask for exists."""
+"""The study files in docs/studies.md and docs/study_file.md: accepted, complete, and what they ask for exists."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ from metaformer_nlp.study.runner.cell import configure
 from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 ROOT = Path(__file__).parents[3]
-NAMES = ("shortest", "example", "my_study")
+PAGES = {"digits": "studies", "shortest": "study_file", "example": "study_file", "my_study": "study_file"}
 
 
 def written(name: str) -> str:
-    """The block of docs/studies.md that begins with the file's name."""
-    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    """The block that begins with the file's name, of the page that has it."""
+    page = ROOT / "docs" / f"{PAGES[name]}.md"
+    text = page.read_text(encoding="utf-8")
     block = re.search(rf"```yaml\n(# {name}\.yaml\n.*?)```", text, re.DOTALL)
-    assert block is not None, f"docs/studies.md has no {name}.yaml"
+    assert block is not None, f"{page} has no {name}.yaml"
     return block[1]
 
 
@@ -48,7 +49,7 @@ def read(name: str, folder: Path) -> Study:
     return load_study(path, Names(EXPERIMENTS, FORMER_NAMES))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", PAGES)
 def test_it_is_accepted_and_its_settings_exist(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     study = read(name, tmp_path)
@@ -60,12 +61,13 @@ def test_it_is_accepted_and_its_settings_exist(name: str, tmp_path: Path, monkey
 
 
 def test_the_example_has_every_key_there_is() -> None:
-    data = read_yaml(written("example"), "docs/studies.md")
+    data = read_yaml(written("example"), "docs/study_file.md")
     domains, arms = data["domains"].values(), data["arms"].values()
     tasks = [task for domain in domains for task in domain.get("tasks", {}).values() if isinstance(task, Mapping)]
     tunes = [domain["tune"] for domain in domains if "tune" in domain]
+    # Not keys of a file are its own text, the names before mappings, and the module that an experiment's name means.
     for kind, found, elsewhere in (
-        (Study, [data], {"text"}),  # not keys of a file: the file itself, and what stands before the mapping
+        (Study, [data], {"text"}),
         (Domain, domains, {"name", "module"}),
         (Arm, arms, {"name"}),
         (TaskScore, tasks, {"name"}),
@@ -80,7 +82,7 @@ def test_the_example_has_every_key_there_is() -> None:
 
 
 def test_the_shortest_has_no_key_too_many() -> None:
-    data = read_yaml(written("shortest"), "docs/studies.md")
+    data = read_yaml(written("shortest"), "docs/study_file.md")
     assert set(data) == required(Study)
     assert set(data["domains"]["images"]) == required(Domain) - {"name"} | {"expected_seconds"}, "the plan has a time"
     assert all(set(arm) == required(Arm) - {"name"} for arm in data["arms"].values())

@@ -9,8 +9,8 @@ from typing import Any
 
 from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.findings import findings
 from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.report.sentences import sentences_of
 from metaformer_nlp.study.report.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
@@ -28,7 +28,7 @@ def test_broken_budgets_and_tuned_values_are_told(make_study: Make) -> None:
     analysis["study"]["domains"]["images"]["tune"]["metric"] = "validation/loss"
     assert "Caution: the trials were judged on the data that the scores" in build_document(analysis, {}).markdown()
     assert "| pooling | 0.003 |" in text
-    limits = findings(analysis)["limits"]
+    limits = sentences_of(analysis)["limits"]
     assert any("asks arms to be equal" in limit and "no channel MLP \N{MINUS SIGN}50 %" in limit for limit in limits)
 
 

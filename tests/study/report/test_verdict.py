@@ -13,8 +13,8 @@ import pytest
 from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.analysis.selection import CANNOT_TELL, NOT_SUPPORTED, SUPPORTED
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.findings import findings
 from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.report.sentences import sentences_of
 from metaformer_nlp.study.report.verdict import verdict
 from tests.study.simulated import SKILLS, large_study_data, simulated_rows
 
@@ -61,7 +61,7 @@ def test_an_arm_at_chance_has_no_part_to_lose(baseline: float, others: float, an
     study = make_study(large_study_data(3))
     analysis = analyse(study, simulated_rows(study, {**skills, "pooling": (-0.02,) * 3, **parts}))
     assert any(
-        text.startswith("Pooling is not clearly above chance") for text in findings(analysis)["domains"]["images"]
+        text.startswith("Pooling is not clearly above chance") for text in sentences_of(analysis)["domains"]["images"]
     )
 
 
@@ -287,9 +287,9 @@ def test_the_words_beside_the_numbers_are_the_corrected_ones(make_study: Make) -
     analysis = analyse(study, simulated_rows(study))
     domain = analysis["domains"]["images"]
     arm = next(arm for arm in domain["arms"] if arm["arm"] == "depthwise_conv")
-    assert any("above attention: depthwise conv" in said for said in findings(analysis)["domains"]["images"])
+    assert any("above attention: depthwise conv" in said for said in sentences_of(analysis)["domains"]["images"])
     arm["against"]["attention"] |= {"label": "equivalent", "sign": 0}
-    assert any("equivalent within 2.0: depthwise conv" in said for said in findings(analysis)["domains"]["images"])
-    limits = " ".join(findings(analysis)["limits"])
+    assert any("equivalent within 2.0: depthwise conv" in said for said in sentences_of(analysis)["domains"]["images"])
+    limits = " ".join(sentences_of(analysis)["limits"])
     assert "corrected for the number of comparisons" in limits
     assert "The study file states no margin in matching probe, so that no two arms" in limits

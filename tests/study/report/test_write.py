@@ -15,7 +15,7 @@ import pytest
 from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
 from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.findings import findings
+from metaformer_nlp.study.report.sentences import sentences_of
 from metaformer_nlp.study.report.verdict import verdict
 from metaformer_nlp.study.report.write import build_report, write_report
 from metaformer_nlp.study.runner.cell import write_json, write_outcome
@@ -52,13 +52,13 @@ def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study
     assert first(turned).startswith("Not supported in images (−")
     assert first(dict.fromkeys(TRUTH, 0.8)).startswith("Cannot tell in images ("), "an A/A study"
     assert "no domain has the runs" in first({**TRUTH, "attention": 0.1}), "the baseline has learned nothing"
-    below = findings(analyse(study, planted_rows(study, TRUTH)))["domains"]["vision"]
+    below = sentences_of(analyse(study, planted_rows(study, TRUTH)))["domains"]["vision"]
     assert any(said.startswith("Mixers beside attention, below attention: pooling (−") for said in below)
-    better = findings(analyse(study, planted_rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
+    better = sentences_of(analyse(study, planted_rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
     assert any("above attention: pooling (+" in sentence for sentence in better)
 
     def parts(value: float) -> str:
-        found = findings(analyse(study, planted_rows(study, {**TRUTH, "no_residual": value})))
+        found = sentences_of(analyse(study, planted_rows(study, {**TRUTH, "no_residual": value})))
         return next(sentence for sentence in found["domains"]["text"] if "no residual" in sentence)
 
     assert parts(0.3).startswith("“no residual” costs 5")
@@ -80,7 +80,7 @@ def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str,
     for row in made:
         if row["domain"] == "text":
             row["tasks"]["order"]["score"] = 0.2
-    sentences = findings(analyse(study, made))["domains"]["text"]
+    sentences = sentences_of(analyse(study, made))["domains"]["text"]
     assert any(s.startswith("Not even attention is clearly above chance in order (20.0") for s in sentences)
     assert not any("above chance in topic" in sentence for sentence in sentences)
 
@@ -96,7 +96,7 @@ def test_how_large_a_difference_must_be_to_be_seen(
     made = planted_rows(study, dict.fromkeys(TRUTH, 0.5), 0.0)
     for row in made:
         row["score"] += spread * (row["seed"] - 1) * (row["arm"] != "attention")
-    limits = findings(analyse(study, made))["limits"]
+    limits = sentences_of(analyse(study, made))["limits"]
     assert any(f"comparisons): {said} in images and {said} in text." in limit for limit in limits), limits
 
 
@@ -104,7 +104,7 @@ def test_a_single_seed_judges_nothing(study_data: dict[str, Any], make_study: Ma
     study_data["seeds"] = [0]
     study = make_study(study_data)
     analysis = analyse(study, planted_rows(study, TRUTH))
-    found = findings(analysis)
+    found = sentences_of(analysis)
     assert {answer["verdict"] for answer in verdict(analysis)} == {"cannot tell"}
     assert any("single runs" in sentence for sentence in found["domains"]["vision"])
     assert any("One seed has no spread" in sentence for sentence in found["limits"])
@@ -123,8 +123,8 @@ def test_missing_cells_are_compared_by_the_seeds_there_are(study_data: dict[str,
     pooling = analysis["domains"]["vision"]["arms"][1]
     assert (pooling["score"]["n"], pooling["planned"], pooling["against"]["attention"]["n"]) == (1, 3, 1)
     assert analysis["domains"]["vision"]["effects"]["contrast"]["n"] == 1, "only the seed that all arms have"
-    assert "has no finished run yet" in findings(analysis)["domains"]["text"][0]
-    assert "19 of 24 cells are finished and 3 have failed" in findings(analysis)["limits"][0]
+    assert "has no finished run yet" in sentences_of(analysis)["domains"]["text"][0]
+    assert "19 of 24 cells are finished and 3 have failed" in sentences_of(analysis)["limits"][0]
 
 
 class Links(HTMLParser):

@@ -14,7 +14,7 @@ from metaformer_nlp.study.preview.overview import describe
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs, kept_budgets
-from metaformer_nlp.study.runner.preflight import find_refusals
+from metaformer_nlp.study.runner.preflight import find_problems
 from metaformer_nlp.study.runner.runner import run_study
 
 ROOT = Path(__file__).parents[3]
@@ -89,7 +89,7 @@ def refused(data: dict[str, Any], *keys: str) -> list[str]:
     """What `run` would say, of all cells and trials or of some."""
     study = study_of(data)
     cells = [cell for cell in (*study.trials(), *study.cells()) if not keys or cell.key in keys]
-    return find_refusals(study, Path("nowhere"), from_dict, cells)
+    return find_problems(study, Path("nowhere"), from_dict, cells)
 
 
 def test_wrong_settings_and_missing_data_are_no_budget_problems(data: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def test_the_head_of_the_study_file_is_shown_where_data_is_missing(data: dict[st
         data["domains"]["images"]["set"] = setting
         study = replace(study_of(data), text=f"{head}\nname: priced\n# no more of it\n")
         plan = describe(study, tmp_path, from_dict)
-        (problem,) = plan.refusals
+        (problem,) = plan.problems
         end = f"\nThe study file says at its top:\n{head}"
         assert plan.text.endswith(end) == shown
         with pytest.raises(ValueError, match="cannot be run as it is") as refused:
@@ -178,7 +178,7 @@ def test_what_a_run_would_fail_of_is_refused(data: dict[str, Any], tmp_path: Pat
     (tmp_path / "no_python.py").write_text("def mixer(:\n")
     (tmp_path / "no_module.py").write_text("import there_is_no_such_module\n")
     data["domains"]["images"] |= {
-        "experiment": "image_classification",
+        "experiment": "tasks.images.classification",
         "config": [str(ROOT / "scripts/recipes/digits_study.yaml")],
     }
     data["arms"]["first"]["set"] = {"model.token_mixer": {"name": "pooling", "pool_sise": 5}}

@@ -13,7 +13,7 @@ import pytest
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import cell_lock, write_json, write_outcome
-from metaformer_nlp.study.runner.changes import changed_files, own_files
+from metaformer_nlp.study.runner.changes import changed_files, source_files
 from metaformer_nlp.study.runner.executors.inline import Inline
 from metaformer_nlp.study.runner.runner import run_study
 
@@ -113,7 +113,7 @@ def test_a_runner_that_came_before_a_change_leaves_all_cells_to_others(
         return []
 
     with monkeypatch.context() as patch:
-        patch.setattr("metaformer_nlp.study.runner.runner.find_refusals", check)
+        patch.setattr("metaformer_nlp.study.runner.runner.find_problems", check)
         with pytest.raises(ValueError, match=rf"own\.py {'is gone' if gone else 'has changed'} since this runner came"):
             run_study(study, folder, from_dict, executor="inline")
     assert not (folder / "cells").exists()
@@ -171,7 +171,7 @@ def test_a_cell_that_ends_elsewhere_with_another_content_is_noticed(
         write_outcome(folder, cell, None, result={"metrics": dict.fromkeys(cell.needs, 0.5)})
         return []
 
-    monkeypatch.setattr("metaformer_nlp.study.runner.runner.find_refusals", check)
+    monkeypatch.setattr("metaformer_nlp.study.runner.runner.find_problems", check)
     noticed = "seed-0 was run elsewhere with other files" if only == "*" else "1 finished or running cells"
     with pytest.raises(ValueError, match=rf"{noticed}(?s:.)*own\.py: its content has changed"):
         run_study(study, folder, from_dict, executor="inline", only=[only])
@@ -198,7 +198,7 @@ def test_files_are_known_by_their_path(tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / version).mkdir()
         (tmp_path / version / "mixer.py").write_text(f"# {version}\n")
     cell = Cell("text", "arm", 0, "probes_text", {"plugins": ["v1/mixer.py", "v2/mixer.py", "math"]}, ())
-    then = own_files(cell)
+    then = source_files(cell)
     assert list(then) == ["v1/mixer.py", "v2/mixer.py"]
     cell = replace(cell, files=then)
     assert cell.digest == replace(cell, files={}).digest
@@ -206,7 +206,7 @@ def test_files_are_known_by_their_path(tmp_path: Path, monkeypatch: pytest.Monke
     moved = {f"/elsewhere/{name}": content for name, content in then.items()}
     assert changed_files({"files": moved}, cell) == []
     (tmp_path / "v1" / "mixer.py").write_text("# other\n")
-    cell = replace(cell, files=own_files(cell))
+    cell = replace(cell, files=source_files(cell))
     (changed,) = changed_files({"files": then}, cell)
     assert changed.startswith("v1/mixer.py: its content has changed")
     for written in ("mixer.py", "/elsewhere/v1/mixer.py"):

@@ -20,7 +20,8 @@ from submitit.local.local import LOCAL_REQUEUE_RETURN_CODE
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.cell import cell_lock, lock_file, read_outcome
-from metaformer_nlp.study.runner.executors import SubmissionRefused, make_executor, read_options
+from metaformer_nlp.study.runner.executors import make_executor, read_options
+from metaformer_nlp.study.runner.executors.base import SubmissionRefused
 from metaformer_nlp.study.runner.executors.slurm import CellJob
 from metaformer_nlp.study.runner.lock import is_held
 from metaformer_nlp.study.runner.runner import run_study

@@ -20,7 +20,7 @@ from metaformer_nlp.study.runner import lock
 from metaformer_nlp.study.runner import runner as run_module
 from metaformer_nlp.study.runner.cell import cell_lock, run_cell, write_outcome
 from metaformer_nlp.study.runner.lock import STALE, Taken, held, is_held
-from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.queue import Queue
 
 
 @pytest.fixture
@@ -142,11 +142,11 @@ def test_under_the_lock_a_process_looks_whether_its_cell_has_failed_elsewhere(
     study = make_study(study_data)
     cell = study.cells()[0]
     for tries in (0, 1):
-        before = Schedule(study, tmp_path).before[cell.key]
+        before = Queue(study, tmp_path).before[cell.key]
         write_outcome(tmp_path, cell, "it failed at another runner")
         assert not run_cell(tmp_path, cell, from_dict, before)
         assert not (tmp_path / "cells" / cell.key / "starts.txt").exists(), f"after {tries} failures before"
-    assert run_cell(tmp_path, cell, from_dict, Schedule(study, tmp_path).before[cell.key]), "the next start tries it"
+    assert run_cell(tmp_path, cell, from_dict, Queue(study, tmp_path).before[cell.key]), "the next start tries it"
 
 
 @pytest.mark.slow

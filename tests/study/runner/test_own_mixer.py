@@ -1,4 +1,4 @@
-"""A mixer of the user's own in a study of images and of text, as README and docs/studies.md have them, really run."""
+"""A mixer of the user's own in a study of images and text, as README and docs/study_file.md have them, really run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _forgotten() -> Iterator[None]:
 def test_an_arm_uses_a_mixer_out_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     mixer, study = tmp_path / "my_mixer.py", tmp_path / "my_study.yaml"
-    for file, page in ((mixer, ROOT / "README.md"), (study, ROOT / "docs" / "studies.md")):
+    for file, page in ((mixer, ROOT / "README.md"), (study, ROOT / "docs" / "study_file.md")):
         block = re.search(rf"```\w+\n(# {re.escape(file.name)}\n.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
         assert block is not None, f"{page} has no {file.name}"
         file.write_text(block[1], encoding="utf-8")

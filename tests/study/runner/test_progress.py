@@ -11,7 +11,7 @@ import pytest
 
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.protocol.file import study_from_mapping
-from metaformer_nlp.study.runner.progress import Progress, runs
+from metaformer_nlp.study.runner.progress import Progress, cells_and_trials
 from metaformer_nlp.study.runner.runner import run_study
 
 TUNE = {"key": "trouble_seed", "values": [7, 8], "metric": "validation/topic"}
@@ -49,7 +49,7 @@ def test_trials_are_no_cells(
 
 
 def test_runs_are_counted_in_words() -> None:
-    assert runs(["a/b/seed-0"]) == "1 cell"
-    assert runs(["a/b/seed-0", "a/b/seed-1", "a/b/trial-0"]) == "2 cells and 1 trial"
-    assert runs(["a/b/trial-0", "a/b/trial-1"]) == "2 trials"
-    assert runs([]) == "0 cells"
+    assert cells_and_trials(["a/b/seed-0"]) == "1 cell"
+    assert cells_and_trials(["a/b/seed-0", "a/b/seed-1", "a/b/trial-0"]) == "2 cells and 1 trial"
+    assert cells_and_trials(["a/b/trial-0", "a/b/trial-1"]) == "2 trials"
+    assert cells_and_trials([]) == "0 cells"

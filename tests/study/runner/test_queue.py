@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from metaformer_nlp.study.protocol.study import TUNED, Study
-from metaformer_nlp.study.runner import queue as schedule_module
+from metaformer_nlp.study.runner import queue as queue_module
 from metaformer_nlp.study.runner.cell import write_outcome
 from metaformer_nlp.study.runner.lock import held
-from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.tuning import choice_file, chosen_values
 
 Make = Callable[[dict[str, Any]], Study]
@@ -29,15 +29,15 @@ def tuned(study_data: dict[str, Any]) -> dict[str, Any]:
     return study_data
 
 
-def finish(folder: Path, schedule: Schedule, key: str, score: float = 0.5) -> None:
+def finish(folder: Path, schedule: Queue, key: str, score: float = 0.5) -> None:
     write_outcome(folder, schedule.cells[key], None, result={"metrics": {"validation/accuracy": score}})
 
 
-def fail(folder: Path, schedule: Schedule, key: str) -> None:
+def fail(folder: Path, schedule: Queue, key: str) -> None:
     write_outcome(folder, schedule.cells[key], "it failed")
 
 
-def run(schedule: Schedule, key: str) -> None:
+def run(schedule: Queue, key: str) -> None:
     """As if the cell, whose outcome is there, had run here."""
     schedule.start(key)
     schedule.end(key)
@@ -50,7 +50,7 @@ def keys(cells: list[Any]) -> list[str]:
 def test_cells_start_when_their_trials_and_the_cells_before_have_ended(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    schedule = Schedule(make_study(tuned), tmp_path)
+    schedule = Queue(make_study(tuned), tmp_path)
     trials = [f"vision/{arm}/trial-{number}" for arm in ("attention", "pooling") for number in range(3)]
     assert keys(schedule.next(100)) == trials
     assert keys(schedule.next(2)) == trials[:2]
@@ -74,19 +74,19 @@ def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     study = make_study(tuned)
-    schedule = Schedule(study, tmp_path)
+    schedule = Queue(study, tmp_path)
     finish(tmp_path, schedule, "vision/pooling/trial-0", 0.5)
     finish(tmp_path, schedule, "vision/pooling/trial-1", 0.7)
     fail(tmp_path, schedule, "vision/pooling/trial-2")
     run(schedule, "vision/pooling/trial-2")
-    again = Schedule(study, tmp_path)
+    again = Queue(study, tmp_path)
     assert again.passed_over == ["vision/pooling/trial-2"]
     assert "vision/pooling/trial-2" not in again.waiting
     digest = again.cells["vision/pooling/seed-0"].digest
 
     finish(tmp_path, schedule, "vision/pooling/trial-2", 0.9)
     assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.2}
-    assert Schedule(study, tmp_path).cells["vision/pooling/seed-0"].digest == digest
+    assert Queue(study, tmp_path).cells["vision/pooling/seed-0"].digest == digest
     (tmp_path / "cells/vision/pooling/trial-1/outcome.json").unlink()
     assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.2}, "a trial that runs again changes nothing"
 
@@ -96,7 +96,7 @@ def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
         if score:
             finish(tmp_path, schedule, f"vision/pooling/trial-{number}", score)
     (tmp_path / "cells/vision/pooling/choice.json").unlink()
-    anew = Schedule(study, tmp_path)
+    anew = Queue(study, tmp_path)
     anew.settle()
     assert not anew.passed_over
     assert "vision/pooling/trial-2" in keys(anew.next(100))
@@ -113,7 +113,7 @@ def test_a_choice_stands_whatever_becomes_of_a_failed_trial(
 
 def test_the_first_of_two_runners_chooses_for_both(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study = make_study(tuned)
-    one, two = Schedule(study, tmp_path), Schedule(study, tmp_path)
+    one, two = Queue(study, tmp_path), Queue(study, tmp_path)
     for number in range(3):
         finish(tmp_path, one, f"vision/pooling/trial-{number}", 0.5)
     one.settle()
@@ -126,7 +126,7 @@ def test_the_first_of_two_runners_chooses_for_both(tuned: dict[str, Any], make_s
 def test_a_choice_that_another_runner_writes_is_not_written_over(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/*"])
+    schedule = Queue(make_study(tuned), tmp_path, ["vision/pooling/*"])
     for number in range(3):
         finish(tmp_path, schedule, f"vision/pooling/trial-{number}")
     lock = tmp_path / "locks/vision--pooling--choice"
@@ -142,10 +142,10 @@ def test_a_failed_trial_that_another_runner_tries_again_keeps_nobody_waiting(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     study = make_study(tuned)
-    one = Schedule(study, tmp_path, ["vision/pooling/*"])
+    one = Queue(study, tmp_path, ["vision/pooling/*"])
     fail(tmp_path, one, "vision/pooling/trial-0")
     run(one, "vision/pooling/trial-0")
-    two = Schedule(study, tmp_path, ["vision/pooling/*"])
+    two = Queue(study, tmp_path, ["vision/pooling/*"])
     two.start("vision/pooling/trial-0")
     (tmp_path / "cells/vision/pooling/trial-0/outcome.json").unlink()
     for number in (1, 2):
@@ -166,7 +166,7 @@ def test_a_choice_that_cannot_be_written_lets_nothing_start(
     def refuse(*args: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/*"])
+    schedule = Queue(make_study(tuned), tmp_path, ["vision/pooling/*"])
     for number in range(3):
         finish(tmp_path, schedule, f"vision/pooling/trial-{number}")
     with monkeypatch.context() as patch:
@@ -181,7 +181,7 @@ def test_a_choice_that_cannot_be_written_lets_nothing_start(
 
 def test_cells_that_wait_for_a_failed_one_are_named(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     tuned["domains"]["vision"].pop("tune")
-    schedule = Schedule(make_study(tuned), tmp_path, ["*/pooling/*"])
+    schedule = Queue(make_study(tuned), tmp_path, ["*/pooling/*"])
     fail(tmp_path, schedule, "vision/pooling/seed-0")
     schedule.start("vision/pooling/seed-1")
     run(schedule, "vision/pooling/seed-0")
@@ -198,7 +198,7 @@ def test_cells_that_wait_for_a_failed_one_are_named(tuned: dict[str, Any], make_
 def test_an_arm_all_of_whose_trials_failed_waits_for_them(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    schedule = Schedule(make_study(tuned), tmp_path, ["text/pooling/seed-0"])
+    schedule = Queue(make_study(tuned), tmp_path, ["text/pooling/seed-0"])
     for number in range(3):
         assert not schedule.blocked()
         fail(tmp_path, schedule, f"vision/pooling/trial-{number}")
@@ -206,14 +206,14 @@ def test_an_arm_all_of_whose_trials_failed_waits_for_them(
     expected = dict.fromkeys(["vision/pooling/seed-0", "text/pooling/seed-0"], "vision/pooling/trial-0")
     assert schedule.blocked() == expected
     assert schedule.is_over()
-    assert len(Schedule(make_study(tuned), tmp_path, ["text/pooling/seed-0"]).waiting) == 5, "tried again next time"
+    assert len(Queue(make_study(tuned), tmp_path, ["text/pooling/seed-0"]).waiting) == 5, "tried again next time"
 
 
 def test_an_arm_waits_for_its_trials_where_each_value_has_a_failed_one(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
     tuned["domains"]["vision"]["tune"]["trials"] = 2
-    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
+    schedule = Queue(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
     assert len(schedule.waiting) == 7
     names = ["0", "1", "2", "0-seed-1", "1-seed-1", "2-seed-1"]
     for name in names:
@@ -222,7 +222,7 @@ def test_an_arm_waits_for_its_trials_where_each_value_has_a_failed_one(
         end(tmp_path, schedule, f"vision/pooling/trial-{name}")
         run(schedule, f"vision/pooling/trial-{name}")
     assert schedule.blocked() == {"vision/pooling/seed-1": "vision/pooling/trial-0-seed-1"}
-    schedule = Schedule(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
+    schedule = Queue(make_study(tuned), tmp_path, ["vision/pooling/seed-1"])
     finish(tmp_path, schedule, "vision/pooling/trial-1")
     run(schedule, "vision/pooling/trial-1")
     assert schedule.next(9) == [schedule.cells[f"vision/pooling/trial-{name}"] for name in ("0-seed-1", "2-seed-1")]
@@ -236,9 +236,9 @@ def test_an_arm_waits_for_its_trials_where_each_value_has_a_failed_one(
 def test_what_other_runners_do_is_followed(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     study_data["domains"]["text"]["tasks"] = {}
     study = make_study(study_data)
-    before = Schedule(study, tmp_path)
+    before = Queue(study, tmp_path)
     fail(tmp_path, before, "text/pooling/seed-0")
-    schedule = Schedule(study, tmp_path, ["text/*/seed-0"])
+    schedule = Queue(study, tmp_path, ["text/*/seed-0"])
     assert schedule.look() == []
     assert "text/pooling/seed-0" in schedule.waiting, "failed before this runner came: tried once more"
     finish(tmp_path, schedule, "text/attention/seed-0")
@@ -253,13 +253,13 @@ def test_deciding_reads_nothing_twice(
     study_data: dict[str, Any], make_study: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study_data["domains"]["text"]["after"] = "vision"
-    schedule = Schedule(make_study(study_data), tmp_path)
+    schedule = Queue(make_study(study_data), tmp_path)
     for cell in list(schedule.cells.values())[::3]:
         fail(tmp_path, schedule, cell.key)
     schedule.look()
     read, made = [], []
-    monkeypatch.setattr(schedule_module, "read_outcome", lambda *args: read.append(args))
-    monkeypatch.setattr(schedule_module, "make_cell", lambda *args: made.append(args))
+    monkeypatch.setattr(queue_module, "read_outcome", lambda *args: read.append(args))
+    monkeypatch.setattr(queue_module, "make_cell", lambda *args: made.append(args))
     for _ in range(3):
         schedule.look()
         schedule.next(100)
@@ -271,7 +271,7 @@ def test_deciding_reads_nothing_twice(
 def test_what_has_just_ended_elsewhere_is_not_started_between_two_looks(
     tuned: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    schedule = Schedule(make_study(tuned), tmp_path)
+    schedule = Queue(make_study(tuned), tmp_path)
     first, second, *_ = keys(schedule.next(100))
     fail(tmp_path, schedule, first)
     finish(tmp_path, schedule, second)

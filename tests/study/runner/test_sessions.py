@@ -16,15 +16,19 @@ from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report.write import build_report
 from metaformer_nlp.study.runner.cell import cell_lock, write_json, write_outcome
-from metaformer_nlp.study.runner.executors import Ended
-from metaformer_nlp.study.runner.executors.inline import Inline
+from metaformer_nlp.study.runner.executors import make_executor
+from metaformer_nlp.study.runner.executors.base import Ended
+from metaformer_nlp.study.runner.interrupts import Interrupts
 from metaformer_nlp.study.runner.progress import Progress
-from metaformer_nlp.study.runner.queue import Schedule
+from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.runner import _Runner, run_study
-from metaformer_nlp.study.runner.sessions import Session, record_changes
-from metaformer_nlp.study.runner.signals import Signals
+from metaformer_nlp.study.runner.sessions import Session, changes_of, file_and_folder, record_changes, sessions_of
 
 Make = Callable[[dict[str, Any]], Study]
+OLD = {"started": "2026-01-01", "seconds": 60, "command": "c", "parallel": 1, "cpu_count": 2, "interrupted": True}
+FIRST = {"started": "2026-01-02T00:00:00.001", "command": "first", "host": "a", "parallel": 1, "cpu_count": 2}
+SECOND = {**FIRST, "started": "2026-01-02T00:00:00.002", "command": "second"}
+CHANGE = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-03"}
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -115,10 +119,11 @@ def test_a_cell_that_another_runner_holds_has_not_failed(
 ) -> None:
     """Its process died here, and another runner took it over before this one could write that down."""
     study, key = make_study(study_data), "text/attention/seed-0"
-    schedule = Schedule(study, tmp_path, [key])
+    schedule = Queue(study, tmp_path, [key])
     cell = schedule.cells[key]
     progress = Progress(study, tmp_path, [cell], parallel=1)
-    runner = _Runner(tmp_path, schedule, Inline(tmp_path, from_dict), Signals(), progress)
+    place = make_executor("inline", study, tmp_path, from_dict, None, {})
+    runner = _Runner(tmp_path, schedule, place, Interrupts(), progress)
     schedule.start(key)
     with cell_lock(tmp_path, cell):
         runner._record(Ended(cell, "the process was killed"))
@@ -176,3 +181,29 @@ def test_a_value_that_is_added_is_tried_and_cells_stay_where_the_choice_does(
     assert (tmp_path / "replaced").exists() != kept
     changes = [line["changed"] for line in lines(tmp_path) if "changed" in line]
     assert changes == [{"domains.vision.tune.values": [values, [*values, added]]}]
+
+
+def test_starts_are_brought_together_with_their_ends() -> None:
+    end = {"started": SECOND["started"], "seconds": 5.0, "interrupted": True}
+    written = [*map(json.dumps, (OLD, FIRST, SECOND, CHANGE, end)), '{"started": "2026-01-0']
+    old, killed, second = sessions_of(written)
+    assert old == OLD
+    assert (killed["command"], killed["seconds"], killed["interrupted"]) == ("first", None, False)
+    assert (second["command"], second["seconds"], second["interrupted"]) == ("second", 5.0, True)
+    assert changes_of(written) == [CHANGE]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python scripts/run_study.py run a/b.yaml", ("a/b.yaml", None)),
+        ("python scripts/run_study.py run --folder x b.yaml --only c d", ("b.yaml", "x")),
+        ("python scripts/run_study.py run b.yaml --only c d --folder='my runs' --parallel 2", ("b.yaml", "my runs")),
+        ("python scripts/run_study.py run --slurm time=5 mem=2 --parallel 2 b.yaml --fol x", ("b.yaml", "x")),
+        ("metaformer run_study run recipe:studies/quick --folder x", ("recipe:studies/quick", "x")),
+        ("python scripts/run_study.py report x", None),
+        ("", None),
+    ],
+)
+def test_the_file_and_the_folder_are_found_in_a_command(command: str, expected: tuple[str, str | None] | None) -> None:
+    assert file_and_folder(command) == expected

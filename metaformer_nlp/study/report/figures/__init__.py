@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from metaformer_nlp.study.report.figures.cost import costs_that_differ, draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.report.figures.domains import draw_retention, retained_in_both
+from metaformer_nlp.study.report.figures.retention import draw_retention, retained_in_both
 from metaformer_nlp.study.report.figures.scores import draw_effects, draw_scores, effects_limits
 from metaformer_nlp.study.report.figures.style import STYLE, arm_looks, save, with_results
 from metaformer_nlp.study.report.figures.tasks import draw_retained, draw_tasks
@@ -52,12 +52,14 @@ def _figures(analysis: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     costly = [domain for domain in domains if domain["telling"] and domain["effects"]["costs"]]
     for domain in costly:
         yield f"effects-{domain['name']}", draw_effects(domain, looks, effects_limits(costly))
-    judged = [domain for domain in domains if any(arm["retention"]["value"] is not None for arm in domain["arms"])]
-    if len(judged) > 1 and any(domain["learned"] for domain in judged):
-        labels = {arm["arm"]: arm["label"] for domain in judged for arm in domain["arms"]}
+    with_retention = [
+        domain for domain in domains if any(arm["retention"]["value"] is not None for arm in domain["arms"])
+    ]
+    if len(with_retention) > 1 and any(domain["learned"] for domain in with_retention):
+        labels = {arm["arm"]: arm["label"] for domain in with_retention for arm in domain["arms"]}
         ordered = {name: labels[name] for name in analysis["study"]["arms"] if name in labels}
-        yield "retained", draw_retained(judged, ordered)
-    if len(judged) <= _MOST_PAIRED:
-        for across, up in combinations(judged, 2):
+        yield "retained", draw_retained(with_retention, ordered)
+    if len(with_retention) <= _MOST_PAIRED:
+        for across, up in combinations(with_retention, 2):
             if len(retained_in_both(across, up)) > 1:
                 yield f"retention-{across['name']}-{up['name']}", draw_retention(across, up, looks)

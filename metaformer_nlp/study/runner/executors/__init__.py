@@ -1,77 +1,20 @@
-"""How cells are started: in this process, as processes of this machine, as jobs of a cluster.
-
-An executor starts the cells it is given and says when they have ended. It decides nothing: which cell is next, what an
-end means and what is recorded is the runner's part (`run`, `schedule`).
-"""
+"""How cells are started: in this process, as processes of this machine, as jobs of a cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
-from metaformer_nlp.study.protocol.study import Cell, Study
-from metaformer_nlp.study.runner.cell import Build, Signature
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.runner.cell import Build
+from metaformer_nlp.study.runner.executors.base import Executor
 
-EXECUTORS = ("processes", "inline", "slurm")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A cell that an executor has seen end.
-
-    `problem` and `trace` are recorded if the cell has left no outcome itself. `taken`: it did not run, another process
-    holds it. `stopped`: in a word, that it was told to stop and can go on later, or goes on without the runner.
-    """
-
-    cell: Cell
-    problem: str = ""
-    trace: str = ""
-    taken: bool = False
-    stopped: str = ""
-
-
-class SubmissionRefused(RuntimeError):  # noqa: N818 - named for what happened
-    """The cluster did not take the jobs; it may take them later."""
-
-
-class Executor(Protocol):
-    """Use as a context; what still runs on this machine when it is left is killed."""
-
-    parallel: int
-    """Cells at once."""
-    bar: bool
-    """Whether the runner may draw its bar on the terminal: cells print elsewhere."""
-
-    def __enter__(self) -> Executor: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def check(self, find: Callable[[], list[str]], stopping: Callable[[], bool]) -> list[str]:
-        """Calls `find`, which imports the experiments, where that does no harm; [] if it crashed."""
-        ...
-
-    def adopt(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Those of `cells` that were started before this runner and go on: they will be reported as ended, too."""
-        ...
-
-    def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
-        """`before` goes to `run_cell`, for each cell's key. SubmissionRefused if none of them could be started."""
-        ...
-
-    def wait(self, seconds: float) -> list[Ended]:
-        """What has ended; returns after about `seconds` at the latest, except in this process."""
-        ...
-
-    def stop(self, requests: int) -> str:
-        """Called as long as cells run after the runner was told to stop, with the number of times it was.
-
-        What it returns the first time is told to the user. Cells that stop are reported by `wait`.
-        """
-        ...
+EXECUTORS = {"processes": "Processes", "inline": "Inline", "slurm": "Slurm"}
+"""The module of each executor, which is its name on the command line, and its class."""
 
 
 def read_options(words: Sequence[str]) -> dict[str, Any]:
@@ -92,24 +35,15 @@ def make_executor(
 
     ValueError for an unknown name, options that do not fit, or a cluster that is not there.
     """
+    if name not in EXECUTORS:
+        raise ValueError(f"--executor {name!r} is unknown; allowed: {', '.join(EXECUTORS)}.")
     if parallel is not None and parallel < 1:
         raise ValueError(f"--parallel must be a whole number from 1 on, not {parallel}.")
     if options and name != "slurm":
         raise ValueError(f"Options of the cluster ({', '.join(options)}) are for --executor slurm, not {name}.")
-    if name == "processes":
-        from metaformer_nlp.study.runner.executors.processes import Processes
-
-        return Processes(study, folder, build, parallel or study.parallel)
-    if name == "inline":
-        from metaformer_nlp.study.runner.executors.inline import Inline
-
-        if parallel not in (None, 1):
-            raise ValueError(f"--executor inline runs one cell at a time, not {parallel}.")
-        return Inline(folder, build)
-    if name == "slurm":
-        try:
-            from metaformer_nlp.study.runner.executors.slurm import Slurm
-        except ModuleNotFoundError as error:
-            raise ValueError(f"--executor slurm needs {error.name}: pip install -e '.[slurm]'") from error
-        return Slurm(study, folder, build, parallel, options)
-    raise ValueError(f"--executor {name!r} is unknown; allowed: {', '.join(EXECUTORS)}.")
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--executor {name} needs {error.name}: pip install -e '.[{name}]'") from error
+    executor: Executor = getattr(module, EXECUTORS[name])(study, folder, build, parallel, options)
+    return executor

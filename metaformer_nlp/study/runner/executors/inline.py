@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from metaformer_nlp.study.protocol.study import Cell
+from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import Build, Signature, read_outcome, run_cell
-from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.executors.base import Ended
+from metaformer_nlp.study.runner.interrupts import handling
 from metaformer_nlp.study.runner.lock import Taken
 
 
@@ -20,7 +21,11 @@ class Inline:
     parallel = 1
     bar = False
 
-    def __init__(self, folder: Path, build: Build) -> None:
+    def __init__(
+        self, study: Study, folder: Path, build: Build, parallel: int | None, options: Mapping[str, Any]
+    ) -> None:
+        if parallel not in (None, 1):
+            raise ValueError(f"--executor inline runs one cell at a time, not {parallel}.")
         self._folder, self._build = folder, build
         self._ended: list[Ended] = []
 
@@ -44,7 +49,8 @@ class Inline:
         torch.set_num_threads(1)  # as in a process of its own: the same numbers, to the last digit
         print(f"--- {cell.key}", flush=True)
         try:
-            with _interruptible():
+            # The runner counts signals; here they raise KeyboardInterrupt, unless the experiment sees to them itself.
+            with handling(dict.fromkeys((signal.SIGINT, signal.SIGTERM), signal.default_int_handler)):
                 finished = run_cell(self._folder, cell, self._build, before[cell.key])
             stopped = not finished and read_outcome(self._folder, cell) is None
             self._ended.append(Ended(cell, stopped="stopped" if stopped else ""))
@@ -65,17 +71,3 @@ class Inline:
 
     def stop(self, requests: int) -> str:
         return ""
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """The runner counts signals; here they raise KeyboardInterrupt, unless the experiment sees to them itself."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

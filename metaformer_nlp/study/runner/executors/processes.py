@@ -24,11 +24,12 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import Build, Signature, log_file, read_outcome, run_cell
-from metaformer_nlp.study.runner.executors import Ended
+from metaformer_nlp.study.runner.executors.base import Ended
 from metaformer_nlp.study.runner.lock import Taken
 
 STOP_GRACE = 60.0  # seconds a cell has between SIGTERM and SIGKILL to save its state
@@ -54,8 +55,10 @@ class _Running:
 class Processes:
     bar = True
 
-    def __init__(self, study: Study, folder: Path, build: Build, parallel: int) -> None:
-        self.parallel = parallel
+    def __init__(
+        self, study: Study, folder: Path, build: Build, parallel: int | None, options: Mapping[str, Any]
+    ) -> None:
+        self.parallel = parallel or study.parallel
         self._study, self._folder, self._build = study, folder, build
         self._context = multiprocessing.get_context("forkserver")
         self._running: list[_Running] = []

@@ -40,8 +40,9 @@ from metaformer_nlp.study.runner.cell import (
     write_json,
     write_outcome,
 )
-from metaformer_nlp.study.runner.executors import Ended, SubmissionRefused
+from metaformer_nlp.study.runner.executors.base import Ended, SubmissionRefused
 from metaformer_nlp.study.runner.executors.processes import last_lines, redirect
+from metaformer_nlp.study.runner.interrupts import handling
 from metaformer_nlp.study.runner.lock import STALE, Taken, held, is_held
 
 _WARNING: signal.Signals = getattr(signal, f"SIG{submitit.JobEnvironment.USR_SIG}")  # that the job will be ended
@@ -203,20 +204,22 @@ class CellJob:
 
             redirect(log_file(self._folder, self._cell))
             torch.set_num_threads(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
-        with _Told() as told:
-            has_ended = self._run(told)
-        if not has_ended and told.will_end:
+        signals = _JobSignals()
+        with handling({signal.SIGTERM: signals.stop, _WARNING: signals.warn}):
+            has_ended = self._run(signals)
+        if not has_ended and signals.will_end:
             self._queue_again()
-        elif not has_ended and told:
+        elif not has_ended and signals.stop_requested:
             # SIGTERM alone is a cancelled job, or a preemption that SLURM sees to itself, but only of a job that lives.
             time.sleep(LINGER)
 
-    def _run(self, told: _Told) -> bool:
+    def _run(self, signals: _JobSignals) -> bool:
         """Whether the cell has ended, here or elsewhere, and not only stopped."""
         patience = time.monotonic() + 1.5 * STALE
         while True:
             try:
-                return run_cell(self._folder, self._cell, self._build, self._before, lambda: bool(told)) or not told
+                finished = run_cell(self._folder, self._cell, self._build, self._before, lambda: signals.stop_requested)
+                return finished or not signals.stop_requested
             except SystemExit:  # told to stop before or after the experiment itself
                 return False
             except Taken:
@@ -236,40 +239,27 @@ class CellJob:
                     write_outcome(self._folder, self._cell, f"{error} It can go on from where it was saved.")
 
 
-class _Told:
-    """Context in which signals make the experiment save and stop, whether it sees to them itself or not.
+class _JobSignals:
+    """Handlers that make the experiment save and stop, whether it sees to signals itself or not.
 
-    True once it was told to stop; ``will_end`` if the job's time is up or it is preempted.
+    ``stop_requested`` once one came; ``will_end`` if the job's time is up or it is preempted.
     """
 
     def __init__(self) -> None:
         self.will_end = False
-        self._told = False
-        self._before: dict[int, Any] = {}
+        self.stop_requested = False
 
-    def __bool__(self) -> bool:
-        return self._told
-
-    def __enter__(self) -> _Told:
-        for number, handler in ((signal.SIGTERM, self._stop), (_WARNING, self._warn)):
-            self._before[number] = signal.signal(number, handler)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if not self._told:
-            self._told = True
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        if not self.stop_requested:
+            self.stop_requested = True
             raise SystemExit(EXIT_CODE)
 
-    def _warn(self, number: int, frame: FrameType | None) -> None:
+    def warn(self, number: int, frame: FrameType | None) -> None:
         self.will_end = True
         handler = signal.getsignal(signal.SIGTERM)
         request = getattr(handler, "__self__", None)
         if isinstance(request, StopRequest):  # the training loop's: a second signal would end it at once
-            self._told = True
+            self.stop_requested = True
             if request():
                 return
         signal.raise_signal(signal.SIGTERM)

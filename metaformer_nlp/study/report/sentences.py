@@ -27,7 +27,7 @@ RULES = (
 )
 
 
-def findings(analysis: Mapping[str, Any]) -> dict[str, Any]:
+def sentences_of(analysis: Mapping[str, Any]) -> dict[str, Any]:
     """{"domains": {name: [sentence, ...]}, "limits": [sentence, ...]} of an analysis."""
     return {
         "domains": {name: _sentences(domain, analysis["study"]) for name, domain in analysis["domains"].items()},
@@ -40,19 +40,19 @@ def _sentences(domain: Mapping[str, Any], study: Mapping[str, Any]) -> list[str]
     if not base["score"]["n"]:
         return [f"The baseline, {base['label']}, has no finished run yet: nothing can be compared."]
     chance = f"chance is {points(domain['chance'])}" if domain["chance"] is not None else "chance is not known"
-    said = [f"The baseline, {base['label']}, scores {interval(base['score'])}; {chance}."]
+    lines = [f"The baseline, {base['label']}, scores {interval(base['score'])}; {chance}."]
     if base["score"]["n"] == 1:
-        return [*said, "One run has no interval: the numbers below are single runs, and no difference can be judged."]
+        return [*lines, "One run has no interval: the numbers below are single runs, and no difference can be judged."]
     if not domain["telling"]:
-        return [*said, "No arm is clearly above chance, so this domain cannot tell the arms apart."]
+        return [*lines, "No arm is clearly above chance, so this domain cannot tell the arms apart."]
     if not domain["learned"]:
-        said.append(
+        lines.append(
             "That is not clearly above chance: what others retain of it cannot be said, only how they differ from it."
         )
     present = {arm["arm"] for arm in domain["arms"]}
     references = [name for name in dict.fromkeys((study["baseline"], *study["references"])) if name in present]
     return [
-        *said,
+        *lines,
         *_task_sentences(domain, base),
         *(sentence for name in references for sentence in _mixer_sentences(domain, study["baseline"], name)),
         *_weakest(domain, base),
@@ -99,10 +99,10 @@ def _standing(pair: Mapping[str, Any], name: str, domain: Mapping[str, Any]) -> 
 
 
 def _weakest(domain: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
-    judged = [arm for arm in mixers_of(domain, base["arm"]) if arm["retention"]["value"] is not None]
-    if not judged or not domain["learned"]:
+    known = [arm for arm in mixers_of(domain, base["arm"]) if arm["retention"]["value"] is not None]
+    if not known or not domain["learned"]:
         return []
-    weakest = min(judged, key=lambda arm: arm["retention"]["value"])
+    weakest = min(known, key=lambda arm: arm["retention"]["value"])
     return [
         f"The weakest mixer here, {weakest['label']}, keeps {percent(weakest['retention'])}{PERCENT} of what "
         f"{base['label']} scores above chance."
@@ -132,7 +132,7 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
     if not parts:
         return []
     labels = {arm["arm"]: arm["label"] for arm in domain["arms"]}
-    said = []
+    lines = []
     for cost in parts:
         against = f"against {labels[cost['reference']]}"
         if cost["sign"] > 0:
@@ -144,15 +144,15 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
             clause = f"makes no difference {against} beyond the margin (cost {interval(cost)} points)"
         else:
             clause = f"{against}: cannot tell (cost {interval(cost)} points)"
-        said.append(f"“{cost['label']}” {clause}.")
+        lines.append(f"“{cost['label']}” {clause}.")
     if poor := [labels[name] for name in effects["nothing_to_lose"]]:
-        said.append(
+        lines.append(
             f"{capital(listed(poor))} {'is' if len(poor) == 1 else 'are'} not clearly above chance with all parts: "
             "what it costs to take one out cannot be said."
         )
-        return said
+        return lines
     if floored := at_chance(domain):
-        said.append(f"Not clearly above chance: {listed(floored)}. How much more such a part might cost is not known.")
+        lines.append(f"Not clearly above chance: {listed(floored)}. How much more such a part might cost is not known.")
     if effects["contrast"]["value"] is not None and domain["learned"]:
         without = ""
         if effects["without"]:
@@ -160,22 +160,22 @@ def _part_sentences(domain: Mapping[str, Any]) -> list[str]:
         if effects["same_arm"]:
             origin = listed(list(dict.fromkeys(labels[cost["reference"]] for cost in parts)))
             without += f"; with all costs measured from {origin}: {interval(effects['same_arm'], True)}"
-        said.append(
+        lines.append(
             f"Mean cost of the architecture arms: {interval(effects['architecture'])}; of swapping the mixer: "
             f"{interval(effects['mixer'])}; the difference: {interval(effects['contrast'], True)} points{without}."
         )
-    return said
+    return lines
 
 
 def _variance_sentence(domain: Mapping[str, Any]) -> list[str]:
     variance = domain["variance"]
     if not variance:
         return []
-    said = f"Share of the variance of scores that goes with each: {_shares(variance)}."
+    text = f"Share of the variance of scores that goes with each: {_shares(variance)}."
     if without := variance["without"]:
         name = arm_of(domain, without["arm"])["label"]
-        said += f" Which is the largest hangs on one arm; without “{name}”: {_shares(without)}."
-    return [said]
+        text += f" Which is the largest hangs on one arm; without “{name}”: {_shares(without)}."
+    return [text]
 
 
 def _shares(variance: Mapping[str, Any]) -> str:
@@ -194,30 +194,30 @@ def _limits(analysis: Mapping[str, Any]) -> list[str]:
     finished = sum(row["status"] == "finished" for row in cells)
     counts = {arm["planned"] for domain in analysis["domains"].values() for arm in domain["arms"]}
     n, most = min((count for count in counts if count > 1), default=1), max(counts)
-    said = []
+    lines = []
     if finished < len(cells):
         failed = sum(row["status"] == "failed" for row in cells)
-        said.append(
+        lines.append(
             f"The study is not complete: {finished} of {len(cells)} cells are finished and {failed} have failed. Arms "
             "are judged by the seeds they have, pairs by the seeds that both have."
         )
     if n == 1:
-        said.append("One seed has no spread: no interval and no judgement is possible.")
+        lines.append("One seed has no spread: no interval and no judgement is possible.")
     else:
         factor = student(0.95, n - 1)
         seeds = f"{n}" if n == most else f"{n} to {most}"
-        said.append(
+        lines.append(
             f"{seeds} seeds an arm. Student's factor for {n} is {factor:.1f} (with very many it would be 2.0), so "
             "intervals are wide, and they trust that scores are spread normally over seeds, which so few cannot show."
         )
     for domain in analysis["domains"].values():
-        said += _broken_budgets(domain, analysis)
-    said += _detectable(list(analysis["domains"].values()), study["baseline"])
-    said.append(
+        lines += _broken_budgets(domain, analysis)
+    lines += _detectable(list(analysis["domains"].values()), study["baseline"])
+    lines.append(
         "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
         "sizes of the model, longer training or other settings, and the mean over arms depends on which arms there are."
     )
-    return [*said, *study["limits"]]
+    return [*lines, *study["limits"]]
 
 
 def _broken_budgets(domain: Mapping[str, Any], analysis: Mapping[str, Any]) -> list[str]:
@@ -249,15 +249,15 @@ def _detectable(domains: Sequence[Mapping[str, Any]], baseline: str) -> list[str
         size = "less than 0.1" if half < 0.0005 else "over 100 (hardly any)" if half >= 1 else f"about {points(half)}"
         sizes.append(f"{size} in {domain['label']}")
         open_ended += [domain["label"]] if domain["margin"] is None else []
-    said = []
+    lines = []
     if sizes:
-        said.append(
+        lines.append(
             "The smallest difference from the baseline that could be seen, in points (median half-width of the "
             f"intervals, corrected for the number of comparisons): {listed(sizes)}."
         )
     if open_ended:
-        said.append(
+        lines.append(
             f"The study file states no margin in {listed(open_ended)}, so that no two arms can be shown to be equal "
             "there."
         )
-    return said
+    return lines

@@ -14,7 +14,7 @@ from metaformer_nlp.study.preview.overview import describe
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import cell_folder, write_json, write_outcome
-from metaformer_nlp.study.runner.durations import Times, trial_share
+from metaformer_nlp.study.runner.durations import Durations, trial_share
 from metaformer_nlp.study.runner.progress import Progress
 from metaformer_nlp.study.runner.tuning import chosen_values
 
@@ -85,7 +85,7 @@ def end(folder: Path, cell: Cell, seconds: float, problem: str = "", **metrics: 
 def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], tmp_path: Path) -> None:
     plan = describe(study_of(data), tmp_path, from_dict)
     text = plan.text
-    assert plan.refusals == ()
+    assert plan.problems == ()
     assert "refuse" not in text
     assert max(map(len, text.splitlines())) <= 96
     for part in (
@@ -138,7 +138,7 @@ def test_what_run_would_refuse_is_said_once_at_the_end(data: dict[str, Any], tmp
     data["domains"]["first"]["equal"] = {"macs": 0.1}
     data["domains"]["second"]["set"] = {"schedule.step": 3}
     plan = describe(study_of(data), tmp_path, from_dict)
-    misspelt, broken = plan.refusals
+    misspelt, broken = plan.problems
     assert misspelt.startswith("domain second: ")
     assert "schedule.step" in misspelt
     assert "nearest is schedule.steps" in misspelt
@@ -154,7 +154,7 @@ def test_data_that_is_not_there_is_said_once_for_all_domains(data: dict[str, Any
     for domain in data["domains"].values():
         domain["set"] = {"data": "elsewhere"}
     plan = describe(study_of(data), tmp_path, from_dict)
-    assert plan.refusals == ("all domains: data elsewhere: no such folder",), "a budget that waits for it is not broken"
+    assert plan.problems == ("all domains: data elsewhere: no such folder",), "a budget that waits for it is not broken"
     assert plan.text.count("data elsewhere") == 1
     assert "Not known what runs take; the reason is at the end" in words(plan.text)
     assert "Time left about" in plan.text, "the file's expected_seconds are still there"
@@ -165,9 +165,9 @@ def test_finished_cells_are_not_refused_and_others_settings_are(data: dict[str, 
     for cell in study_of(data).cells():
         end(tmp_path, cell, 1.0, accuracy=0.5)
         write_json(cell_folder(tmp_path, cell) / "cell.json", {"digest": cell.digest, "spec": cell.spec})
-    assert describe(study_of(data), tmp_path, from_dict).refusals == ()
+    assert describe(study_of(data), tmp_path, from_dict).problems == ()
     data["domains"]["first"]["set"] = {"lr": 0.7}
-    (problem,) = describe(study_of(data), tmp_path, from_dict).refusals
+    (problem,) = describe(study_of(data), tmp_path, from_dict).problems
     assert "6 finished or running cells of other settings" in problem
 
 
@@ -178,7 +178,7 @@ def test_what_is_not_refused_is_said_in_its_place(data: dict[str, Any], tmp_path
         end(tmp_path, cell, 1.0, accuracy=0.5)
     data["domains"]["first"]["equal"] = {"macs": 0.1}
     plan = describe(study_of(data), tmp_path, from_dict)
-    assert plan.refusals == ()
+    assert plan.problems == ()
     assert "the end" not in plan.text
     assert "in all arms - domains.first.equal.macs: arm wide takes 800, 300 % more than the 200" in words(plan.text)
     for arm in data["arms"].values():  # the data is gone; that is no other run
@@ -186,7 +186,7 @@ def test_what_is_not_refused_is_said_in_its_place(data: dict[str, Any], tmp_path
     for cell in study_of(data).cells():
         end(tmp_path, cell, 1.0, accuracy=0.5)
     plan = describe(study_of(data), tmp_path, from_dict)
-    assert plan.refusals == ()
+    assert plan.problems == ()
     assert "the end" not in plan.text
     assert "Not known what runs take; data elsewhere: no such folder" in words(plan.text)
 
@@ -201,7 +201,7 @@ def test_a_failed_trial_that_is_not_tried_again_is_not_refused(data: dict[str, A
     for cell in study.cells(chosen):
         end(tmp_path, cell, 1.0, accuracy=0.5)
     data["domains"]["first"]["equal"] = {"macs": 0.1}
-    assert describe(study_of(data), tmp_path, from_dict).refusals == ()
+    assert describe(study_of(data), tmp_path, from_dict).problems == ()
 
 
 def grid(data: dict[str, Any]) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def test_runs_that_have_ended_are_counted_and_measured(data: dict[str, Any], tmp
 def test_a_trial_is_no_cell(data: dict[str, Any]) -> None:
     study = study_of(data)
     assert trial_share(study.domain("first")) == 0.5
-    times = Times(study)
+    times = Durations(study)
     assert (times.seconds("first", "plain", True), times.seconds("first", "plain", False)) == (50, 100)
     cells = {cell.key: cell for cell in (*study.trials(), *study.cells())}
     times.add(cells["first/wide/trial-0"], 10.0)
