@@ -24,7 +24,7 @@ _HEADS = {
     "Model": ("text encoder", "feature-extraction"),
 }
 """What a text model is for and the pipeline that runs it, by the end of its class's name."""
-_HUB_METRICS = ("accuracy", "f1", "matthews_correlation", "pearson", "spearmanr", "perplexity")
+_HUB_METRICS = ("accuracy", "exact_match", "f1", "matthews_correlation", "pearson", "spearmanr", "perplexity")
 
 
 def text_card(
