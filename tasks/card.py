@@ -55,11 +55,8 @@ def render_card(
         evaluations: the results that the hub shows on the model's page.
         values: what else the template names.
     """
-    head = ModelCardData(
-        library_name="transformers",
-        **metadata,
-        **({"eval_results": evaluations, "model_name": repository or name} if evaluations else {}),
-    )
+    evaluated: dict[str, Any] = {"eval_results": evaluations, "model_name": repository or name} if evaluations else {}
+    head = ModelCardData(library_name="transformers", **metadata, **evaluated)
     own = hasattr(config, "used_mixers")
     text = _TEMPLATES.get_template(template).render(
         metadata=head.to_yaml(),

@@ -93,7 +93,7 @@ def text_card(
         pair=pair,
         mask=tokenizer.mask_token,
         mixers=mixer_names(config.layer_mixers()) if ours else None,
-        windows=_windows(config) if ours else None,
+        windows=_windows(config) if isinstance(config, MetaFormerTextConfig) else None,
         tokenizer=f"{type(tokenizer if backend is None else backend.model).__name__}, {len(tokenizer):,} tokens",
         labels=named_labels(config) if "classifier" in title else [],
         results={name: f"{value:.4f}" for name, value in scores.items()},

@@ -6,6 +6,7 @@ answers end before ``end``. Shapes: B windows of a batch, L tokens of the longes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tasks.text.encoding import inputs_of, pad_rows
@@ -115,12 +116,18 @@ def cut_windows(
 
 def _strip(text: str, spans: NDArray[np.int64]) -> NDArray[np.int64]:
     """Spans (L, 2) of ``text`` without the white space around them, which sentencepiece's tokens begin with."""
-    letters = np.array([place for place, letter in enumerate(text) if not letter.isspace()])
+    letters = _letters(text)
     if not len(letters):
         return np.zeros_like(spans)
     first, after = np.searchsorted(letters, spans).T  # letters first .. after - 1 are in the span
     starts, ends = letters[np.minimum(first, len(letters) - 1)], letters[np.maximum(after, 1) - 1] + 1
     return np.stack([starts, np.where(first < after, ends, starts)], axis=1)
+
+
+@functools.lru_cache(maxsize=4)  # questions about one context stand together
+def _letters(text: str) -> NDArray[np.int64]:
+    """Where the characters are that are no white space."""
+    return np.array([place for place, letter in enumerate(text) if not letter.isspace()], np.int64)
 
 
 def pad_windows(windows: Sequence[Window], pad_token_id: int, max_length: int) -> dict[str, Tensor]:
@@ -189,7 +196,7 @@ def best_answers(results: Sequence[Mapping[str, Tensor]], contexts: Sequence[str
 
 @torch.inference_mode()
 def answer_questions(
-    model: PreTrainedModel | nn.Module, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str],
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, questions: Sequence[str],
     contexts: Sequence[str], *, max_length: int = 384, overlap: int = 128, max_answer_length: int = 30,
     batch_size: int = 16,
 ) -> list[Answer]:  # fmt: skip

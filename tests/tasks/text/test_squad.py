@@ -23,8 +23,10 @@ from transformers.models.bert import BertForQuestionAnswering
 
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine import EXIT_CODE, read_items
+from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextForMaskedLM, MetaFormerTextForQuestionAnswering
 from metaformer_nlp.text.tokenizer import SPECIAL_TOKENS, read_wordpiece, train_tokenizer
 from tasks.text import squad
+from tasks.text.checkpoints import save_text_model
 from tasks.text.question_answering import Answer, answer_questions, best_answers, best_spans, cut_windows, pad_windows
 from tasks.text.squad_files import read_squad
 from tasks.text.squad_metrics import best_threshold, exact_match, f1, normalize
@@ -427,6 +429,31 @@ def test_answers_that_no_window_holds(
     only = write_json(tmp_path / "only.json", [(context, [long])])
     with pytest.raises(ValueError, match="no answer is whole in a window"):
         squad.Squad(dataclasses.replace(config, data=dataclasses.replace(config.data, train=only)))
+
+
+def test_the_encoder_of_a_pretrained_model(tmp_path: Path, words: PreTrainedTokenizerBase) -> None:
+    """It is taken over, and the head is drawn from the seed."""
+    config = MetaFormerTextConfig(
+        vocab_size=len(words), max_position_embeddings=32, hidden_size=16, num_hidden_layers=1
+    )
+    pretrained = MetaFormerTextForMaskedLM(config)
+    save_text_model(pretrained, words, tmp_path / "model")
+    file = write_json(tmp_path / "squad.json", [("a b c d", [row(0, [("b c", 2)])])])
+    options = {
+        "run.folder": str(tmp_path / "run"), "schedule.steps": 1, "run.batch_size": 1, "data.train": file,
+        "data.validation": file, "data.max_length": 32, "data.overlap": 8, "model.checkpoint": str(tmp_path / "model"),
+    }  # fmt: skip
+    task = squad.Squad(from_dict(squad.Config, options))
+    heads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        model = task.build_model()
+        assert isinstance(model, MetaFormerTextForQuestionAnswering)
+        for name, value in pretrained.encoder.state_dict().items():
+            assert model.encoder.state_dict()[name].equal(value), name
+        heads.append(model.qa_outputs.weight)
+    assert heads[0].equal(heads[1])
+    assert not heads[0].equal(heads[2])
 
 
 def test_another_encoder_from_a_folder(tmp_path: Path, words: PreTrainedTokenizerBase) -> None:
