@@ -65,7 +65,9 @@ def data(head: str, tokenizer: PreTrainedTokenizerBase) -> tuple[type, Any, list
         rows = []
         for sentence, word, _ in made:
             row = tokenizer("which?", sentence)
-            start, end = (row.char_to_token(sentence.index(word) + place, 1) for place in (0, len(word) - 1))
+            start, end = (
+                row.char_to_token(sentence.index(word) + place, sequence_index=1) for place in (0, len(word) - 1)
+            )
             rows.append({**row, "start_positions": start, "end_positions": end})
         return MetaFormerTextForQuestionAnswering, DataCollatorWithPadding(tokenizer), rows
     # The right one of two texts is that with the fox, once the first and once the second.
