@@ -5,6 +5,7 @@ EXPERIMENTS = {
     "masked_image_modeling": "tasks.images.simmim",
     "masked_lm": "tasks.text.masked_lm",
     "glue": "tasks.glue.finetuning",
+    "squad": "tasks.squad.finetuning",
     "probes_images": "tasks.probes.images",
     "probes_text": "tasks.probes.text",
 }

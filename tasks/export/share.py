@@ -21,6 +21,7 @@ from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.hub.remote_code import CarriesCode
 from tasks.card import last_part
 from tasks.export.options import SharingConfig as Config
+from tasks.glue.tasks import TASKS
 from tasks.images.card import image_card
 from tasks.text.card import text_card
 from tasks.text.checkpoints import load_tokenizer
@@ -99,7 +100,9 @@ def _write_text(config: PreTrainedConfig, inner: Path, staged: Path, known: Mapp
     tokenizer = load_tokenizer(str(inner), "model")
     if len(tokenizer) > config.vocab_size:
         raise ValueError(f"{inner}: the tokenizer has {len(tokenizer)} tokens, the model knows {config.vocab_size}")
-    card = text_card(config, tokenizer, **known)
+    task = TASKS.get(getattr(config, "finetuning_task", None) or "")
+    of_task: dict[str, Any] = {"glue": task.hub_name, "pair": len(task.texts) == 2} if task else {}
+    card = text_card(config, tokenizer, **known, **of_task)
     longest = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", tokenizer.model_max_length))
     tokenizer.model_max_length = longest  # so that truncation=True gives what the model takes
     for name in ("is_local", "local_files_only"):  # how it was opened here is nothing to tell

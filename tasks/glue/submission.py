@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tasks.glue.files import find_files, read_split
-from tasks.glue.task import inputs_of
 from tasks.glue.tasks import GLUE, GlueTask
-from tasks.text.encoding import encode_texts, pad_rows
+from tasks.text.encoding import encode_texts, inputs_of, pad_rows
 
 __all__ = ["FILES", "SubmissionFile", "check_submission", "predict", "write_submission"]
 

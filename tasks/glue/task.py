@@ -8,7 +8,6 @@ Shapes: D examples of a batch in B rows of L slots, K classes (1 for a score).
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,10 +31,10 @@ from tasks.glue.metrics import constant_scores, with_score
 from tasks.glue.options import DataConfig
 from tasks.glue.tasks import GlueTask
 from tasks.text.checkpoints import save_text_model
-from tasks.text.encoding import EncodedTexts, encode_texts, pack_rows, pad_rows, tokenizer_key
+from tasks.text.encoding import EncodedTexts, encode_texts, inputs_of, pack_rows, pad_rows, tokenizer_key
 from tasks.text.model import TextModelConfig, encoder_macs
 
-__all__ = ["DataConfig", "GlueFinetuning", "Row", "inputs_of", "split_rows", "write_predictions"]
+__all__ = ["DataConfig", "GlueFinetuning", "Row", "split_rows", "write_predictions"]
 
 logger = logging.getLogger(__name__)
 
@@ -244,13 +243,6 @@ def split_rows(rows: list[Example], share: float, rows_per_sample: int) -> tuple
     if not all(parts):
         raise ValueError(f"holding out {share} of {len(rows)} training rows leaves nothing on one side; take another")
     return parts[0], parts[1]
-
-
-def inputs_of(model: PreTrainedModel) -> list[str]:
-    """What of a padded batch an encoder takes: not all know token types, or more than one of them."""
-    known = inspect.signature(model.forward).parameters
-    types = getattr(model.config, "type_vocab_size", 2)
-    return ["input_ids", "attention_mask", *(["token_type_ids"] if "token_type_ids" in known and types > 1 else [])]
 
 
 def write_predictions(path: Path, task: GlueTask, predictions: NDArray[Any], labels: NDArray[Any]) -> None:

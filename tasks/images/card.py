@@ -1,18 +1,17 @@
-"""The model card (README.md) of an image classifier, filled from what is known about it."""
+"""The model card (README.md) of an image classifier; its wording is in ``card.md.j2``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from huggingface_hub import EvalResult
 from transformers import PreTrainedConfig, TimmWrapperConfig
 
-from tasks.card import join, last_part, metadata, mixer_names, size_rows, table, training, usage
+from tasks.card import last_part, mixer_names, named_labels, render_card
 from vision import MetaFormerVisionConfig, preprocessing
 
 __all__ = ["image_card"]
-
-SHOWN_CLASSES = 20
 
 
 def image_card(
@@ -31,111 +30,50 @@ def image_card(
         command: the command that trained it, in words.
     """
     result, settings = result or {}, settings or {}
-    parts = [
-        _head(config, result, settings, repository),
-        f"# {repository.split('/')[-1] if repository else _kind(config)}",
-        _about(config, result),
-        _usage(config, repository or "path/to/this/folder"),
-        _classes(config),
-        _results(result),
-        training(settings, result, command, _data_name(settings), {}),
-        _limits(settings),
-    ]
-    return join(parts)
-
-
-def _head(
-    config: PreTrainedConfig, result: Mapping[str, Any], settings: Mapping[str, Any], repository: str | None
-) -> str:
-    kind = "timm" if isinstance(config, TimmWrapperConfig) else "metaformer"
-    head: dict[str, Any] = {
-        "library_name": "transformers",
-        "pipeline_tag": "image-classification",
-        "tags": ["image-classification", "vision", kind],
-    }
-    data = _data_name(settings)
-    metrics = _percentages(result)
-    if metrics:
-        head["metrics"] = ["accuracy"]
-    if metrics and data:  # the hub asks for both
-        task = {"type": "image-classification"}
-        values = [{"type": "accuracy", "name": name, "value": value} for name, value in metrics.items()]
-        results = [{"task": task, "dataset": {"name": data, "type": data}, "metrics": values}]
-        head["model-index"] = [{"name": repository or _kind(config), "results": results}]
-    return metadata(head)
-
-
-def _kind(config: PreTrainedConfig) -> str:
-    return config.architecture if isinstance(config, TimmWrapperConfig) else "MetaFormer image classifier"
-
-
-def _about(config: PreTrainedConfig, result: Mapping[str, Any]) -> str:
-    seen = preprocessing(config)
-    if isinstance(config, MetaFormerVisionConfig):
-        text = (
-            "An image classifier of the MetaFormer architecture: blocks of a token mixer and a channel MLP, each with "
-            "norm and shortcut, in stages between which the map is reduced."
+    timm = isinstance(config, TimmWrapperConfig)
+    data, seen = _data_name(settings), preprocessing(config)
+    metrics = result.get("metrics") or {}
+    shares = {name: round(100 * value, 3) for name, value in metrics.items() if "accuracy" in name}
+    evaluations = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=data,
+            dataset_name=data,
+            metric_type="accuracy",
+            metric_name=name,
+            metric_value=value,
         )
-        rows = {
-            "Token mixer": _mixers(config),
-            "Blocks of each stage": ", ".join(map(str, config.depths)),
-            "Channels of each stage": ", ".join(map(str, config.hidden_sizes)),
-            "Norm, activation": f"{config.norm}, {config.hidden_act}",
-        }
-    else:
-        text, rows = f"timm's `{_kind(config)}`, wrapped for transformers.", {}
-    rows |= size_rows(result, "an image")
-    rows["Images"] = f"{seen.image_size[0]} x {seen.image_size[1]}, crop {seen.crop_pct}, {seen.interpolation}"
-    rows["Classes"] = str(config.num_labels)
-    return f"{text}\n\n{table(('', ''), rows.items())}"
-
-
-def _mixers(config: MetaFormerVisionConfig) -> str:
-    return mixer_names(config.token_mixer if isinstance(config.token_mixer, list | tuple) else [config.token_mixer])
-
-
-def _usage(config: PreTrainedConfig, repository: str) -> str:
-    code = (
-        "from transformers import pipeline\n\n"
-        f'classify = pipeline("image-classification", model="{repository}"{{trust}})\n'
-        'print(classify("picture.jpg"))'
+        for name, value in shares.items()
+        if data  # the hub asks for it
+    ]
+    mixers = None
+    if isinstance(config, MetaFormerVisionConfig):
+        given = config.token_mixer
+        mixers = mixer_names(given if isinstance(given, list | tuple) else [given])
+    return render_card(
+        "images/card.md.j2",
+        config.architecture if timm else "MetaFormer image classifier",
+        config,
+        result,
+        settings,
+        package="vision",
+        repository=repository,
+        metadata={
+            "pipeline_tag": "image-classification",
+            "tags": ["image-classification", "vision", "timm" if timm else "metaformer"],
+            "metrics": ["accuracy"] if shares else None,
+        },
+        evaluations=evaluations,
+        command=command,
+        data=data,
+        mixers=mixers,
+        images=f"{seen.image_size[0]} x {seen.image_size[1]}, crop {seen.crop_pct}, {seen.interpolation}",
+        labels=named_labels(config),
+        results={name: f"{shares[name]:.2f} %" if name in shares else f"{metrics[name]:.4f}" for name in metrics},
     )
-    return usage(config, "vision", code)
-
-
-def _classes(config: PreTrainedConfig) -> str:
-    names = [str(name) for name in (config.id2label or {}).values()]
-    if not names or names == [f"LABEL_{index}" for index in range(len(names))]:
-        return ""
-    more = f" and {len(names) - SHOWN_CLASSES} more" if len(names) > SHOWN_CLASSES else ""
-    return f"Classes: {', '.join(names[:SHOWN_CLASSES])}{more}."
-
-
-def _percentages(result: Mapping[str, Any]) -> dict[str, float]:
-    metrics = result.get("metrics") or {}
-    return {name: round(100 * value, 3) for name, value in metrics.items() if "accuracy" in name}
-
-
-def _results(result: Mapping[str, Any]) -> str:
-    metrics = result.get("metrics") or {}
-    if not metrics:
-        return ""
-    shares = _percentages(result)
-    rows = [(name, f"{shares[name]:.2f} %" if name in shares else f"{value:.4f}") for name, value in metrics.items()]
-    return f"## Results\n\n{table(('Metric', 'Value'), rows)}"
 
 
 def _data_name(settings: Mapping[str, Any]) -> str | None:
     data = settings.get("data") or {}
     name, root = data.get("name"), data.get("root")
     return f"{name} ({last_part(root)})" if name and root else name
-
-
-def _limits(settings: Mapping[str, Any]) -> str:
-    data = _data_name(settings) or "its training data"
-    return (
-        "## Limits\n\n"
-        f"The model knows the classes of {data} and gives one of them for every picture, also for pictures of "
-        "something else. It was not examined for bias, nor for robustness to other kinds of pictures than those it was "
-        "measured on."
-    )

@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.text.packing import pack
 from metaformer_nlp.text.tokenizer import train_tokenizer
 from tasks.cache import build_once, cache_folder, fingerprint_texts, short_hash
 from tasks.text.checkpoints import load_tokenizer
 
-__all__ = ["EncodedTexts", "encode_texts", "pack_rows", "pad_rows", "tokenizer_key", "trained_tokenizer"]
+__all__ = ["EncodedTexts", "encode_texts", "inputs_of", "pack_rows", "pad_rows", "tokenizer_key", "trained_tokenizer"]
 
 _PAD_MULTIPLE = 8  # what tensor cores like; and fewer different shapes
 
@@ -147,6 +147,13 @@ def _lay_out(
         "segment_ids": torch.from_numpy(segments),
         "token_type_ids": torch.from_numpy(types),
     }
+
+
+def inputs_of(model: PreTrainedModel) -> list[str]:
+    """What of a padded batch an encoder takes: not all know token types, or more than one of them."""
+    known = inspect.signature(model.forward).parameters
+    types = getattr(model.config, "type_vocab_size", 2)
+    return ["input_ids", "attention_mask", *(["token_type_ids"] if "token_type_ids" in known and types > 1 else [])]
 
 
 def tokenizer_key(tokenizer: PreTrainedTokenizerBase) -> str:

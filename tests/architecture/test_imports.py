@@ -19,8 +19,8 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, PROBES, BENCHMARK, EXPORT = (
-    f"tasks.{name}" for name in ("images", "text", "glue", "probes", "benchmark", "export")
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, BENCHMARK, EXPORT = (
+    f"tasks.{name}" for name in ("images", "text", "glue", "squad", "probes", "benchmark", "export")
 )
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     IMAGES: BASE,
     TEXTS: BASE,
     GLUE: {*BASE, IMAGES, TEXTS},
+    SQUAD: {*BASE, TEXTS},
     PROBES: {*BASE, IMAGES, TEXTS},
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES},

@@ -26,7 +26,6 @@ from metaformer_nlp.text import (
     MetaFormerTextForSequenceClassification,
     MetaFormerTextForTokenClassification,
 )
-from metaformer_nlp.text.question_answering import training_rows
 from metaformer_nlp.text.tokenizer import train_tokenizer
 from tests.loaded import assert_close_outputs, assert_same_weights
 
@@ -63,8 +62,13 @@ def data(head: str, tokenizer: PreTrainedTokenizerBase) -> tuple[type, Any, list
             row["labels"] = [-100, *(token % 2 for token in row["input_ids"][1:-1]), -100]
         return MetaFormerTextForTokenClassification, DataCollatorForTokenClassification(tokenizer), rows
     if head == "question":
-        spans = [(sentence.index(word), sentence.index(word) + len(word)) for sentence, word, _ in made]
-        rows = training_rows(tokenizer, ["which?"] * len(made), [sentence for sentence, _, _ in made], spans, 64)
+        rows = []
+        for sentence, word, _ in made:
+            row = tokenizer("which?", sentence)
+            start, end = (
+                row.char_to_token(sentence.index(word) + place, sequence_index=1) for place in (0, len(word) - 1)
+            )
+            rows.append({**row, "start_positions": start, "end_positions": end})
         return MetaFormerTextForQuestionAnswering, DataCollatorWithPadding(tokenizer), rows
     # The right one of two texts is that with the fox, once the first and once the second.
     choices = [
