@@ -16,7 +16,7 @@ from metaformer_nlp.hub.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
 
-# No fields of a configuration class, but written into `config.json` or passed along by transformers, past and present.
+# No fields of a configuration class, but written into `config.json` or passed along by transformers itself.
 LIBRARY_KEYS = frozenset(
     {
         *GenerationConfig._get_default_generation_params(),
@@ -25,8 +25,6 @@ LIBRARY_KEYS = frozenset(
         "auto_map",
         "bos_token_id",
         "cls_token_id",
-        "compression_config",
-        "cross_attention_hidden_size",
         "custom_pipelines",
         "decoder_start_token_id",
         "eos_token_id",
@@ -34,7 +32,6 @@ LIBRARY_KEYS = frozenset(
         "finetuning_task",
         "is_causal",
         "is_decoder",
-        "kwargs",
         "mask_token_id",
         "model_type",
         "name_or_path",
@@ -43,21 +40,16 @@ LIBRARY_KEYS = frozenset(
         "pad_token_id",
         "per_layer_config",
         "prefix",
-        "pruned_heads",
         "quantization_config",
         "sep_token_id",
         "stage_names",
         "task_specific_params",
-        "tf_legacy_loss",
         "tie_encoder_decoder",
         "tie_last_hidden_states",
         "tie_word_embeddings",
         "tokenizer_class",
         "torch_dtype",
-        "torchscript",
         "unk_token_id",
-        "use_bfloat16",
-        "use_bidirectional_attention",
     }
 )
 

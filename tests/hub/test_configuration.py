@@ -81,7 +81,7 @@ def test_what_transformers_itself_writes_is_known(
         "_name_or_path": "x",
         "use_cache": True,
         "max_length": 20,
-        "tf_legacy_loss": False,
+        "quantization_config": None,
     }
     with caplog.at_level(logging.WARNING, "metaformer_nlp.hub.configuration"):
         AutoConfig.from_pretrained(saved(kind, tmp_path, **keys), num_labels=3, attn_implementation="eager")

@@ -1,7 +1,4 @@
-"""A random matrix over the tokens that stays as it was drawn: a control for what a mixer learns.
-
-N tokens in all.
-"""
+"""A random matrix over the tokens, which stays as it was drawn (Yu et al., arXiv 2111.11418, Table 5)."""
 
 from __future__ import annotations
 
