@@ -5,60 +5,17 @@ said by `token_mixer`. A misspelt key is an error that names the nearest one: a 
 would make an experiment lie.
 """
 
-from dataclasses import fields
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 from transformers.backbone_utils import BackboneConfigMixin
 
 from metaformer_nlp.core import ACTIVATIONS, NORMS, mixer_specs
-from metaformer_nlp.core.registry import nearest
-from metaformer_nlp.hub.remote_code import CarriesCode
-
-# Keys of no field that a saved or generic Hugging Face configuration may carry. They change nothing in this model.
-HUGGING_FACE_KEYS = frozenset(
-    {
-        "add_cross_attention",
-        "attn_implementation",
-        "auto_map",
-        "bos_token_id",
-        "cross_attention_hidden_size",
-        "custom_pipelines",
-        "decoder_start_token_id",
-        "eos_token_id",
-        "experts_implementation",
-        "finetuning_task",
-        "is_decoder",
-        "kwargs",
-        "model_type",
-        "name_or_path",
-        "num_labels",
-        "output_attentions",
-        "pad_token_id",
-        "per_layer_config",
-        "prefix",
-        "pruned_heads",
-        "quantization_config",
-        "sep_token_id",
-        "stage_names",
-        "task_specific_params",
-        "tf_legacy_loss",
-        "tie_encoder_decoder",
-        "tie_last_hidden_states",
-        "tie_word_embeddings",
-        "tokenizer_class",
-        "torch_dtype",
-        "torchscript",
-        "transformers_version",
-        "use_bfloat16",
-        "use_cache",
-    }
-)
+from metaformer_nlp.hub.configuration import MetaFormerConfig
 
 
 @strict
-class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig):
+class MetaFormerVisionConfig(BackboneConfigMixin, MetaFormerConfig):
     """Everything that defines a MetaFormer for images; the defaults are PoolFormer-S12.
 
     A field with one entry a stage (`depths`, `hidden_sizes`, `patch_sizes`, `strides`, `padding`) has as many
@@ -136,11 +93,9 @@ class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig)
 
     def __post_init__(self, **kwargs: Any) -> None:
         out_features, out_indices = kwargs.pop("out_features", None), kwargs.pop("out_indices", None)
-        refuse_unknown_keys(type(self), kwargs)
-        self.check()
+        super().__post_init__(**kwargs)
         self.stage_names = ["stem"] + [f"stage{number}" for number in range(1, len(self.depths) + 1)]
         self.set_output_features_output_indices(out_features=out_features, out_indices=out_indices)
-        super().__post_init__(**kwargs)
 
     def check(self) -> None:
         """Raise ValueError for values that fit no model. Models call it again: fields can be set after the start."""
@@ -222,16 +177,3 @@ class MetaFormerVisionConfig(CarriesCode, BackboneConfigMixin, PreTrainedConfig)
         for patch, stride, pad in reversed(list(zip(self.patch_sizes, self.strides, self.padding, strict=True))):
             need = max(1, (need - 1) * stride + patch - 2 * pad)
         return need
-
-
-def refuse_unknown_keys(config_class: type[PreTrainedConfig], given: dict[str, Any]) -> None:
-    """Raise ValueError for keys that are neither fields of the class nor known to Hugging Face.
-
-    Keys with a leading underscore are Hugging Face's private ones and pass.
-    """
-    own = [field.name for field in fields(config_class) if not field.name.startswith("_")]
-    known = sorted([*own, "num_labels", "out_features", "out_indices"])
-    for key in sorted(given):
-        if not key.startswith("_") and key not in HUGGING_FACE_KEYS:
-            hint = nearest(key, known)
-            raise ValueError(f"{config_class.__name__}: unknown key {key!r}.{hint} Known keys: {', '.join(known)}")

@@ -5,12 +5,11 @@ linear layers, norms and attention take as they are; at the border of a stage an
 as Hugging Face has them. The change between the two is a `permute` of channels-last memory and copies nothing.
 """
 
-import math
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, initialization
+from transformers import initialization
 from transformers.backbone_utils import BackboneMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import (
@@ -22,13 +21,13 @@ from transformers.utils.generic import can_return_tuple
 
 from metaformer_nlp.core import (
     MetaFormerBlock,
-    TokenMixer,
     build_mixer,
     build_norm,
     drop_path_rates,
     mixer_specs,
 )
 from metaformer_nlp.core.cost import block_macs, conv_macs, linear_macs
+from metaformer_nlp.hub.modeling import MetaFormerPreTrainedModel
 from vision.configuration import MetaFormerVisionConfig
 from vision.head import build_classifier
 
@@ -165,7 +164,7 @@ def resize_positions(embedding: Tensor, grid: tuple[int, ...]) -> Tensor:
     return resized[0].permute(1, 2, 0).to(embedding.dtype)
 
 
-class MetaFormerVisionPreTrainedModel(PreTrainedModel):
+class MetaFormerVisionPreTrainedModel(MetaFormerPreTrainedModel):
     """What all three models share: configuration, names, and the weights' start as the authors have it."""
 
     config: MetaFormerVisionConfig
@@ -173,39 +172,17 @@ class MetaFormerVisionPreTrainedModel(PreTrainedModel):
     base_model_prefix = "metaformer"
     main_input_name = "pixel_values"
     input_modalities = ("image",)  # type: ignore[assignment]
-    supports_gradient_checkpointing = True
     _no_split_modules = ["MetaFormerVisionLayer", "PatchEmbedding"]  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # Called for each module of a new model, and for what a checkpoint lacks after its model was built without
-        # memory. So every parameter and buffer has its branch, and only functions that skip loaded tensors are used;
-        # a module with tensors of its own, such as a user's token mixer, needs a `reset_parameters`.
         truncated = (nn.Linear, nn.Conv2d) if self.config.convolution_init == "trunc_normal" else nn.Linear
         if isinstance(module, truncated):
             initialization.trunc_normal_(module.weight, std=self.config.initializer_range)
             if module.bias is not None:
                 initialization.zeros_(module.bias)
-        elif isinstance(module, nn.Conv2d):
-            fan_in = math.prod(module.weight.shape[1:])
-            initialization.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                initialization.uniform_(module.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
-        elif callable(reset_parameters := getattr(module, "reset_parameters", None)):
-            own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-            loaded = [(tensor, tensor.clone()) for tensor in own if getattr(tensor, "_is_hf_initialized", False)]
-            reset_parameters()
-            for tensor, value in loaded:
-                tensor.copy_(value)
-        elif isinstance(module, nn.MultiheadAttention):
+        else:
             super()._init_weights(module)
-        elif names := [name for name, _ in [*module.named_parameters("", False), *module.named_buffers("", False)]]:
-            kind = "token mixer" if isinstance(module, TokenMixer) else "module"
-            raise ValueError(
-                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(names)}) but no "
-                "reset_parameters(); define it to set their first values, so that loading a "
-                "checkpoint cannot leave them unset"
-            )
 
 
 class MetaFormerVisionModel(MetaFormerVisionPreTrainedModel):

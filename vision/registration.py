@@ -2,13 +2,13 @@
 
 from transformers import (
     AutoBackbone,
-    AutoConfig,
     AutoImageProcessor,
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForMaskedImageModeling,
 )
 
+from metaformer_nlp.hub.registration import register_models
 from vision.configuration import MetaFormerVisionConfig
 from vision.masked_image_modeling import MetaFormerVisionForMaskedImageModeling
 from vision.modeling import (
@@ -18,16 +18,13 @@ from vision.modeling import (
 )
 from vision.processing import IMAGE_PROCESSORS
 
-__all__ = ["AUTO_CLASSES"]
-
-AUTO_CLASSES: dict[type, type] = {
-    AutoModel: MetaFormerVisionModel,
-    AutoModelForImageClassification: MetaFormerVisionForImageClassification,
-    AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
-    AutoBackbone: MetaFormerVisionBackbone,
-}
-AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
-for auto_class, model_class in AUTO_CLASSES.items():
-    auto_class.register(MetaFormerVisionConfig, model_class)  # type: ignore[attr-defined]
+register_models(
+    MetaFormerVisionConfig,
+    {
+        AutoModel: MetaFormerVisionModel,
+        AutoModelForImageClassification: MetaFormerVisionForImageClassification,
+        AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
+        AutoBackbone: MetaFormerVisionBackbone,
+    },
+)
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
-MetaFormerVisionConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -121,7 +120,7 @@ class ImageNetTransform:
         self, size: int, config: AugmentConfig, mean: Statistics = IMAGENET_MEAN, std: Statistics = IMAGENET_STD
     ) -> None:
         try:
-            with patch.dict(auto_augment.NAME_TO_OP, POSTERIZE):
+            with replaced(auto_augment.NAME_TO_OP, POSTERIZE):
                 parts: tuple[Any, ...] = create_transform(
                     input_size=size,
                     is_training=True,
@@ -168,6 +167,17 @@ def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
 
 POSTERIZE = dict.fromkeys(("Posterize", "PosterizeIncreasing", "PosterizeOriginal"), posterize)
 """Replaces timm's entries of these names while a transform is built."""
+
+
+@contextlib.contextmanager
+def replaced(table: dict[str, Any], entries: dict[str, Any]) -> Iterator[None]:
+    """Give ``table`` other values of the names in ``entries``, all of which it has; put its own back on leaving."""
+    before = {name: table[name] for name in entries}
+    table.update(entries)
+    try:
+        yield
+    finally:
+        table.update(before)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,6 @@
 """Text: the MetaFormer encoder and its heads as Hugging Face classes, its tokenizer, and masking."""
 
 from transformers import (
-    AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForMultipleChoice,
@@ -11,6 +10,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from metaformer_nlp.hub.registration import register_models
 from metaformer_nlp.text.configuration import MetaFormerTextConfig
 from metaformer_nlp.text.heads import (
     MetaFormerTextForMaskedLM,
@@ -32,16 +32,15 @@ __all__ = [
     "MetaFormerTextPreTrainedModel",
 ]
 
-AUTO_CLASSES: dict[type, type] = {
-    AutoModel: MetaFormerTextModel,
-    AutoModelForPreTraining: MetaFormerTextForMaskedLM,
-    AutoModelForMaskedLM: MetaFormerTextForMaskedLM,
-    AutoModelForSequenceClassification: MetaFormerTextForSequenceClassification,
-    AutoModelForTokenClassification: MetaFormerTextForTokenClassification,
-    AutoModelForQuestionAnswering: MetaFormerTextForQuestionAnswering,
-    AutoModelForMultipleChoice: MetaFormerTextForMultipleChoice,
-}
-AutoConfig.register(MetaFormerTextConfig.model_type, MetaFormerTextConfig)
-for auto_class, model_class in AUTO_CLASSES.items():
-    auto_class.register(MetaFormerTextConfig, model_class)  # type: ignore[attr-defined]
-MetaFormerTextConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})
+register_models(
+    MetaFormerTextConfig,
+    {
+        AutoModel: MetaFormerTextModel,
+        AutoModelForPreTraining: MetaFormerTextForMaskedLM,
+        AutoModelForMaskedLM: MetaFormerTextForMaskedLM,
+        AutoModelForSequenceClassification: MetaFormerTextForSequenceClassification,
+        AutoModelForTokenClassification: MetaFormerTextForTokenClassification,
+        AutoModelForQuestionAnswering: MetaFormerTextForQuestionAnswering,
+        AutoModelForMultipleChoice: MetaFormerTextForMultipleChoice,
+    },
+)

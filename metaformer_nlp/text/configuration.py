@@ -2,55 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
-from transformers.generation import GenerationConfig
 
 from metaformer_nlp.core import ACTIVATIONS, MIXERS, NORMS, mixer_specs
-from metaformer_nlp.core.registry import nearest
-from metaformer_nlp.hub.remote_code import CarriesCode
-
-logger = logging.getLogger(__name__)
-
-# Not fields of a configuration class, but written into `config.json` or passed along by transformers itself.
-_LIBRARY_KEYS = frozenset(
-    {
-        "model_type",
-        "transformers_version",
-        "auto_map",
-        "name_or_path",
-        "num_labels",
-        "torch_dtype",
-        "output_attentions",
-        "attn_implementation",
-        "experts_implementation",
-        "per_layer_config",
-        "quantization_config",
-        "compression_config",
-        "custom_pipelines",
-        "task_specific_params",
-        "pruned_heads",
-        "tokenizer_class",
-        "finetuning_task",
-        "is_decoder",
-        "add_cross_attention",
-        "use_bidirectional_attention",
-        "is_causal",
-        "sep_token_id",
-        "cls_token_id",
-        "mask_token_id",
-        "unk_token_id",
-        "bos_token_id",
-        "eos_token_id",
-        "decoder_start_token_id",
-        "prefix",
-    }
-)
+from metaformer_nlp.hub.configuration import MetaFormerConfig
 
 # Fields that are compared with numbers, and what each may be.
 _NUMBERS: dict[str, tuple[type, ...]] = {
@@ -70,7 +27,7 @@ _NUMBERS: dict[str, tuple[type, ...]] = {
 
 
 @strict
-class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
+class MetaFormerTextConfig(MetaFormerConfig):
     r"""Configuration of `MetaFormerTextModel` and its heads.
 
     The names are those of Hugging Face's encoders; a key that is not known is an error that names the nearest one.
@@ -140,10 +97,6 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
     use_channel_mlp: bool = True
 
     def __post_init__(self, **kwargs: Any) -> None:
-        # transformers keeps unknown keys without a word, so a typo would silently train another model.
-        known = [field.name for field in fields(self)]
-        _reject_unknown_keys(kwargs, known, from_file=self.transformers_version is not None)
-        self._check_values()
         super().__post_init__(**kwargs)
         if self.id2label and self.label2id is None:  # pipelines look labels up by name
             self.label2id = {str(name): int(number) for number, name in self.id2label.items()}
@@ -160,7 +113,7 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
         heads = {"num_heads": self.num_attention_heads}
         return {"pooling": {"pool_size": self.pool_size}, "attention": heads, "ponet": heads}
 
-    def _check_values(self) -> None:
+    def check(self) -> None:
         # The class checks its types only after this; a comparison would fail before, without the field's name.
         for name, kinds in _NUMBERS.items():
             value = getattr(self, name)
@@ -213,21 +166,3 @@ class MetaFormerTextConfig(CarriesCode, PreTrainedConfig):
                 f"unmixed_token_id={self.unmixed_token_id} in the text configuration, but norm={self.norm!r} takes "
                 f"statistics over all tokens; those that look at one token: {able}"
             )
-
-
-def _reject_unknown_keys(keys: dict[str, Any], known: Sequence[str], from_file: bool) -> None:
-    """Raise ValueError for a key that neither the configuration nor transformers knows.
-
-    A saved file may hold a key of another transformers release, so that there only a name close to one of ours is
-    taken for a misspelling; others are kept with a warning.
-    """
-    library = _LIBRARY_KEYS | set(GenerationConfig._get_default_generation_params())
-    for key in keys:
-        if key in library or key.startswith("_"):
-            continue
-        hint = nearest(key, known, cutoff=0.75 if from_file else 0.0)
-        if hint:
-            raise ValueError(
-                f"unknown key {key!r} in the text configuration.{hint} Known keys: {', '.join(sorted(known))}"
-            )
-        logger.warning("the text configuration does not know the key %r; it is kept but has no effect", key)

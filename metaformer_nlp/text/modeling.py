@@ -8,20 +8,20 @@ that a token gets depends on padding, on other rows or on other documents, whate
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel, initialization
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from metaformer_nlp.core import MetaFormerBlock, TokenMixer, build_mixer, drop_path_rates
+from metaformer_nlp.core import MetaFormerBlock, build_mixer, drop_path_rates
 from metaformer_nlp.core.segments import positions_in_segment
+from metaformer_nlp.hub.modeling import MetaFormerPreTrainedModel
 from metaformer_nlp.text.configuration import MetaFormerTextConfig
 
 
@@ -61,48 +61,21 @@ class MetaFormerTextLayer(GradientCheckpointingLayer, MetaFormerBlock):
     """The core's block, as a unit of gradient checkpointing and of recorded hidden states: (B, L, C) -> (B, L, C)."""
 
 
-class MetaFormerTextPreTrainedModel(PreTrainedModel):
+class MetaFormerTextPreTrainedModel(MetaFormerPreTrainedModel):
     """What the encoder and its heads have in common: configuration, initialisation, loading."""
 
     config: MetaFormerTextConfig
     config_class = MetaFormerTextConfig
     base_model_prefix = "encoder"
-    supports_gradient_checkpointing = True
     _no_split_modules = ["MetaFormerTextLayer"]  # noqa: RUF012
     _can_record_outputs = {"hidden_states": MetaFormerTextLayer}  # noqa: RUF012
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Give `module`'s own tensors their fresh values, except those that a checkpoint has given.
-
-        `from_pretrained` builds the model without memory, so that what is neither loaded nor set here would be
-        arbitrary; a module with tensors of its own therefore needs a `reset_parameters`.
-        """
-        if isinstance(module, nn.Conv1d):
-            # torch's own: with the few weights of a depthwise kernel, `initializer_range` would all but switch it off.
-            initialization.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                reach = module.weight[0].numel() ** -0.5
-                initialization.uniform_(module.bias, -reach, reach)
-            return
-        if isinstance(module, nn.Linear | nn.Embedding | nn.MultiheadAttention):
+        if isinstance(module, nn.Linear | nn.Embedding):  # as Hugging Face's encoders: normal, by `initializer_range`
+            PreTrainedModel._init_weights(self, module)
+        else:
             super()._init_weights(module)
-            return
-        own = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
-        if not own:
-            return
-        reset_parameters = getattr(module, "reset_parameters", None)
-        if reset_parameters is None:
-            kind = "token mixer" if isinstance(module, TokenMixer) else "module"
-            raise ValueError(
-                f"{kind} {type(module).__name__} has tensors of its own ({', '.join(own)}) but no reset_parameters(); "
-                "define it to set their first values, so that loading a checkpoint cannot leave them unset"
-            )
-        loaded = {name: tensor.clone() for name, tensor in own.items() if getattr(tensor, "_is_hf_initialized", False)}
-        if len(loaded) < len(own):
-            reset_parameters()
-            for name, value in loaded.items():
-                own[name].copy_(value)
 
 
 class MetaFormerTextModel(MetaFormerTextPreTrainedModel):

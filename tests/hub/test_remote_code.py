@@ -185,7 +185,7 @@ def test_the_file_is_self_contained(tmp_path: Path) -> None:
     [
         (
             "def build_mixer(): ...",
-            r"build_mixer is one thing in metaformer_nlp\.core\.mixers\.base and another in odd_",
+            r"build_mixer is one thing in metaformer_nlp\.core\.mixers\.spec and another in odd_",
         ),
         ("import metaformer_nlp.core", "line 10: in one file `import metaformer_nlp.core` means nothing"),
         ("from metaformer_nlp.core import build_norm as norm", "as norm` means nothing"),

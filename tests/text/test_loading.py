@@ -145,22 +145,6 @@ def test_initial_values(norm: str, text_config: Any) -> None:
     assert model.encoder.layers[0].channel_mlp.fc1.bias.abs().max() == 0
 
 
-def test_mixer_whose_tensors_nobody_can_set_is_an_error(text_config: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Gain(TokenMixer):
-        def __init__(self, dim: int, token_shape: tuple[int, ...]) -> None:
-            super().__init__(dim, token_shape)
-            self.gain = torch.nn.Parameter(torch.ones(dim))
-
-        def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
-            return x * self.gain
-
-    monkeypatch.setitem(MIXERS._entries, "gain", Gain)
-    with pytest.raises(ValueError, match=r"token mixer Gain has tensors of its own \(gain\) but no reset_parameters"):
-        MetaFormerTextModel(text_config(token_mixer="gain"))
-    monkeypatch.setattr(Gain, "reset_parameters", lambda self: torch.nn.init.ones_(self.gain), raising=False)
-    MetaFormerTextModel(text_config(token_mixer="gain"))
-
-
 def test_mixer_made_of_torch_modules_needs_nothing(
     text_config: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

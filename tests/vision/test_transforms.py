@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from timm.data.auto_augment import NAME_TO_OP
 
 from vision.processing import IMAGENET_MEAN, IMAGENET_STD
 from vision.transforms import (
@@ -145,6 +146,14 @@ def testposterize_to_no_bits_is_black() -> None:
     for seed in range(60):  # at full strength every Posterize asks for 0 bits
         transform(picture(), np.random.default_rng(seed))
     assert np.asarray(posterize(picture(), 0)).max() == 0
+
+
+def test_timm_keeps_its_own_operations() -> None:
+    before = dict(NAME_TO_OP)
+    train_transform(32, AugmentConfig(recipe="imagenet"))
+    with pytest.raises(ValueError, match="no policy"):
+        train_transform(32, AugmentConfig(recipe="imagenet", auto_augment="rnd-m9"))
+    assert before == NAME_TO_OP
 
 
 def test_a_wrong_policy_is_named() -> None:

@@ -1,35 +1,21 @@
-"""Token mixers, one file a family. Importing this package registers them."""
+"""Token mixers, each in the file of its name. Importing this package registers them."""
 
-from metaformer_nlp.core.mixers import (
+from metaformer_nlp.core.mixers import (  # noqa: F401
     attention,
-    conv,
+    depthwise_conv,
     fourier,
-    gating,
     identity,
     ponet,
     pooling,
-    reduced_attention,
+    random,
+    separable_conv,
     shift,
-    token_matrix,
+    spatial_gating,
+    spatial_mlp,
+    spatial_reduction_attention,
     window_mlp,
 )
-from metaformer_nlp.core.mixers.base import MIXERS, TokenMixer, build_mixer, mixer_specs, register_mixer
+from metaformer_nlp.core.mixers.base import MIXERS, TokenMixer, register_mixer
+from metaformer_nlp.core.mixers.spec import build_mixer, mixer_specs
 
-__all__ = [
-    "MIXERS",
-    "TokenMixer",
-    "attention",
-    "build_mixer",
-    "conv",
-    "fourier",
-    "gating",
-    "identity",
-    "mixer_specs",
-    "ponet",
-    "pooling",
-    "reduced_attention",
-    "register_mixer",
-    "shift",
-    "token_matrix",
-    "window_mlp",
-]
+__all__ = ["MIXERS", "TokenMixer", "build_mixer", "mixer_specs", "register_mixer"]

@@ -1,6 +1,6 @@
-"""Mixers that are one matrix over the tokens: drawn at random and frozen, or learned.
+"""What mixers have in common that are one matrix over the tokens: drawn at random and frozen, or learned.
 
-Shapes: B batch, N tokens in all, C channels. Both hold a weight for each pair of positions, so they see no more tokens
+Shapes: B batch, N tokens in all, C channels. They hold a weight for each pair of positions, so they see no more tokens
 than they were built for.
 """
 
@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
+from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape
 from metaformer_nlp.core.segments import positions_in_segment, same_segment
 
 
@@ -63,41 +62,3 @@ class TokenMatrix(TokenMixer):
 
     def macs(self, token_shape: TokenShape) -> int:
         return math.prod(token_shape) ** 2 * self.dim
-
-
-@register_mixer("random")
-class RandomMixing(TokenMatrix):
-    """Averages with random weights: the softmax over each row of a matrix drawn once, uniform in [0, 1), never trained.
-
-    The matrix is a frozen parameter, saved with the model and counted as such (arXiv 2111.11418, Table 5; RandFormer of
-    arXiv 2210.13452). A part of it is normalised again, which makes it the softmax over the remaining columns.
-    """
-
-    def __init__(self, dim: int, token_shape: TokenShape) -> None:
-        super().__init__(dim, token_shape)
-        num_tokens = math.prod(self.token_shape)
-        self.random_matrix = nn.Parameter(torch.empty(num_tokens, num_tokens), requires_grad=False)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        with torch.no_grad():
-            self.random_matrix.copy_(torch.rand_like(self.random_matrix).softmax(-1))
-
-    def matrix(self) -> Tensor:
-        return self.random_matrix
-
-    def normalise(self, weights: Tensor) -> Tensor:
-        return weights / weights.sum(-1, keepdim=True)
-
-
-@register_mixer("spatial_mlp")
-class SpatialMLP(TokenMatrix):
-    """A learned linear layer over the token axis, without bias (SpatialFC of arXiv 2111.11418, Table 5)."""
-
-    def __init__(self, dim: int, token_shape: TokenShape) -> None:
-        super().__init__(dim, token_shape)
-        num_tokens = math.prod(self.token_shape)
-        self.fc = nn.Linear(num_tokens, num_tokens, bias=False)
-
-    def matrix(self) -> Tensor:
-        return self.fc.weight

@@ -1,4 +1,4 @@
-"""Convolutional mixers: depthwise (arXiv 2111.11418, Table 5) and ConvFormer's separable one (arXiv 2210.13452)."""
+"""A depthwise convolution over the tokens (Yu et al., arXiv 2111.11418, Table 5)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.core.channel_mlp import StarReLU
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
 from metaformer_nlp.core.segments import neighbour, neighbour_masks
 
@@ -55,33 +54,3 @@ class DepthwiseConv(TokenMixer):
 
     def macs(self, token_shape: TokenShape) -> int:
         return math.prod(token_shape) * self.dim * (2 * self.reach + 1) ** len(token_shape)
-
-
-@register_mixer("separable_conv")
-class SeparableConv(TokenMixer):
-    """Expand, StarReLU, depthwise convolution, project: the inverted separable convolution of ConvFormer."""
-
-    excludes_sources = True
-
-    def __init__(
-        self, dim: int, token_shape: TokenShape, *, kernel_size: int = 7, expansion: int = 2, bias: bool = False
-    ) -> None:
-        super().__init__(dim, token_shape)
-        hidden_dim = expansion * dim
-        self.expand = nn.Linear(dim, hidden_dim, bias=bias)
-        self.act = StarReLU()
-        self.depthwise = DepthwiseConv(hidden_dim, token_shape, kernel_size=kernel_size, bias=bias)
-        self.project = nn.Linear(hidden_dim, dim, bias=bias)
-
-    def prepare_key(self) -> tuple[str, int]:
-        return self.depthwise.prepare_key()
-
-    def prepare(self, segment_ids: Tensor, sources: Tensor | None = None) -> ConvSegments:
-        return self.depthwise.prepare(segment_ids, sources)
-
-    def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
-        return self.project(self.depthwise(self.act(self.expand(x)), segment_ids))
-
-    def macs(self, token_shape: TokenShape) -> int:
-        hidden_dim = self.expand.out_features
-        return 2 * math.prod(token_shape) * self.dim * hidden_dim + self.depthwise.macs(token_shape)
