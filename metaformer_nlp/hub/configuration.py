@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Iterable
 from dataclasses import fields
@@ -12,6 +11,7 @@ import transformers
 from transformers import PreTrainedConfig
 from transformers.generation import GenerationConfig
 
+from metaformer_nlp.core.registry import nearest
 from metaformer_nlp.hub.remote_code import CarriesCode
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,8 @@ class MetaFormerConfig(CarriesCode, PreTrainedConfig):
         for key in self._unknown(kwargs):
             known = self._known()
             raise ValueError(
-                f"unknown key {key!r} in {type(self).__name__}; the nearest known one is "
-                f"{difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]!r}. Known keys: {', '.join(known)}"
+                f"unknown key {key!r} in {type(self).__name__}.{nearest(key, known, cutoff=0.4)} "
+                f"Known keys: {', '.join(known)}"
             )
         self.check()
         super().__post_init__(**kwargs)
@@ -82,7 +82,7 @@ class MetaFormerConfig(CarriesCode, PreTrainedConfig):
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
         """The configuration that a `config.json` holds; transformers opens saved folders by this method."""
         unknown = cls._unknown(config_dict)
-        foreign = [key for key in unknown if not difflib.get_close_matches(key, cls._known(), cutoff=0.75)]
+        foreign = [key for key in unknown if not nearest(key, cls._known(), cutoff=0.75)]
         if foreign:
             logger.warning(
                 "%s does not know %s in a file that transformers %s wrote (this is %s): kept, but without effect",
