@@ -65,9 +65,9 @@ def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     """
     path = model_folder(Path(path))
     trunk = model.pyramid.body
-    weights = read_state_dict(path)
+    weights, new = read_state_dict(path), tuple[str, ...]()
     if isinstance(trunk, TimmTrunk):
-        weights, new = _of_timm(trunk, weights), ()
+        weights = _of_timm(trunk, weights)
     else:
         weights, new = convert_state_dict(weights), ("hidden_states_norms.",)
         weights = resized_positions({key: x for key, x in weights.items() if key.startswith("metaformer.")}, trunk)

@@ -112,9 +112,9 @@ def build_retinanet(config: MetaFormerVisionDetectionConfig) -> RetinaNet:
     anchors = Anchors(pyramid.strides, [smallest * 2 ** (step / 3) for step in range(3)])
     detector = RetinaNet(
         pyramid,
-        config.num_labels,
+        config.num_classes,
         anchor_generator=anchors,
-        head=_RetinaNetHead(pyramid.out_channels, 3 * len(RATIOS), config.num_labels),
+        head=_RetinaNetHead(pyramid.out_channels, 3 * len(RATIOS), config.num_classes),
         score_thresh=config.score_threshold,
         detections_per_img=config.max_detections,
     )
@@ -125,7 +125,7 @@ def build_retinanet(config: MetaFormerVisionDetectionConfig) -> RetinaNet:
 def build_mask_rcnn(config: MetaFormerVisionDetectionConfig) -> GeneralizedRCNN:
     """Mask R-CNN on all of the trunk's maps, and one above for the proposals."""
     pyramid = FeaturePyramid(config, extra="pool")
-    channels, classes = pyramid.out_channels, config.num_labels + 1
+    channels, classes = pyramid.out_channels, config.num_classes + 1
     strides = pyramid.strides[:-1]
     proposals = _ProposalNetwork(
         Anchors(pyramid.strides, [8.0 if config.anchor_size is None else float(config.anchor_size)]),
