@@ -49,6 +49,21 @@ def load_dense_model(path: str | Path) -> DenseModel:
     return model
 
 
+def load_checkpoint(model: DenseModel, path: str | Path) -> None:
+    """Start a new model with what `path` holds: a dense model whole, saved or the authors', or a classifier's trunk.
+
+    Raises:
+        ValueError: as `load_published` and `load_trunk`; the model is then unchanged.
+    """
+    names = read_state_dict(folder := model_folder(Path(path)))
+    if any(name.startswith("neck.") for name in names):
+        load_published(model, folder)
+    elif any(name.startswith(_prefix(model) + "fpn.") for name in names):
+        fill(model, names, folder)
+    else:
+        load_trunk(model, folder)
+
+
 def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     """Start the trunk of a new model with a classifier's weights; say and return which of its tensors stay new.
 

@@ -20,10 +20,11 @@ from vision.dense import (
     MetaFormerVisionSegmentationConfig,
     create_detector,
     create_segmenter,
+    load_checkpoint,
     load_dense_model,
+    load_published,
     load_trunk,
 )
-from vision.dense.checkpoints import load_published
 
 KINDS = ("retinanet", "mask_rcnn", "semantic_fpn")
 HEADS = [  # ours -> the authors'
@@ -97,15 +98,17 @@ def same(left: Any, right: Any) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_authors_files_fill_a_model(kind: str, tmp_path: Path) -> None:
-    source, model = build(kind), build(kind, seed=1)
+    source = build(kind)
     if kind == "mask_rcnn":  # the background has no box and no mask there
         predictor = source.detector.roi_heads
         with torch.no_grad():
             for layer, rows in ((predictor.box_predictor.bbox_pred, 4), (predictor.mask_predictor.mask_fcn_logits, 1)):
                 layer.weight[:rows], layer.bias[:rows] = 0, 0
-    assert not same(source, model)
-    load_published(model, saved(authors(source), tmp_path))
-    assert same(source, model)
+    for load in (load_published, load_checkpoint):
+        model = build(kind, seed=1)
+        assert not same(source, model)
+        load(model, saved(authors(source), tmp_path))
+        assert same(source, model)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -144,6 +147,9 @@ def test_saved_folders_open_to_the_bit(kind: str, tmp_path: Path) -> None:
     assert type(opened) is type(model)
     assert same(opened, model)
     assert not opened.training
+    if kind != "resnet":
+        load_checkpoint(other := build(kind, seed=1), tmp_path)
+        assert same(other, model)
     assert opened.config.to_diff_dict() == model.config.to_diff_dict()
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
@@ -185,6 +191,8 @@ def test_a_classifier_starts_a_trunk(kind: str, tmp_path: Path, caplog: pytest.L
     classifier.save_pretrained(tmp_path / "model")
     with caplog.at_level(logging.WARNING):
         new = load_trunk(model, tmp_path)
+        load_checkpoint(started := build(kind), tmp_path)
+    assert same(started, model)
     start = "backbone.body.metaformer." if kind == "semantic_fpn" else "detector.backbone.body.metaformer."
     assert new == [name for name in before if not name.startswith(start)]
     assert f"New are its {start.removesuffix('metaformer.')}hidden_states_norms.stage" in caplog.text
