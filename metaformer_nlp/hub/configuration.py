@@ -54,7 +54,7 @@ LIBRARY_KEYS = frozenset(
 )
 
 
-class MetaFormerConfig(CarriesCode, PreTrainedConfig):
+class CheckedConfig(PreTrainedConfig):
     """A configuration that refuses what transformers would keep without a word: a misspelt key trains another model.
 
     An unknown key is an error that names the nearest known one. In a saved `config.json` it is one only where it is
@@ -107,3 +107,7 @@ class MetaFormerConfig(CarriesCode, PreTrainedConfig):
         """Those of ``keys`` that neither the class nor transformers knows. Names with a leading _ are transformers'."""
         known = LIBRARY_KEYS.union(cls._known())
         return [key for key in keys if not key.startswith("_") and key not in known]
+
+
+class MetaFormerConfig(CarriesCode, CheckedConfig):
+    """A checked configuration that saves the code of its models beside itself."""

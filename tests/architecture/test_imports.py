@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
         IMAGES,
         TEXTS,
         GLUE,
+        SQUAD,
         PROBES,
         BENCHMARK,
         EXPORT,

@@ -3,14 +3,14 @@
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
 
-from vision.configuration import MetaFormerVisionConfig, refuse_unknown_keys
+from metaformer_nlp.hub.configuration import CheckedConfig
+from vision.configuration import MetaFormerVisionConfig
 from vision.processing import IMAGENET_MEAN, IMAGENET_STD
 
 
 @strict
-class DenseConfig(PreTrainedConfig):
+class DenseConfig(CheckedConfig):
     """What detectors and the segmenter share: a trunk, and the feature pyramid over its maps.
 
     Args:
@@ -32,9 +32,7 @@ class DenseConfig(PreTrainedConfig):
     image_std: list[float] | tuple[float, ...] = IMAGENET_STD
 
     def __post_init__(self, **kwargs: Any) -> None:
-        refuse_unknown_keys(type(self), kwargs)
         self.trunk = self.trunk or {}
-        self.check()
         super().__post_init__(**kwargs)
 
     @property
