@@ -124,6 +124,15 @@ def is_image(source: str | os.PathLike[str] | bytes) -> bool:
     return True
 
 
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is taken for an image: by its suffix, and where that says nothing, by its first bytes.
+
+    Raises:
+        OSError: a file without such a suffix that cannot be read.
+    """
+    return os.path.splitext(path)[1].lower() in image_suffixes() or is_image(path)
+
+
 @lru_cache
 def image_suffixes() -> frozenset[str]:
     """The suffixes, in lower case with their dot, that Pillow knows for the formats that are read."""

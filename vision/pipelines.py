@@ -36,5 +36,6 @@ class MetaFormerFeaturePipeline(_ReadsFiles, ImageFeatureExtractionPipeline):  #
     """`pipeline("image-feature-extraction")`."""
 
 
-SUPPORTED_TASKS["image-classification"]["impl"] = MetaFormerClassificationPipeline
-SUPPORTED_TASKS["image-feature-extraction"]["impl"] = MetaFormerFeaturePipeline
+_TASKS: dict[str, dict[str, Any]] = SUPPORTED_TASKS  # type: ignore[assignment]
+_TASKS["image-classification"]["impl"] = MetaFormerClassificationPipeline
+_TASKS["image-feature-extraction"]["impl"] = MetaFormerFeaturePipeline

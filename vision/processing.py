@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from torch import nn
 from transformers import BatchFeature, PreTrainedConfig, TimmWrapperConfig
+from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.poolformer.image_processing_pil_poolformer import (
     PoolFormerImageProcessorKwargs,
     PoolFormerImageProcessorPil,
@@ -80,13 +81,13 @@ class MetaFormerImageProcessorKwargs(PoolFormerImageProcessorKwargs, total=False
     apply_exif: bool
 
 
-class MetaFormerImageProcessor(PoolFormerImageProcessorPil):  # type: ignore[misc]
+class MetaFormerImageProcessor(PoolFormerImageProcessorPil):
     """What evaluation makes of a picture, to the bit: `vision.images.load_rgb`, then `vision.pixels.EvalTransform`.
 
-    Takes what transformers' processors take: pictures of Pillow, arrays, tensors, paths, URLs and base64; paths may be
-    `pathlib.Path`. Give it files, or pictures as `PIL.Image.open` gives them: what `transformers.image_utils.load_image`
-    has read is turned as its EXIF entry says, and has lost its transparency. Where an option asks for something else
-    (`do_resize=False`, a size that is no square) the steps are PoolFormer's.
+    Takes what transformers' processors take: pictures of Pillow, arrays, tensors, paths, URLs and base64. Give it
+    files, or pictures as `PIL.Image.open` gives them: what transformers' `load_image` has read is turned as its EXIF
+    entry says, and has lost its transparency. Where an option asks for something else (`do_resize=False`, a size that
+    is no square) the steps are PoolFormer's.
 
     Without this package the saved file opens as transformers' PoolFormer processor, which resizes alike but reads
     transparent, turned and 16-bit pictures otherwise. A saved PoolFormer opens as that here as well.
@@ -94,14 +95,15 @@ class MetaFormerImageProcessor(PoolFormerImageProcessorPil):  # type: ignore[mis
 
     valid_kwargs = MetaFormerImageProcessorKwargs
     apply_exif = False
-    do_convert_rgb = True
-    theirs: ClassVar[type] = PoolFormerImageProcessor
+    do_convert_rgb = True  # type: ignore[assignment]
+    theirs: ClassVar[type[BaseImageProcessor]] = PoolFormerImageProcessor
 
     @classmethod
     def from_dict(cls, image_processor_dict: dict[str, Any], **kwargs: Any) -> Any:
         """The processor that these fields describe: ours, or transformers' own."""
-        ours = "apply_exif" in image_processor_dict
-        return (super() if ours else cls.theirs).from_dict(image_processor_dict, **kwargs)  # type: ignore[attr-defined]
+        if "apply_exif" not in image_processor_dict:
+            return cls.theirs.from_dict(image_processor_dict, **kwargs)
+        return super().from_dict(image_processor_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields, under the name of a class that transformers has."""
@@ -135,7 +137,7 @@ class MetaFormerImageProcessor(PoolFormerImageProcessorPil):  # type: ignore[mis
             image = Image.fromarray(array[0] if len(array) == 1 else np.ascontiguousarray(array.transpose(1, 2, 0)))
         return np.asarray(rgb(image, apply_exif=bool(options.get("apply_exif")))).transpose(2, 0, 1)
 
-    def _preprocess(self, images: list[np.ndarray], **options: Any) -> BatchFeature:
+    def _preprocess(self, images: list[np.ndarray], **options: Any) -> BatchFeature:  # type: ignore[override]
         crop, size, mean = options["crop_size"], options["size"], tuple(options["image_mean"])
         usual = all(options[step] for step in _DO) and not options["do_pad"] and options["rescale_factor"] == 1 / 255
         if not (usual and crop.height == crop.width == size.shortest_edge and all(map(_is_rgb, images))):
@@ -149,7 +151,7 @@ class MetaFormerImageProcessor(PoolFormerImageProcessorPil):  # type: ignore[mis
 class MetaFormerImageProcessorPil(MetaFormerImageProcessor):
     """The same, where transformers is asked for its backend "pil"."""
 
-    theirs: ClassVar[type] = PoolFormerImageProcessorPil
+    theirs: ClassVar[type[BaseImageProcessor]] = PoolFormerImageProcessorPil
 
 
 IMAGE_PROCESSORS: dict[str, type] = {
@@ -166,10 +168,10 @@ def _is_rgb(image: np.ndarray) -> bool:
 
 def _channels(image: np.ndarray, channels: int) -> np.ndarray:
     """A picture (C, H, W), no strip, grey where the model has one channel."""
-    image = middle(image.transpose(1, 2, 0)).transpose(2, 0, 1)  # type: ignore[union-attr]
+    picture = np.asarray(middle(image.transpose(1, 2, 0)))
     if channels == 1 and _is_rgb(image):
-        return np.asarray(Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).convert("L"))[None]
-    return image
+        return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).convert("L"))[None]
+    return picture.transpose(2, 0, 1)
 
 
 def image_processor(
@@ -198,5 +200,5 @@ def image_processor(
         crop_pct=seen.crop_pct,
         image_mean=list(seen.mean if mean is None else mean),
         image_std=list(seen.std if std is None else std),
-        apply_exif=apply_exif,
+        apply_exif=apply_exif,  # type: ignore[call-arg]  # of our own valid_kwargs
     )

@@ -27,6 +27,7 @@ from vision.pixels import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Statistics
 
 Transform = Callable[[Picture, np.random.Generator | None], torch.Tensor]
 
+
 @dataclass(frozen=True)
 class SmallTransform:
     """A random shift by up to ``padding`` pixels and a random mirror image: the usual recipe for 32 x 32."""

@@ -63,6 +63,9 @@ class Joined:
         part, index = self._at(index)
         return part.name(index)
 
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        return [path for part, row in map(self._at, indices) for path in part.paths([row])]
+
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         part, index = self._at(index)
         return part.load(index, rng)
