@@ -48,5 +48,4 @@ __all__ = [
 
 # Whoever makes a configuration may save it, with the code that its registration names.
 import_after(["transformers.models.auto.configuration_auto", "vision.configuration"], "vision.registration")
-import_after(["transformers.pipelines"], "vision.pipelines")
 import_after(["timm.models"], "vision.timm_models")

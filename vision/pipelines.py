@@ -6,13 +6,12 @@ show the processor what is left. For all other models nothing changes.
 
 from typing import Any
 
-from transformers.pipelines import SUPPORTED_TASKS
 from transformers.pipelines.image_classification import ImageClassificationPipeline
 from transformers.pipelines.image_feature_extraction import ImageFeatureExtractionPipeline
 
 from vision.processing import MetaFormerImageProcessor
 
-__all__ = ["MetaFormerClassificationPipeline", "MetaFormerFeaturePipeline"]
+__all__ = ["PIPELINES", "MetaFormerClassificationPipeline", "MetaFormerFeaturePipeline"]
 
 
 class _ReadsFiles:
@@ -36,6 +35,8 @@ class MetaFormerFeaturePipeline(_ReadsFiles, ImageFeatureExtractionPipeline):  #
     """`pipeline("image-feature-extraction")`."""
 
 
-_TASKS: dict[str, dict[str, Any]] = SUPPORTED_TASKS  # type: ignore[assignment]
-_TASKS["image-classification"]["impl"] = MetaFormerClassificationPipeline
-_TASKS["image-feature-extraction"]["impl"] = MetaFormerFeaturePipeline
+PIPELINES: dict[str, type] = {
+    "image-classification": MetaFormerClassificationPipeline,
+    "image-feature-extraction": MetaFormerFeaturePipeline,
+}
+"""Task of transformers -> the pipeline that takes the place of its own."""

@@ -8,6 +8,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForMaskedImageModeling,
 )
+from transformers.pipelines import SUPPORTED_TASKS
 
 from vision.configuration import MetaFormerVisionConfig
 from vision.masked_image_modeling import MetaFormerVisionForMaskedImageModeling
@@ -16,6 +17,7 @@ from vision.modeling import (
     MetaFormerVisionForImageClassification,
     MetaFormerVisionModel,
 )
+from vision.pipelines import PIPELINES
 from vision.processing import IMAGE_PROCESSORS
 
 __all__ = ["AUTO_CLASSES"]
@@ -30,4 +32,6 @@ AutoConfig.register(MetaFormerVisionConfig.model_type, MetaFormerVisionConfig)
 for auto_class, model_class in AUTO_CLASSES.items():
     auto_class.register(MetaFormerVisionConfig, model_class)  # type: ignore[attr-defined]
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
+for task, pipeline_class in PIPELINES.items():
+    SUPPORTED_TASKS[task]["impl"] = pipeline_class  # type: ignore[index]
 MetaFormerVisionConfig.register_code({auto_class.__name__: model for auto_class, model in AUTO_CLASSES.items()})

@@ -113,8 +113,8 @@ def count_classes(labels: Sequence[int], where: str) -> ClassList:
     if found != list(range(len(found))):
         shown = ", ".join(map(str, found[:10])) + (f", ... {found[-1]}" if len(found) > 10 else "")
         raise ValueError(
-            f"{where}: the labels {shown} are {len(found)}, but not the numbers 0..{len(found) - 1}; in between are "
-            "classes that nobody has. Write the labels into a text file, one a line, in the order in which the classes are to be numbered, and name "
+            f"{where}: the labels {shown} are not the numbers 0..{len(found) - 1}, as {len(found)} classes need. Write "
+            "the labels into a text file, one a line, in the order in which the classes are to be numbered, and name "
             "it by --data.class_file."
         )
     names = tuple(map(str, found))
