@@ -122,11 +122,12 @@ class MetaFormerImageProcessor(PoolFormerImageProcessorPil):
             import httpx
 
             return decode(httpx.get(given, follow_redirects=True).raise_for_status().content, given)
+        text = given.partition(",")[2] if given.startswith("data:image/") else given
         try:
-            data = base64.b64decode(given.partition(",")[2] if given.startswith("data:image/") else given)
+            data = base64.b64decode("".join(text.split()), validate=True)
         except ValueError:
             return decode(given)  # a path to nowhere, which the error names
-        return decode(data)
+        return decode(data, given if len(given) < 100 else f"{given[:100]}...")
 
     def process_image(self, image: Any, *_: Any, input_data_format: Any = None, **options: Any) -> np.ndarray:
         """A picture, array or tensor as an array, channels first; RGB in 8 bits if it is in 8 bits or Pillow's."""
