@@ -80,18 +80,17 @@ def decode(source: str | os.PathLike[str] | bytes, name: str = "") -> Image.Imag
     Raises:
         BadImage: missing, empty, truncated, too large, or not an image.
     """
-    place, name = _name(source), name or _name(source)
+    name = name or _name(source)
     if not isinstance(source, bytes):
-        where = "" if name == place else f"{place} "  # an image that a row of a table names by its path
         try:
             if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would wait for ever, a device never end
-                raise BadImage(name, f"{where}is not a file")
+                raise BadImage(name, "not a file")
             with open(source, "rb", buffering=0) as file:
                 source = file.read()
+        except BadImage:
+            raise
         except (OSError, ValueError) as error:  # ValueError: a path with a null byte
-            if isinstance(error, BadImage):
-                raise
-            raise BadImage(name, f"{where}cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            raise BadImage(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not source:
         raise BadImage(name, "the file is empty (0 bytes)")
     with _named(name), warnings.catch_warnings():

@@ -118,11 +118,7 @@ def test_exif_is_followed_where_training_did(tmp_path: Path) -> None:
 def test_a_file_that_is_no_picture_is_named(tmp_path: Path) -> None:
     processor, _ = saved(tmp_path)
     (tmp_path / "text").write_text("no picture")
-    for path, why in (
-        (tmp_path / "text", "not an image"),
-        (tmp_path / "nowhere.png", "cannot be read"),
-        (Path("nowhere"), "not an image"),
-    ):
+    for path, why in ((tmp_path / "text", "not an image"), (tmp_path / "nowhere.png", "cannot be read")):
         with pytest.raises(BadImage, match=rf"{path.name}.*{why}"):
             processor(str(path))
 

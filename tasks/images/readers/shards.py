@@ -177,13 +177,18 @@ def load_index(shards: list[Path]) -> ShardIndex:
         ValueError: a shard that is damaged or cannot be read, a sample without image or label.
     """
     try:
-        key = [(str(path.resolve()), (state := path.stat()).st_size, state.st_mtime_ns) for path in shards]
+        key = [(*_state(path), str(path.resolve())) for path in shards]
     except OSError as error:
         raise ValueError(f"shard {error.filename} cannot be read: {error.strerror}") from error
     file = build_once(cache_folder() / "shards" / f"{short_hash('index 2', key)}.npz", lambda new: _write(shards, new))
     with np.load(file, allow_pickle=False) as saved:
         labels, left_out = (json.loads(saved[key].tobytes()) for key in ("label_texts", "left_out"))
         return ShardIndex(saved["rows"], labels, saved["names"].tobytes(), left_out)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    state = path.stat()
+    return state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns  # the last one cannot be set back
 
 
 def _write(shards: list[Path], path: Path) -> None:

@@ -112,7 +112,8 @@ class TableImages:
         source = self._folder / path if data is None and isinstance(path, str) else data
         if not isinstance(source, (bytes, Path)):
             raise BadImage(self.name(index), "the row holds neither the bytes of an image nor its path")
-        return load_rgb(source, self.name(index), apply_exif=self.apply_exif)
+        name = self.name(index) if isinstance(source, bytes) else f"{self.name(index)}: {source}"
+        return load_rgb(source, name, apply_exif=self.apply_exif)
 
 
 def read_parquet(
