@@ -48,9 +48,13 @@ def _scale_and_shift(mean: Statistics, std: Statistics) -> tuple[np.ndarray, np.
     return np.float32(1 / 255) / deviation, np.array(mean, dtype=np.float32)[:, None, None] / deviation
 
 
+def _height_width(image: Picture) -> tuple[int, ...]:
+    return image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+
+
 def middle(image: Picture) -> Picture:
     """The picture, its longer side cut at both ends, alike, to about :data:`MAX_ASPECT` times the shorter one."""
-    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+    height, width = _height_width(image)
     most = MAX_ASPECT * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
     if not (top or left):
@@ -65,8 +69,10 @@ def resize_and_crop(image: Picture, size: int, crop_pct: float = 1.0, interpolat
 
     Of a strip only the middle is enlarged, see :data:`MAX_ASPECT`: its ends lie outside the crop anyway.
     """
-    image = middle(image)
-    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
+    height, width = _height_width(image)
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        image = middle(image)
+        height, width = _height_width(image)
     short = math.floor(size / crop_pct)
     if min(height, width) != short:
         scale = short / min(height, width)
