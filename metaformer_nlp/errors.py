@@ -41,7 +41,9 @@ def reading(path: str | PathLike[str], kind: str, *errors: type[Exception]) -> I
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file; {kind} is needed.") from error
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read as {kind}: {error.strerror or error}.") from error
+        raise ValueError(
+            f"{path}: cannot be read as {kind}: {' '.join(str(error.strerror or error).split())}."
+        ) from error
     except errors as error:
         message = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: damaged, or not {kind}: {message}") from error

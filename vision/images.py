@@ -20,6 +20,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
@@ -33,6 +35,9 @@ MAX_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "WEBP", "MPO", "GIF", "BMP", "PPM", "TIFF", "JPEG2000", "AVIF")
 """What is read, by Pillow's names, whatever the file is called. Not among them are formats that Pillow hands to other
 programs (EPS runs Ghostscript)."""
+
+
+_TO_8_BITS = [(value * 255 + 32767) // 65535 for value in range(65536)]
 
 
 class BadImage(ValueError):  # noqa: N818 (a thing that is bad, not an error of the program)
@@ -56,30 +61,93 @@ def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_ex
     Raises:
         BadImage: missing, empty, truncated, too large, or not an image.
     """
-    if isinstance(source, bytes):
-        name, data = name or "<bytes>", source
-    else:
-        name = name or os.fspath(source)
+    return rgb(decode(source, name), name or _name(source), apply_exif)
+
+
+def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.Image:
+    """A decoded image of any mode as mode RGB, turned as its EXIF entry says if ``apply_exif``.
+
+    Raises:
+        BadImage: a floating-point image with values outside 0..1, a damaged EXIF entry.
+    """
+    with _named(name or "<image>"):
+        return to_rgb(ImageOps.exif_transpose(image) if apply_exif else image, name)
+
+
+def decode(source: str | os.PathLike[str] | bytes, name: str = "") -> Image.Image:
+    """The image of ``source``, a path or the bytes of a file, in the mode that it is stored in.
+
+    Raises:
+        BadImage: missing, empty, truncated, too large, or not an image.
+    """
+    name = name or _name(source)
+    if not isinstance(source, bytes):
         try:
             if not stat.S_ISREG(os.stat(source).st_mode):  # a pipe would wait for ever, a device never end
                 raise BadImage(name, "not a file")
             with open(source, "rb", buffering=0) as file:
-                data = file.read()
-        except OSError as error:
-            raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
-    if not data:
+                source = file.read()
+        except BadImage:
+            raise
+        except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+            raise BadImage(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not source:
         raise BadImage(name, "the file is empty (0 bytes)")
-    try:
-        with warnings.catch_warnings():
-            # Pillow warns at half of its limit; large photographs are legitimate.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_formats())
+    with _named(name), warnings.catch_warnings():
+        # Pillow warns at half of its limit; large photographs are legitimate.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        image: Image.Image = Image.open(io.BytesIO(source), formats=_formats())
         if image.width * image.height > MAX_PIXELS:
             raise BadImage(name, f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} are refused")
         image.load()
-        if apply_exif:
-            image = ImageOps.exif_transpose(image)
-        return to_rgb(image, name)
+        return image
+
+
+def is_image(source: str | os.PathLike[str] | bytes) -> bool:
+    """Whether a file, or its bytes, begins as an image of one of :data:`FORMATS` does. It is not decoded.
+
+    Raises:
+        OSError: a file that cannot be read.
+    """
+    if not isinstance(source, bytes) and not os.path.isfile(source):
+        return False  # a pipe, or a link to nowhere
+    with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                Image.open(file, formats=_formats())
+        except Image.DecompressionBombError:
+            return True
+        except Exception:  # a format's reader raises what it likes over what is not of its format
+            return False
+    return True
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is taken for an image: by its suffix, and where that says nothing, by its first bytes.
+
+    Raises:
+        OSError: a file without such a suffix that cannot be read.
+    """
+    return os.path.splitext(path)[1].lower() in image_suffixes() or is_image(path)
+
+
+@lru_cache
+def image_suffixes() -> frozenset[str]:
+    """The suffixes, in lower case with their dot, that Pillow knows for the formats that are read."""
+    formats = _formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+
+
+def _name(source: str | os.PathLike[str] | bytes) -> str:
+    return "<bytes>" if isinstance(source, bytes) else os.fspath(source)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """What a decoder raises becomes a :class:`BadImage` of this name."""
+    try:
+        yield
     except BadImage:
         raise
     except UnidentifiedImageError as error:
@@ -108,8 +176,8 @@ def to_rgb(image: Image.Image, name: str = "") -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8)).convert("RGB")
+        # Pillow's own table, which cuts values off at 0 and 65535: numpy would take 24 bytes for each pixel.
+        return image.convert("I").point(_TO_8_BITS, "L").convert("RGB")
     if image.mode == "F":
         floats = np.asarray(image)
         if not np.isfinite(floats).all() or floats.min() < 0 or floats.max() > 1:

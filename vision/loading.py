@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PoolFormerConfig, PreTrainedConfig, TimmWrapperConfig, TimmWrapperForImageClassification
 
 from metaformer_nlp.core.positions import refit_relative_bias
+from metaformer_nlp.errors import reading
 from vision.configuration import MetaFormerVisionConfig
 from vision.modeling import MetaFormerVisionForImageClassification, resize_positions
 from vision.rows import ablation_rows, baseline_rows, poolformer_rows
@@ -138,10 +139,8 @@ def stored_config(path: Path) -> PreTrainedConfig | None:
     kinds: dict[str, type[PreTrainedConfig]] = {
         kind.model_type: kind for kind in (MetaFormerVisionConfig, PoolFormerConfig, TimmWrapperConfig)
     }
-    try:
+    with reading(file, "the configuration of a model", json.JSONDecodeError, AttributeError):
         kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{file} is no configuration of a model: {error}") from error
     if kind not in kinds:
         raise ValueError(f"{file}: model_type is {kind!r}; an image model here is one of {', '.join(kinds)}")
     return kinds[kind].from_pretrained(path)

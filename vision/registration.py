@@ -7,6 +7,7 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForMaskedImageModeling,
 )
+from transformers.pipelines import SUPPORTED_TASKS
 
 from metaformer_nlp.hub.registration import register_models
 from vision.configuration import MetaFormerVisionConfig
@@ -16,6 +17,7 @@ from vision.modeling import (
     MetaFormerVisionForImageClassification,
     MetaFormerVisionModel,
 )
+from vision.pipelines import PIPELINES
 from vision.processing import IMAGE_PROCESSORS
 
 register_models(
@@ -28,3 +30,5 @@ register_models(
     },
 )
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
+for task, pipeline_class in PIPELINES.items():
+    SUPPORTED_TASKS[task]["impl"] = pipeline_class  # type: ignore[index]

@@ -10,11 +10,9 @@ mean taken away and divided by the standard deviation, ImageNet's unless the mod
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,65 +22,9 @@ from timm.data import auto_augment, create_transform
 
 from vision.images import Picture
 from vision.options import AugmentConfig
-from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+from vision.pixels import IMAGENET_MEAN, IMAGENET_STD, EvalTransform, Statistics, resize_and_crop, to_tensor
 
 Transform = Callable[[Picture, np.random.Generator | None], torch.Tensor]
-
-Statistics = tuple[float, ...]
-"""One number a channel, of pixels in [0, 1]."""
-
-
-def to_tensor(image: Picture, mean: Statistics = IMAGENET_MEAN, std: Statistics = IMAGENET_STD) -> torch.Tensor:
-    """(H, W, 3) uint8 -> (3, H, W) float32, normalised."""
-    array = np.asarray(image)
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ValueError(f"an image must be (height, width, 3) of uint8, got {array.shape} of {array.dtype}")
-    scale, shift = _scale_and_shift(tuple(mean), tuple(std))
-    # Channels come first while a pixel is still one byte, and the arithmetic is in place: a third of timm's time.
-    pixels = np.ascontiguousarray(array.transpose(2, 0, 1)).astype(np.float32)
-    pixels *= scale
-    pixels -= shift
-    return torch.from_numpy(pixels)
-
-
-@lru_cache
-def _scale_and_shift(mean: Statistics, std: Statistics) -> tuple[np.ndarray, np.ndarray]:
-    """(3, 1, 1) each: a byte times the first minus the second is normalised."""
-    deviation = np.array(std, dtype=np.float32)[:, None, None]
-    return np.float32(1 / 255) / deviation, np.array(mean, dtype=np.float32)[:, None, None] / deviation
-
-
-def resize_and_crop(image: Picture, size: int, crop_pct: float = 1.0, interpolation: str = "bicubic") -> Picture:
-    """Shorter side to ``floor(size / crop_pct)``, then the central ``size x size``, as timm evaluates."""
-    height, width = image.shape[:2] if isinstance(image, np.ndarray) else (image.height, image.width)
-    short = math.floor(size / crop_pct)
-    if min(height, width) != short:
-        scale = short / min(height, width)
-        # max(): a picture of 1 x 5000 must not lose its short side to rounding
-        new = (max(short, int(width * scale)), max(short, int(height * scale)))
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        image, (width, height) = image.resize(new, Image.Resampling[interpolation.upper()]), new
-    if (height, width) == (size, size):
-        return image
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    if isinstance(image, np.ndarray):
-        return image[top : top + size, left : left + size]
-    return image.crop((left, top, left + size, top + size))
-
-
-@dataclass(frozen=True)
-class EvalTransform:
-    """Resize, central crop, normalise; the generator is not used."""
-
-    size: int
-    crop_pct: float = 1.0
-    interpolation: str = "bicubic"
-    mean: Statistics = IMAGENET_MEAN
-    std: Statistics = IMAGENET_STD
-
-    def __call__(self, image: Picture, rng: np.random.Generator | None = None) -> torch.Tensor:
-        return to_tensor(resize_and_crop(image, self.size, self.crop_pct, self.interpolation), self.mean, self.std)
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class ImageClassification(Task):
         card = image_card(model.config, settings=to_dict(self.config))  # type: ignore[arg-type]
         (folder / "README.md").write_text(card, encoding="utf-8")
         if isinstance(model.config, MetaFormerVisionConfig):  # that of timm's models is in their configuration
-            image_processor(model.config).save_pretrained(folder)
+            image_processor(model.config, apply_exif=self.config.data.apply_exif).save_pretrained(folder)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data, part by part, and of the micro-batch where images of one are mixed."""

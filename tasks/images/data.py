@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +25,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from metaformer_nlp.config.names import closest
-from tasks.images.readers.classes import read_class_file, readable_names
+from tasks.content import CONTENT_LIMIT, content_hash
+from tasks.images.readers.classes import read_class_file, readable_names, say
 from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
 from tasks.images.readers.folder import FolderImages, read_folder
 from tasks.images.readers.shards import ShardImages, read_shards
 from tasks.images.readers.table import Columns, read_hub, read_parquet
-from vision.images import Picture
+from vision.images import BadImage, Picture
 from vision.options import AugmentConfig
 
 LOCAL = ("digits", "folder", "parquet", "webdataset")
@@ -92,6 +94,9 @@ class ImageSource(Protocol):
 
     def name(self, index: int) -> str:
         """What an error calls the sample."""
+
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        """The files that these pictures come from; none for pictures that are made by a program."""
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         """The picture, RGB in 8 bits."""
@@ -157,16 +162,39 @@ def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, Imag
 
 
 def fingerprint(source: ImageSource) -> dict[str, Any]:
-    """What tells one state of a data set from another: size, and a hash over classes, names and labels.
+    """What tells one state of a data set from another: ``size``, ``classes``, and two hashes.
 
-    Of images in folders and shards also the sizes of their files, so that a replaced image is noticed.
+    ``sha256`` is over classes, labels, names and, of images in folders and shards, the sizes of their files;
+    ``content`` over the bytes of all files. Of more than ``CONTENT_LIMIT`` bytes there is no ``content``, which a line
+    says, but their number, ``bytes``.
+
+    Raises:
+        ValueError: a file that is not there or cannot be read.
     """
     digest = hashlib.sha256(json.dumps(list(source.classes)).encode())
     digest.update(np.ascontiguousarray(source.labels, dtype="<i8").tobytes())
     for index in range(len(source)):
         digest.update(source.name(index).encode(errors="surrogateescape") + b"\0")
         digest.update(_file_size(source, index))
-    return {"size": len(source), "classes": len(source.classes), "sha256": digest.hexdigest()}
+    identity = {"size": len(source), "classes": len(source.classes), "sha256": digest.hexdigest()}
+    return identity | _content(source.paths(range(len(source))))
+
+
+def _content(files: list[Path]) -> dict[str, Any]:
+    if not files:
+        return {}
+    try:
+        content = content_hash(files, CONTENT_LIMIT)
+        if content is not None:
+            return {"content": content}
+        total = sum(os.stat(file).st_size for file in files)
+    except OSError as error:
+        raise BadImage(str(error.filename), f"cannot be read: {error.strerror}") from error
+    say(
+        f"data: {len(files)} files ({files[0]} ...) of {total / 2**30:.1f} GiB are known by names and sizes only, "
+        f"not by their content: they have more than {CONTENT_LIMIT / 2**30:g} GiB. Do not change them during a run."
+    )
+    return {"bytes": total}
 
 
 def _file_size(source: ImageSource, index: int) -> bytes:
@@ -204,6 +232,9 @@ class Subset:
 
     def name(self, index: int) -> str:
         return self.source.name(int(self.indices[index]))
+
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        return self.source.paths(self.indices[np.asarray(indices)])
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         return self.source.load(int(self.indices[index]), rng)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import EvaluationTask, RunConfig
 from metaformer_nlp.engine.evaluate import evaluate
 from metaformer_nlp.engine.processes import on_first, start_processes
+from metaformer_nlp.errors import reading
 from tasks.images.checkpoints import check_classes, eval_transform, open_checkpoint, split_entry
 from tasks.images.classification import TransformedImages
 from tasks.images.data import ImageSource, load_sources
@@ -62,6 +64,9 @@ class Joined:
     def name(self, index: int) -> str:
         part, index = self._at(index)
         return part.name(index)
+
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        return [path for part, row in map(self._at, indices) for path in part.paths([row])]
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         part, index = self._at(index)
@@ -127,11 +132,11 @@ def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
         file = Path(timm.data.__file__).parent / "_info" / "imagenet_real_labels.json"
     else:
         file = Path(path).expanduser()
-    try:
+    with reading(file, "a json list of lists of class numbers", json.JSONDecodeError, RecursionError):
         lists = json.loads(file.read_text(encoding="utf-8"))
-        rows = {f"ILSVRC2012_val_{number:08d}": frozenset(map(int, row)) for number, row in enumerate(lists, 1)}
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"real_labels {file}: not a json list of lists of class numbers ({error})") from error
+    if not (isinstance(lists, list) and all(isinstance(row, list) and all(map(_is_label, row)) for row in lists)):
+        raise ValueError(f"real_labels {file}: not a json list of lists of class numbers")
+    rows = {f"ILSVRC2012_val_{number:08d}": frozenset(row) for number, row in enumerate(lists, 1)}
     stems = [Path(source.name(index)).stem for index in range(len(source))]
     missing = [stem for stem in stems if stem not in rows]
     if missing:
@@ -145,6 +150,10 @@ def read_real_labels(path: str, source: ImageSource) -> list[frozenset[int]]:
             f"real_labels {file}: has no class for any of the {len(found)} images; take more, or leave the option"
         )
     return found
+
+
+def _is_label(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def choose_part(config: Config, size: int) -> ImageSource:
@@ -208,21 +217,28 @@ def check_output(path: Path, columns: Sequence[str]) -> None:
     """Raise ValueError if ``path`` is there and is not a results file of these columns."""
     if path.is_dir():
         raise ValueError(f"output {path}: is a folder; name a csv file")
-    if not path.is_file() or path.stat().st_size == 0:
+    if not os.path.lexists(path):
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        header = next(csv.reader(file), [])
+    with reading(path, "a csv file", csv.Error), path.open(encoding="utf-8", newline="") as file:
+        header = next(csv.reader(file), None)
+    if header is None:  # an empty file
+        return
     if header != list(columns):
         raise ValueError(f"output {path}: has the columns {','.join(header)}, not {','.join(columns)}; name a new file")
 
 
 def append_row(path: Path, row: Mapping[str, Any], columns: Sequence[str]) -> None:
     """Add a line, and before the first one the header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.is_file() or path.stat().st_size == 0
-    with path.open("a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-        print(f"written: {path}", file=sys.stderr)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = not path.is_file() or path.stat().st_size == 0
+        with path.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+    except OSError as error:
+        raise ValueError(
+            f"output {path}: cannot be written ({error.strerror}); the row is {','.join(map(str, row.values()))}"
+        ) from error
+    print(f"written: {path}", file=sys.stderr)

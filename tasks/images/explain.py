@@ -20,9 +20,8 @@ from metaformer_nlp.config.command_line import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from tasks.images.checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
 from tasks.images.options import ExplanationConfig as Config
-from tasks.images.readers.folder import IMAGE_SUFFIXES
 from vision import ImageClassifier, preprocessing
-from vision.images import load_rgb
+from vision.images import is_image_file, load_rgb
 from vision.transforms import resize_and_crop
 
 LAST_LAYERS = ("stages", "layers", "layer4", "s4", "blocks", "features")
@@ -115,7 +114,7 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
     for name in split_names(given):
         path = Path(name).expanduser()
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(file for file in path.rglob("*") if file.is_file() and is_image_file(file))
             if not inside:
                 raise ValueError(f"images {path}: no image files in this folder")
             found += inside

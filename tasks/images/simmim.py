@@ -108,7 +108,8 @@ class MaskedImageModeling(Task):
     def save_model(self, model: nn.Module, folder: Path) -> None:
         """The model and its image processor, as the Auto classes read them."""
         model.save_pretrained(folder)  # type: ignore[operator]
-        image_processor(model.config).save_pretrained(folder)  # type: ignore[arg-type]
+        processor = image_processor(model.config, apply_exif=self.config.data.apply_exif)  # type: ignore[arg-type]
+        processor.save_pretrained(folder)
 
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data, part by part."""

@@ -59,6 +59,8 @@ def run(config: CheckConfig) -> dict[str, Any]:
     path = Path(config.report)
     if path.suffix not in (".json", ".csv"):
         raise ValueError(f"report {path}: must end in .json or .csv")
+    if path.is_dir():
+        raise ValueError(f"report {path}: is a folder; name a file")
     processes = config.processes or len(os.sched_getaffinity(0))
     if processes < 1:
         raise ValueError(f"processes {processes}: must be at least 1")

@@ -8,9 +8,10 @@ labels of the others. timm calls such a file a class map.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +60,16 @@ def read_class_file(class_file: str) -> ClassList:
         return ClassList(tuple(synsets), distinct(names, synsets), IMAGENET)
     path = Path(class_file).expanduser()
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # and no other character: U+2028 is no line's end
     except OSError as error:
         raise ValueError(
             f"data.class_file {class_file}: cannot be read ({error.strerror}; looked in {Path.cwd()}); "
             f"name a text file with one class a line, or {IMAGENET}"
         ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"data.class_file {path}: not a text file in UTF-8 ({error})") from error
+        raise ValueError(
+            f"data.class_file {path}: not a text file in UTF-8 ({error}); save it as UTF-8, one class a line"
+        ) from error
     classes = [line.strip() for line in lines]
     while classes and not classes[-1]:
         classes.pop()
@@ -82,6 +85,40 @@ def read_class_file(class_file: str) -> ClassList:
     if len(classes) < 2:
         raise ValueError(f"data.class_file {path}: needs at least two classes, one a line; found {classes or 'none'}")
     return ClassList(tuple(classes), tuple(classes), str(path))
+
+
+def is_number(text: str) -> bool:
+    """Whether ``text`` is a whole number of at most nine digits."""
+    return re.fullmatch(r"-?[0-9]{1,9}", text) is not None
+
+
+def label_numbers(texts: Sequence[str], names: Mapping[str, int]) -> list[int | None]:
+    """The label of each text, a class's name or number; None for what is neither.
+
+    Where ``names``, those of a class file, are numbers themselves, a number is a name: 20231204 may be class 2.
+    """
+    only_names = any(map(is_number, names))
+    return [names.get(text, int(text) if is_number(text) and not only_names else None) for text in texts]
+
+
+def count_classes(labels: Sequence[int], where: str) -> ClassList:
+    """The classes 0, 1, ... of plain numbers. Negative ones are wrong labels, which the sources name.
+
+    Raises:
+        ValueError: numbers are missing in between, which would be classes that nobody has, or there is none.
+    """
+    found = sorted({label for label in labels if label >= 0})
+    if not found:
+        raise ValueError(f"{where}: no class numbers, which begin with 0; say by --data.class_file what is a class")
+    if found != list(range(len(found))):
+        shown = ", ".join(map(str, found[:10])) + (f", ... {found[-1]}" if len(found) > 10 else "")
+        raise ValueError(
+            f"{where}: the labels {shown} are not the numbers 0..{len(found) - 1}, as {len(found)} classes need. Write "
+            "the labels into a text file, one a line, in the order in which the classes are to be numbered, and name "
+            "it by --data.class_file."
+        )
+    names = tuple(map(str, found))
+    return ClassList(names, names, where)
 
 
 def distinct(names: Sequence[str], ids: Sequence[str]) -> tuple[str, ...]:
@@ -100,3 +137,10 @@ def say(text: str) -> None:
     """Print ``text`` on the error stream, in the first process of a launch only."""
     if os.environ.get("RANK", "0") == "0":
         print(text, file=sys.stderr, flush=True)
+
+
+def say_left_out(where: object, left_out: Mapping[str, Sequence[str]]) -> None:
+    """One line that says what of the data is not read: how many of each kind, and which first; none if nothing is."""
+    kinds = [f"{len(names)} {kind} (the first: {min(names)})" for kind, names in left_out.items() if names]
+    if kinds:
+        say(f"{where}: left out " + ", ".join(kinds))

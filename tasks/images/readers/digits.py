@@ -16,7 +16,9 @@ not give the class away) and noise.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -75,6 +77,10 @@ class DigitsOnCanvas:
     def name(self, index: int) -> str:
         """What an error calls this sample."""
         return f"digits {self.part} scan {self.indices[index]}"
+
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        """No files: the scans come with scikit-learn."""
+        return []
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> np.ndarray:
         """(S, S, 3) uint8."""

@@ -1,18 +1,22 @@
-"""Images in folders, one folder a class."""
+"""Images in folders, one folder a class.
+
+A file is an image if its suffix is one of the decoder's, or, with another suffix or none, if the decoder knows its
+first bytes. What is left out is counted and named in a line at the start: files that are no images, hidden images,
+files beside the class folders, and what lies beside the parts.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tasks.images.readers.classes import ClassList, say
-from vision.images import Picture, load_rgb
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from metaformer_nlp.errors import reading
+from tasks.images.readers.classes import ClassList, say, say_left_out
+from vision.images import Picture, image_suffixes, is_image, load_rgb
 
 HELD_OUT = ("val", "validation", "test")
 """Folders that may hold the validation part; the first that is there."""
@@ -41,6 +45,10 @@ class FolderImages:
         """Bytes of the file; OSError if it is not there."""
         return os.stat(self.root / self.files[index]).st_size
 
+    def paths(self, indices: Sequence[int]) -> list[Path]:
+        """The files of these images."""
+        return [self.root / self.files[index] for index in indices]
+
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         return load_rgb(self.root / self.files[index], apply_exif=self.apply_exif)
 
@@ -61,6 +69,9 @@ def read_folder(
     held_out = next((name for name in HELD_OUT if train and (root / name).is_dir()), None)
     folders = _class_folders(root / train, class_list)
     classes = class_list or ClassList(tuple(folders), tuple(folders), str(root / train))
+    if train:
+        others = sorted(entry.name for entry in os.scandir(root) if entry.name not in (train, held_out))
+        say_left_out(root, {f"files and folders beside {train} and {held_out or 'val'}": others})
     if held_out is None:
         return _divide(root, *_list_images(root, train, folders, classes), classes, validation_fraction, apply_exif)
     found = _class_folders(root / held_out, class_list)
@@ -126,33 +137,71 @@ def _class_folders(folder: Path, class_list: ClassList | None) -> list[str]:
 
 
 def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassList) -> tuple[list[str], list[int]]:
-    """Paths relative to ``root``, sorted within each class, and their labels. Hidden files are no images."""
+    """Paths relative to ``root``, sorted within each class, and their labels. Says what is left out."""
     files: list[str] = []
     labels: list[int] = []
-    numbers = classes.labels
+    numbers, suffixes = classes.labels, image_suffixes()
+    others: list[str] = []
+    beside, hidden = _beside(root, part)
     for class_name in folders:
-        found, seen = [], set()
-        for directory, below, names in os.walk(root / part / class_name, onerror=_stop, followlinks=True):
-            place = os.path.realpath(directory)
-            if place in seen:  # a link to a folder above itself
-                below.clear()
-                continue
-            seen.add(place)
-            below[:] = [name for name in below if not name.startswith(".")]
-            relative = os.path.relpath(directory, root)
-            found += [
-                f"{relative}/{name}"
-                for name in names
-                if not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
-            ]
+        found = []
+        for path in _files(root, str(root / part / class_name)):
+            if "/." in path:
+                hidden += [path] if _is_hidden_image(root, path) else []
+            elif os.path.splitext(path)[1].lower() in suffixes:
+                found.append(path)
+            else:
+                with reading(root / path, "an image"):
+                    (found if is_image(root / path) else others).append(path)
         if not found:
             raise ValueError(
-                f"class folder {root / part / class_name} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}). "
+                f"class folder {root / part / class_name} holds no image: no file of the suffixes "
+                f"{', '.join(sorted(suffixes))}, and none that begins as such a file does. "
                 f"Put images into it or remove it; leaving it out silently would shift the labels of other classes."
             )
         files += sorted(found)
         labels += [numbers[class_name]] * len(found)
+    kinds = {"files that are no images": others, "hidden images": hidden, "files beside the class folders": beside}
+    say_left_out(root / part, kinds)
     return files, labels
+
+
+def _beside(root: Path, part: str) -> tuple[list[str], list[str]]:
+    """Paths relative to ``root`` of the files beside the class folders, and of the hidden images there and below."""
+    beside, hidden = list[str](), list[str]()
+    for entry in os.scandir(root / part):
+        path = os.path.relpath(entry.path, root)
+        if entry.name[0] != ".":
+            beside += [] if entry.is_dir() else [path]
+        else:
+            paths = _files(root, entry.path) if entry.is_dir() else [path]
+            hidden += [path for path in paths if _is_hidden_image(root, path)]
+    return beside, hidden
+
+
+def _files(root: Path, folder: str) -> Iterator[str]:
+    """Paths relative to ``root`` of all files below ``folder``, hidden ones too."""
+
+    def stop(error: OSError) -> None:
+        if "/." not in f"/{os.path.relpath(error.filename, root)}":
+            _stop(error)
+
+    seen = set()
+    for directory, below, names in os.walk(folder, onerror=stop, followlinks=True):
+        place = os.path.realpath(directory)
+        if place in seen:  # a link to a folder above itself
+            below.clear()
+            continue
+        seen.add(place)
+        relative = os.path.relpath(directory, root)
+        yield from (f"{relative}/{name}" for name in names)
+
+
+def _is_hidden_image(root: Path, path: str) -> bool:
+    """Whether a hidden file is an image; in hidden folders, which may be those of a program, by its suffix alone."""
+    if "/." in f"/{os.path.dirname(path)}":
+        return os.path.splitext(path)[1].lower() in image_suffixes()
+    return is_image(root / path)
 
 
 def _stop(error: OSError) -> None:

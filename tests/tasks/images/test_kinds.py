@@ -106,7 +106,7 @@ def shards(root: Path, images: dict[str, bytes]) -> DataConfig:
     for part in ("train", "val"):
         with tarfile.open(root / f"{part}-0.tar", "w") as tar:
             for name, data in images.items():
-                for suffix, content in (("JPG", data), ("cls", b"1")):
+                for suffix, content in (("JPG", data), ("cls", b"0")):
                     member = tarfile.TarInfo(f"{name}.{suffix}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))

@@ -125,7 +125,7 @@ def test_wrong_samples_are_named(tmp_path: Path, files: dict[str, bytes], messag
 
 
 def test_a_label_of_validation_that_training_lacks(tmp_path: Path) -> None:
-    shard(tmp_path / "train-0.tar", {"a.jpg": b"x", "a.cls": b"1"})
+    shard(tmp_path / "train-0.tar", {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"x", "b.cls": b"0"})
     shard(tmp_path / "validation-0.tar", {"v.jpg": b"x", "v.cls": b"2"})
     with pytest.raises(ValueError, match=r"validation-0\.tar: v\.jpg: label 2 is out of range, allowed are 0\.\.1"):
         load_sources(config(tmp_path), 8)
