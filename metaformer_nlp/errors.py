@@ -112,7 +112,7 @@ def checked_text(value: Any, where: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{where} holds {ascii(value[error.start])} at character {error.start}: half of a surrogate pair, which is "
+            f"{where} holds {value[error.start]!a} at character {error.start}: half of a surrogate pair, which is "
             "no character. Replace it, in Python by text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')"
         ) from error
     return value

@@ -12,6 +12,7 @@ from typing import Any
 
 from metaformer_nlp.config.options import groups_of, unknown_option
 from metaformer_nlp.config.yaml_text import read_yaml
+from metaformer_nlp.errors import reading
 
 __all__ = ["flatten", "merge_recipes"]
 
@@ -45,7 +46,9 @@ def flatten(config_class: type, nested: Mapping[str, Any], prefix: str = "") -> 
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()})")
-    values = read_yaml(path.read_text(encoding="utf-8"), f"recipe {path}")
+    with reading(path, "a recipe"):
+        text = path.read_text(encoding="utf-8")
+    values = read_yaml(text, f"recipe {path}")
     if not isinstance(values, dict | None):
         raise ValueError(f"recipe {path}: must hold `key: value` lines, not a {type(values).__name__}")
     return values or {}

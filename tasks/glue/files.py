@@ -66,8 +66,8 @@ def _shards(task: GlueTask, part: str, root: Path) -> list[Path]:
     counted = [(int(number[1]), int(number[2])) for number in numbers if number]
     if counted and counted != [(number, len(paths)) for number in range(len(paths))]:
         raise ValueError(
-            f"{paths[0].parent}: {', '.join(path.name for path in paths)} are not the {counted[0][1]} files of "
-            f"{task.name} {part}, numbered from 0; download those that are missing, take away what does not belong there"
+            f"{paths[0].parent}: {', '.join(path.name for path in paths)} are not all {counted[0][1]} files of "
+            f"{task.name} {part}, and these alone; download what is missing, take away what does not belong there"
         )
     return paths
 
@@ -136,10 +136,10 @@ def _check_class_names(task: GlueTask, root: Path) -> None:
     parts = [*(["train"] if task.train else []), *task.evaluation, *task.test]
     first: tuple[Path, list[str]] | None = None
     for path in (path for part in parts for path in find_files(task, part, root) if path.suffix == ".parquet"):
-        with reading(path, f"{task.name} in the hub's form", pyarrow.ArrowException, ValueError):
+        with reading(path, f"{task.name} in the hub's form", pyarrow.ArrowException, ValueError, AttributeError):
             metadata = pyarrow.parquet.read_schema(path).metadata or {}
             known = json.loads(metadata.get(b"huggingface", b"{}"))
-        names = known.get("info", {}).get("features", {}).get("label", {}).get("names")
+            names = known.get("info", {}).get("features", {}).get("label", {}).get("names")
         if names is None:
             continue
         first = first or (path, names)

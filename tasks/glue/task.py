@@ -93,9 +93,11 @@ class GlueFinetuning:
             examples = {"train": train, **{split: read_split(task, split, data.root) for split in task.evaluation}}
         else:
             examples = dict(zip(("train", "held_out"), split_rows(train, held_out, task.rows_per_sample), strict=True))
+            held = examples["held_out"]
+            first = next(number for number, row in enumerate(train) if row is held[0])
             warn_once(
-                f"{task.name}: {len(examples['held_out'])} of {len(train)} training rows are held out and measured on, "
-                f"instead of {', '.join(task.evaluation)}"
+                f"{task.name}: {len(held)} of {len(train)} training rows are held out and measured on, instead of "
+                f"{', '.join(task.evaluation)}; the first is row {first}"
             )
         self._encoded, self._labels = {}, {}
         for split, rows in examples.items():
