@@ -96,6 +96,8 @@ def read_lines(path: Path) -> Iterator[str]:
 def _opened(path: Path, compression: str | None) -> io.BufferedReader:
     if compression is None:
         return path.open("rb")
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f"{path}: empty, where a {path.suffix} file is needed; it was not written to its end.")
     import pyarrow  # here, since it takes long to import
 
     return io.BufferedReader(pyarrow.input_stream(str(path), compression=compression))

@@ -26,6 +26,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of all kinds begin
 # Every kind of text that a tokenizer may treat in its own way: case, accents, numbers, blanks, signs, scripts.
 _PROBE = "The quick Brown fox's naïve Café, İstanbul: 3.14 % of 2,000 {x}…  “Straße” ﬁne\te-mail 日本語 한국어 עברית 😀 <0x41>."
 
@@ -44,7 +45,7 @@ def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
     _check_folder(folder, option)
     tokenizer = _open_tokenizer(folder, option)
     config = Path(folder) / "config.json"
-    if config.is_file():
+    if config.exists():
         with reading(config, "the configuration of a model", ValueError, AttributeError):
             saved = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_hash")
         if saved is not None and saved != tokenizer_hash(tokenizer):
@@ -58,6 +59,9 @@ def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
 def _open_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
+    if not any(file.name.startswith(_TOKENIZER_FILES) for file in Path(folder).iterdir()):
+        # transformers would make one without words of a configuration alone
+        raise ValueError(f"{option}={folder} holds no tokenizer that can be read: there is no tokenizer.json, vocab.txt")
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # several classes, depending on which file is missing or broken
@@ -100,7 +104,7 @@ def check_same_tokenizer(tokenizer: PreTrainedTokenizerBase, saved: PreTrainedCo
             own = _open_tokenizer(folder, "model.checkpoint")
         except ValueError as error:
             if known is None:
-                logger.warning("model.checkpoint=%s: its tokenizer cannot be compared with the given: %s", folder, error)
+                logger.warning("the given tokenizer cannot be compared with that of the model: %s", error)
     if own is None and known is None:
         return
     if own is not None and tokenizer_hash(own) == given:

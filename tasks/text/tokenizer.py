@@ -74,6 +74,8 @@ def _texts(source: TextSource, limit: int, bar: tqdm[Any]) -> Iterator[str]:
         bar.n += len(part)
         bar.update(0)
         yield part
+    if not bar.n:
+        raise ValueError(f"{source.name}: no document with text in it to learn from (data.held_out leaves some out)")
     bar.set_description_str("read; learning pieces (minutes)")
 
 
