@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 _TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of all kinds begin
 # Every kind of text that a tokenizer may treat in its own way: case, accents, numbers, blanks, signs, scripts.
-_PROBE = "The quick Brown fox's naïve Café, İstanbul: 3.14 % of 2,000 {x}…  “Straße” ﬁne\te-mail 日本語 한국어 עברית 😀 <0x41>."
+_PROBE = (
+    "The quick Brown fox's naïve Café, İstanbul: 3.14 % of 2,000 {x}…  “Straße” ﬁne\te-mail 日本語 한국어 עברית 😀 "
+    "<0x41>."
+)
 
 
 def given_tokenizer(tokenizer: str | None, checkpoint: str | None) -> PreTrainedTokenizerBase | None:
@@ -51,7 +54,7 @@ def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
         if saved is not None and saved != tokenizer_hash(tokenizer):
             raise ValueError(
                 f"{option}={folder}: the tokenizer there is not the one that the model was saved with; its files were "
-                f"changed. Put the model's own back or, if this is meant, take \"tokenizer_hash\" out of {config}"
+                f'changed. Put the model\'s own back or, if this is meant, take "tokenizer_hash" out of {config}'
             )
     return tokenizer
 
@@ -61,7 +64,9 @@ def _open_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
 
     if not any(file.name.startswith(_TOKENIZER_FILES) for file in Path(folder).iterdir()):
         # transformers would make one without words of a configuration alone
-        raise ValueError(f"{option}={folder} holds no tokenizer that can be read: there is no tokenizer.json, vocab.txt")
+        raise ValueError(
+            f"{option}={folder} holds no tokenizer that can be read: there is no tokenizer.json, vocab.txt"
+        )
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # several classes, depending on which file is missing or broken
@@ -85,8 +90,8 @@ def load_text_config(folder: str, option: str) -> PreTrainedConfig:
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """16 hexadecimal digits that name what a model knows of its tokenizer: the piece of each id, the special tokens, and
-    how a text with all kinds of characters is cut. It depends on no library's way of writing a tokenizer to a file.
+    """16 hexadecimal digits that name what a model knows of its tokenizer: the piece of each id, the special tokens,
+    and how a text with all kinds of characters is cut. No library's way of writing a tokenizer to a file matters.
     """
     special = [getattr(tokenizer, f"{name}_token_id") for name in ("pad", "unk", "cls", "sep", "mask")]
     cut = tokenizer(_PROBE, _PROBE, truncation=False, verbose=False)["input_ids"]

@@ -109,7 +109,7 @@ class TextModelConfig:
         return {"unmixed_token_id": tokenizer.mask_token_id if self.exclude_mask_token else None}
 
     def fingerprint(self) -> dict[str, str]:
-        """Identity of the model that training begins with: hashes of its weights and its config.json; nothing if fresh."""
+        """Identity of the model that training begins with: hashes of its weights and config.json; nothing if fresh."""
         if self.checkpoint is None:
             return {}
         digest = hashlib.sha256()

@@ -174,8 +174,10 @@ def _parts(place: str, column: str, unit: DocumentUnit) -> Iterator[TextPart]:
         for group in _together(files):
             name = group[0].name if len(group) == 1 else f"{group[0].name} ... {group[-1].name}"
             kinds = [(_kind(file), file.suffix.lower() in _COMPRESSED) for file in group]
-            identity = short_hash(_content(group), kinds, column, unit)
-            yield _listed(name, identity, partial(_documents, group, column, unit))
+            content = _content(group)
+            yield _listed(
+                name, short_hash(content, kinds, column, unit), partial(_unchanged, content, group, column, unit)
+            )
 
 
 def _listed(name: str, identity: str, read: Callable[[Omitted], Iterator[str]]) -> TextPart:
@@ -190,6 +192,16 @@ def _content(files: Sequence[Path]) -> str | None:
     except OSError as error:
         with reading(error.filename or files[0], _KINDS):
             raise
+
+
+def _unchanged(
+    content: str | None, files: Sequence[Path], column: str, unit: DocumentUnit, omitted: Omitted
+) -> Iterator[str]:
+    """The documents; an error where the files hold something else than when they were named, before or after."""
+    for documents in (_documents(files, column, unit, omitted), ()):
+        if _content(files) != content:
+            raise ValueError(f"{files[0]} or a file behind it was changed since this began; start again")
+        yield from documents
 
 
 def _check_columns(files: Sequence[Path], column: str) -> None:

@@ -1,4 +1,4 @@
-"""Every reader of a user's file in text and GLUE, with every fault: the error names the file and is no library's own."""
+"""Every reader of a user's file in text and GLUE, with every fault: the error names the file and is our own."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_a_damaged_file_is_named(name: str, fault: str, tmp_path: Path, caplog: 
         read(path)
         assert fault != "empty" or name == "recipe.yaml" or f"the first: {path}" in caplog.text
         return
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=r".") as error:
         read(path)
     assert type(error.value) is ValueError  # no error of a library, which may be one
     # A split that is not there is known by its folder.
@@ -190,7 +190,9 @@ def test_a_full_disk_is_named(
     tmp_path: Path, tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("METAFORMER_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a.txt").write_text("\n\n".join(f"The quick fox jumps over the lazy brown dog of the man {i}." for i in range(9)))
+    (tmp_path / "a.txt").write_text(
+        "\n\n".join(f"The quick fox jumps over the lazy brown dog of the man {i}." for i in range(9))
+    )
     source = text_source(str(tmp_path / "a.txt"))
     for module, writes in ((tokenised, "replace_text"), (os, "fsync")):
         with monkeypatch.context() as patch:
