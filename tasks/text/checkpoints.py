@@ -164,7 +164,7 @@ def _longest(model: PreTrainedModel, known: int) -> int:
         return int(longest)
     for name, module in model.named_modules():  # RoBERTa's kind counts positions from behind that of padding
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
-            longest -= int(module.padding_idx) + 1  # type: ignore[arg-type]
+            longest -= int(module.padding_idx) + 1
     return int(min(longest, known))
 
 

@@ -307,7 +307,7 @@ def test_tables_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
 
 def test_text_that_no_tokenizer_takes_is_named_by_its_row(tmp_path: Path) -> None:
     rows = [{"sentence": "a", "label": 1}, {"sentence": "b \ud800", "label": 1}]
-    with pytest.raises(ValueError, match="x, row 1: 'sentence' holds '.ud800' at character 2: half of a surrogate"):
+    with pytest.raises(ValueError, match=r"x, row 1: 'sentence' holds '.ud800' at character 2: half of a surrogate"):
         examples_from_rows(rows, GLUE["SST-2"], "x")
     bad = pyarrow.Array.from_buffers(
         pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pyarrow.py_buffer(b"a\xff\xfe")]
