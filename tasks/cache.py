@@ -15,7 +15,12 @@ from pathlib import Path
 
 from filelock import FileLock
 
-__all__ = ["build_once", "cache_folder", "fingerprint_texts", "short_hash"]
+from metaformer_nlp.errors import writing
+
+__all__ = ["NO_ROOM", "build_once", "cache_folder", "fingerprint_texts", "short_hash"]
+
+NO_ROOM = "Free some space, or set METAFORMER_CACHE to a folder on another disk."
+"""How to mend a cache that cannot be written."""
 
 
 def cache_folder() -> Path:
@@ -62,8 +67,9 @@ def build_once(path: Path, build: Callable[[Path], None]) -> Path:
             return path
         temporary = path.with_name(f".{path.name}.tmp")
         _remove(temporary)
-        build(temporary)
-        os.replace(temporary, path)
+        with writing(path, NO_ROOM):
+            build(temporary)
+            os.replace(temporary, path)
     return path
 
 

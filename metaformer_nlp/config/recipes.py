@@ -14,6 +14,7 @@ from typing import Any
 from metaformer_nlp.config.names import flatten, nearest
 from metaformer_nlp.config.options import groups_of, unknown_option
 from metaformer_nlp.config.yaml_text import read_yaml
+from metaformer_nlp.errors import reading
 
 __all__ = ["SCRIPTS", "Group", "merge_recipes", "recipe_path", "taken_away"]
 
@@ -72,7 +73,9 @@ def taken_away(config_class: type, given: Mapping[str, Any]) -> list[str]:
 def _read(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()})")
-    values = read_yaml(path.read_text(encoding="utf-8"), f"recipe {path}")
+    with reading(path, "a recipe"):
+        text = path.read_text(encoding="utf-8")
+    values = read_yaml(text, f"recipe {path}")
     if not isinstance(values, dict | None):
         raise ValueError(f"recipe {path}: must hold `key: value` lines, not a {type(values).__name__}")
     return values or {}

@@ -64,6 +64,7 @@ class MetaFormerTextConfig(MetaFormerConfig):
         drop_path_rate: Peak of stochastic depth, growing linearly from 0 over the layers.
         use_residual: Whether the branches are added to the residual stream; off is an ablation.
         use_channel_mlp: Whether blocks have a channel MLP; off is an ablation.
+        tokenizer_hash: Names the tokenizer that the model was saved with; None where that is not known.
 
     Raises:
         ValueError: For an unknown key or mixer, and for numbers that do not fit together.
@@ -95,6 +96,7 @@ class MetaFormerTextConfig(MetaFormerConfig):
     drop_path_rate: float | int = 0.0
     use_residual: bool = True
     use_channel_mlp: bool = True
+    tokenizer_hash: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

@@ -17,9 +17,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_
 from tokenizers.models import Unigram
 from transformers import BertTokenizer, PreTrainedTokenizerFast
 
+from metaformer_nlp.errors import checked_text, read_lines
+
 #: Special tokens; their ids are their places in this tuple.
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 NUM_BYTE_PIECES = 256
+_LONGEST = 1 << 18  # characters of a line, of at most four bytes each: sentencepiece leaves out longer ones
+_RESERVED = "\u2585"  # what sentencepiece marks unknown characters with; it leaves out lines that hold it
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def train_tokenizer(
         max_length: Length at which `truncation=True` cuts, special tokens included.
 
     Raises:
-        ValueError: When there is no text, or `vocab_size` does not suit it.
+        ValueError: When there is no text, one with half of a surrogate pair, or `vocab_size` does not suit it.
     """
     model = train_sentencepiece(texts, vocab_size, lowercase=lowercase, character_coverage=character_coverage)
     return to_fast_tokenizer(model, max_length=max_length)
@@ -92,7 +96,7 @@ def train_sentencepiece(
             # Several threads add floats in an order of their own, and the pieces with them.
             num_threads=1,
             shuffle_input_sentence=False,
-            max_sentence_length=1 << 20,
+            max_sentence_length=4 * _LONGEST,
             minloglevel=2,
         )
     except RuntimeError as error:
@@ -146,25 +150,30 @@ def read_wordpiece(path: str | Path, *, lowercase: bool = True, max_length: int 
     """A fast tokenizer of a WordPiece vocabulary of BERT's kind, one piece a line, with BERT's templates.
 
     Raises:
-        ValueError: no such file, or one that lacks special tokens.
+        ValueError: no such file, one that is not UTF-8, repeats a piece or lacks special tokens.
     """
     file = Path(path)
-    if not file.is_file():
+    if not file.exists():
         raise ValueError(f"no vocabulary at {file} (looked in {Path.cwd()})")
-    pieces = file.read_text(encoding="utf-8").splitlines()
-    if missing := [token for token in SPECIAL_TOKENS if token not in pieces]:
+    vocab: dict[str, int] = {}
+    for number, piece in enumerate(read_lines(file)):
+        if (first := vocab.setdefault(piece, number)) != number:
+            raise ValueError(
+                f"{file}:{number + 1}: the piece {piece!r} is that of line {first + 1} again; a piece's id is the "
+                "number of its line, so that each must be there once. Give one of them another name, such as [unused1]"
+            )
+    if missing := [token for token in SPECIAL_TOKENS if token not in vocab]:
         raise ValueError(f"{file} is no WordPiece vocabulary of BERT's kind: it lacks {', '.join(missing)}")
-    vocab = {piece: number for number, piece in enumerate(pieces)}
     return BertTokenizer(vocab=vocab, do_lower_case=lowercase, model_max_length=max_length)
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:
-    """The lines of the texts that hold anything; sentencepiece ends a sentence at a line break."""
-    for text in texts:
-        for line in text.splitlines():
-            stripped = line.replace("\0", " ").strip()
-            if stripped:
-                yield stripped
+    """The lines of the texts that hold anything, cut to what sentencepiece reads, so that it leaves out none."""
+    for number, text in enumerate(texts):
+        for line in checked_text(text, f"text {number} to train a tokenizer on").split("\n"):
+            stripped = line.replace("\0", " ").replace(_RESERVED, " ").strip()
+            for start in range(0, len(stripped), _LONGEST):
+                yield stripped[start : start + _LONGEST]
 
 
 def _chain(first: str, rest: Iterator[str], failures: list[Exception]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.errors import reading
 from tasks.glue.table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
 from tasks.glue.tasks import GLUE
 
@@ -61,8 +62,9 @@ def run(config: Config) -> list[Any]:
 
 def _max_length(model: Path) -> int:
     """What the model was fine-tuned with, from the configuration of its run."""
-    config = json.loads(model.with_name("config.json").read_text(encoding="utf-8"))
-    return int(config["data"]["max_length"])
+    file = model.with_name("config.json")
+    with reading(file, "the configuration of a run", ValueError, KeyError, TypeError):
+        return int(json.loads(file.read_text(encoding="utf-8"))["data"]["max_length"])
 
 
 def _median_models(folders: list[Path], metrics: list[dict[str, float]]) -> dict[str, Path]:

@@ -7,9 +7,9 @@ not fit the table is a :class:`ValueError` with ``file:line``.
 
 from __future__ import annotations
 
-import functools
-import logging
+import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ from typing import Any
 
 import pyarrow.parquet
 
+from metaformer_nlp.errors import checked_text, read_lines, reading
 from tasks.glue.suite import build_suite
 from tasks.glue.tasks import GLUE, SUITE, TASKS, GlueTask
+from tasks.text.sources import arrow_values, warn_once
 
 __all__ = ["Example", "available_tasks", "find_files", "read_hub", "read_parquet", "read_split", "read_tsv"]
-
-logger = logging.getLogger(__name__)
 
 # The hub's files as they have been since 2024; their numbers of rows are those of the table.
 HUB, REVISION = "nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -42,7 +42,7 @@ def find_files(task: GlueTask, part: str, root: Path) -> list[Path]:
     Empty where there is neither.
 
     Raises:
-        ValueError: a split that the task has not.
+        ValueError: a split that the task has not, or parquet files of which some are missing.
     """
     file = {"train": task.train, **task.evaluation, **task.test}.get(part)
     if file is None:
@@ -54,7 +54,22 @@ def find_files(task: GlueTask, part: str, root: Path) -> list[Path]:
     for path in tables:
         if path.is_file():
             return [path]
-    return sorted((root / task.hub_name).glob(f"{task.hub_split(part)}-*.parquet")) if task.hub_name else []
+    return _shards(task, part, root)
+
+
+def _shards(task: GlueTask, part: str, root: Path) -> list[Path]:
+    """The hub's parquet files of a split; all of them, where their names say how many there are."""
+    if task.hub_name is None:
+        return []
+    paths = sorted((root / task.hub_name).glob(f"{task.hub_split(part)}-*.parquet"))
+    numbers = [re.fullmatch(r".*-(\d+)-of-(\d+)", path.stem) for path in paths]
+    counted = [(int(number[1]), int(number[2])) for number in numbers if number]
+    if counted and counted != [(number, len(paths)) for number in range(len(paths))]:
+        raise ValueError(
+            f"{paths[0].parent}: {', '.join(path.name for path in paths)} are not all {counted[0][1]} files of "
+            f"{task.name} {part}, and these alone; download what is missing, take away what does not belong there"
+        )
+    return paths
 
 
 def available_tasks(root: Path) -> tuple[list[str], list[str]]:
@@ -100,12 +115,15 @@ def read_split(task: GlueTask, part: str, root: str | None) -> list[Example]:
     elif not files:
         raise ValueError(_missing(task, part, Path(root)))
     elif files[0].suffix == ".parquet":
+        _check_class_names(task, Path(root))
         examples, where = read_parquet(files, task, labelled=labelled), str(files[0])
     else:
         examples, where = read_tsv(files[0], task, labelled=labelled), str(files[0])
+        if also := _shards(task, part, Path(root)):
+            warn_once(f"{files[0]} is read; left out {len(also)} parquet files of the same rows; the first: {also[0]}")
     published = task.rows.get(part)
     if published and len(examples) not in published:
-        _warn(
+        warn_once(
             f"{where}: {len(examples)} rows, but {task.name} {part} as published has "
             f"{' or '.join(map(str, published))}: the file is cut, extended or another version; "
             "scores on it cannot be compared with published ones"
@@ -113,10 +131,25 @@ def read_split(task: GlueTask, part: str, root: str | None) -> list[Example]:
     return examples
 
 
-@functools.cache
-def _warn(message: str) -> None:
-    """Once, however often the file is read."""
-    logger.warning(message)
+def _check_class_names(task: GlueTask, root: Path) -> None:
+    """A label is a number in parquet: what it means must be the same in all files of the task, and as in the table."""
+    parts = [*(["train"] if task.train else []), *task.evaluation, *task.test]
+    first: tuple[Path, list[str]] | None = None
+    for path in (path for part in parts for path in find_files(task, part, root) if path.suffix == ".parquet"):
+        with reading(path, f"{task.name} in the hub's form", pyarrow.ArrowException, ValueError, AttributeError):
+            metadata = pyarrow.parquet.read_schema(path).metadata or {}
+            known = json.loads(metadata.get(b"huggingface", b"{}"))
+            names = known.get("info", {}).get("features", {}).get("label", {}).get("names")
+        if names is None:
+            continue
+        first = first or (path, names)
+        wanted = list(task.labels) if task.labels and set(names) == set(task.labels) else first[1]
+        if names != wanted:
+            where = "as the table of tasks has them" if wanted is not first[1] else f"as in {first[0]}"
+            raise ValueError(
+                f"{path}: its labels 0, 1, ... mean {', '.join(names)}, not {', '.join(wanted)} {where}; write the "
+                f"file again with its classes in that order, or download {HUB} again"
+            )
 
 
 def _missing(task: GlueTask, part: str, root: Path) -> str:
@@ -141,15 +174,9 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
         ValueError: with ``file:line``, for text that is not UTF-8, a row with another number of columns, a label that
             is not allowed; for missing columns and a file without rows.
     """
-    lines = path.read_bytes().split(b"\n")
-    if lines[-1] == b"":
-        lines.pop()
-    if not lines:
+    rows = [line.split("\t") for line in read_lines(path)]
+    if not rows:
         raise ValueError(f"{path} is empty; expected the rows of {task.name}")
-    lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
-    if lines[0].endswith(b"\r"):
-        lines = [line.removesuffix(b"\r") for line in lines]
-    rows = [_decode(line, f"{path}:{number}").split("\t") for number, line in enumerate(lines, 1)]
 
     # CoLA's labelled files have no header; a copy that was given one is recognised by it.
     first = 0
@@ -160,7 +187,7 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
     examples = []
     broken = [number for number, row in enumerate(rows[first:], first + 1) if len(row) != len(header)]
     if 0 < len(broken) <= task.broken_lines:
-        _warn(
+        warn_once(
             f"{path}: left out {len(broken)} lines that a line break inside a text has broken, so that they lack some "
             f"of their {len(header)} columns; the first is line {broken[0]}"
         )
@@ -179,13 +206,6 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
     if not examples:
         raise ValueError(f"{path} has a header but no rows")
     return examples
-
-
-def _decode(line: bytes, where: str) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not UTF-8 at byte {error.start} of the line; convert the file to UTF-8") from error
 
 
 def _columns(header: Sequence[str], task: GlueTask, labelled: bool, where: str) -> dict[str, int]:
@@ -250,14 +270,14 @@ def read_parquet(paths: Sequence[Path], task: GlueTask, *, labelled: bool = True
         ValueError: for files that are no parquet, missing columns, or labels that are not allowed.
     """
     examples = []
+    names = [*(task.hub_texts or task.texts), "label"]
     for path in paths:
-        try:
-            names = [*(task.hub_texts or task.texts), "label"]
-            rows = pyarrow.parquet.read_table(path, columns=names).to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: cannot be read as {task.name} in the hub's form: {error}") from error
-        if rows and (missing := [name for name in names if name not in rows[0]]):
-            raise ValueError(f"{path}: no column {', '.join(map(repr, missing))} for {task.name}")
+        with reading(path, f"{task.name} in the hub's form", pyarrow.ArrowException):
+            table = pyarrow.parquet.ParquetFile(path).read(columns=names)
+            if missing := [name for name in names if table.column_names.count(name) != 1]:
+                raise ValueError(f"{path}: no column {', '.join(map(repr, missing))} for {task.name}, or several")
+            columns = [list(arrow_values(table.column(name), path)) for name in names]
+        rows = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
         examples += examples_from_rows(rows, task, str(path), labelled)
     if not examples:
         raise ValueError(f"{paths[0]} has no rows")
@@ -278,5 +298,7 @@ def examples_from_rows(
         texts = tuple(row[name] for name in names)
         if not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{where}: {', '.join(map(repr, names))} must be texts, not {texts!r}")
+        for name, text in zip(names, texts, strict=True):
+            checked_text(text, f"{where}: {name!r}")
         examples.append(Example(texts, parse_label("" if label is None else str(label), task, labelled, where)))
     return examples

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.config.command_line import to_dict
+from metaformer_nlp.errors import writing
 from tasks.glue.suite import common_words, order_twins, sentence_key
 from tasks.text.english import clean_paragraphs
 from tasks.text.sources import DocumentUnit, text_source
@@ -87,12 +88,13 @@ def run(config: Config) -> dict[str, Any]:
                 "that begin with a capital, end with a stop and have two common words side by side. Give more text, or "
                 "another data.held_out"
             )
-    (folder / "order").mkdir(parents=True)
-    for part, found in rows.items():
-        lines = ["sentence\tlabel", *("\t".join(row) for row in found)]
-        (folder / "order" / f"{part}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
     report = {f"{part}_rows": len(found) for part, found in rows.items()}
-    (folder / "made.json").write_text(json.dumps({"config": to_dict(config), **report}, indent=1) + "\n", "utf-8")
+    with writing(folder):
+        (folder / "order").mkdir(parents=True)
+        for part, found in rows.items():
+            lines = ["sentence\tlabel", *("\t".join(row) for row in found)]
+            (folder / "order" / f"{part}.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+        (folder / "made.json").write_text(json.dumps({"config": to_dict(config), **report}, indent=1) + "\n", "utf-8")
     seconds = round(time.monotonic() - began, 1)
     print(f"made: {folder / 'order'} ({report['train_rows']} rows to train, {report['dev_rows']} dev, {seconds} s)")
     return {**report, "seconds": seconds}

@@ -19,10 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
+from metaformer_nlp.errors import reading
 from tasks.glue.files import find_files, read_split
 from tasks.glue.tasks import GLUE, GlueTask
+from tasks.text.checkpoints import load_tokenizer
 from tasks.text.encoding import encode_texts, inputs_of, pad_rows
 
 __all__ = ["FILES", "SubmissionFile", "check_submission", "predict", "write_submission"]
@@ -66,8 +68,9 @@ def predict(
 
     Batches are made of rows of like length, so that padding costs little. Runs on an accelerator where there is one.
     """
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = load_tokenizer(str(folder), "the model of a run")
+    with reading(folder, "the folder of a classifier", Exception):
+        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     encoded = encode_texts(texts, tokenizer, max_length)
@@ -147,7 +150,7 @@ def _test_texts(file: SubmissionFile, root: str | None) -> list[tuple[str, ...]]
 def check_submission(path: Path) -> list[str]:
     """What the server would refuse in the zip at ``path``, a sentence each; nothing if it keeps the rules."""
     problems = []
-    with zipfile.ZipFile(path) as archive:
+    with reading(path, "a zip file", zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
         found = Counter(archive.namelist())
         wanted = {f"{name}.tsv" for name in FILES}
         problems += [f"{name} is missing" for name in sorted(wanted - found.keys())]

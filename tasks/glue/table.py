@@ -19,6 +19,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Column, Table
 
+from metaformer_nlp.errors import reading
 from tasks.glue.tasks import FROM_MNLI, GLUE, MNLI_STARTS, task_of
 
 __all__ = [
@@ -159,7 +160,8 @@ def read_runs(folders: Sequence[str | Path]) -> list[dict[str, float]]:
         file = Path(folder) / "result.json"
         if not file.is_file():
             raise ValueError(f"{file} is missing: give folders of finished runs of scripts/finetune_glue.py")
-        metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
+        with reading(file, "the result of a run", ValueError, KeyError, TypeError):
+            metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
         if "validation/average" not in metrics:
             raise ValueError(f"{file} is no result of scripts/finetune_glue.py: it has no validation/average")
         runs.append(metrics)

@@ -8,7 +8,6 @@ Shapes: D examples of a batch in B rows of L slots, K classes (1 for a score).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +32,9 @@ from tasks.glue.tasks import GlueTask
 from tasks.text.checkpoints import save_text_model
 from tasks.text.encoding import EncodedTexts, encode_texts, inputs_of, pack_rows, pad_rows, tokenizer_key
 from tasks.text.model import TextModelConfig, encoder_macs
+from tasks.text.sources import warn_once
 
 __all__ = ["DataConfig", "GlueFinetuning", "Row", "split_rows", "write_predictions"]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,20 +84,26 @@ class GlueFinetuning(Task):
         predictions: Path | None = None,
     ) -> None:
         self.data, self.model, self.task, self.tokenizer, self.predictions = data, model, task, tokenizer, predictions
-        train = _subset(read_split(task, "train", data.root), data.max_train_rows, task.rows_per_sample)
+        train = _subset(read_split(task, "train", data.root), data.max_train_rows, task)
         if held_out is None:
             examples = {"train": train, **{split: read_split(task, split, data.root) for split in task.evaluation}}
         else:
             examples = dict(zip(("train", "held_out"), split_rows(train, held_out, task.rows_per_sample), strict=True))
+            held = examples["held_out"]
+            first = next(number for number, row in enumerate(train) if row is held[0])
+            warn_once(
+                f"{task.name}: {len(held)} of {len(train)} training rows are held out and measured on, instead of "
+                f"{', '.join(task.evaluation)}; the first is row {first}"
+            )
         self._encoded, self._labels = {}, {}
         for split, rows in examples.items():
             self._encoded[split] = encode_texts([row.texts for row in rows], tokenizer, data.max_length)
             self._labels[split] = np.array([row.label for row in rows], np.float64)
-            if self._encoded[split].truncated:
-                logger.warning(
-                    "%s %s: %d of %d rows are longer than data.max_length=%d and were cut",
-                    task.name, split, self._encoded[split].truncated, len(rows), data.max_length,
-                )  # fmt: skip
+            if len(cut := self._encoded[split].cut):
+                warn_once(
+                    f"{task.name} {split}: {len(cut)} of {len(rows)} rows are longer than data.max_length="
+                    f"{data.max_length} and were cut; the first is row {cut[0]}"
+                )
         self._texts = {
             split: fingerprint_texts("\0".join(row.texts) for row in rows) for split, rows in examples.items()
         }
@@ -197,7 +201,7 @@ class GlueFinetuning(Task):
 
     def counts(self) -> dict[str, Any]:
         """Rows of each split, and how many of them were cut."""
-        return {split: {"rows": len(part), "cut": part.truncated} for split, part in self._encoded.items()}
+        return {split: {"rows": len(part), "cut": len(part.cut)} for split, part in self._encoded.items()}
 
     def _logits(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """(D, K) float32."""
@@ -223,12 +227,19 @@ def _in_order(results: list[dict[str, Tensor]]) -> tuple[NDArray[Any], NDArray[A
     return predictions[order], labels[order]
 
 
-def _subset(rows: list[Example], limit: int | None, rows_per_sample: int) -> list[Example]:
+def _subset(rows: list[Example], limit: int | None, task: GlueTask) -> list[Example]:
     """``limit`` rows, in groups that stay together."""
     if limit is None or limit >= len(rows):
         return rows
-    groups = np.random.default_rng(0).permutation(len(rows) // rows_per_sample)[: max(1, limit // rows_per_sample)]
-    return [rows[group * rows_per_sample + k] for group in sorted(groups) for k in range(rows_per_sample)]
+    size = task.rows_per_sample
+    groups = np.random.default_rng(0).permutation(len(rows) // size)[: max(1, limit // size)]
+    kept = sorted(int(group) * size + k for group in groups for k in range(size))
+    first = next((number for number, row in enumerate(kept) if number != row), len(kept))
+    warn_once(
+        f"{task.name} train: {len(rows) - len(kept)} of {len(rows)} rows are left out (data.max_train_rows {limit}); "
+        f"the first is row {first}"
+    )
+    return [rows[number] for number in kept]
 
 
 def split_rows(rows: list[Example], share: float, rows_per_sample: int) -> tuple[list[Example], list[Example]]:

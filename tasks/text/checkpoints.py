@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import logging
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metaformer_nlp.errors import reading
+from tasks.cache import short_hash
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["given_tokenizer", "load_text_config", "load_tokenizer", "save_text_model"]
+__all__ = [
+    "check_same_tokenizer",
+    "given_tokenizer",
+    "load_text_config",
+    "load_tokenizer",
+    "save_text_model",
+    "tokenizer_hash",
+]
+
+logger = logging.getLogger(__name__)
+
+_TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of all kinds begin
+# Every kind of text that a tokenizer may treat in its own way: case, accents, numbers, blanks, signs, scripts.
+_PROBE = (
+    "The quick Brown fox's naïve Café, İstanbul: 3.14 % of 2,000 {x}…  “Straße” ﬁne\te-mail 日本語 한국어 עברית 😀 "
+    "<0x41>."
+)
 
 
 def given_tokenizer(tokenizer: str | None, checkpoint: str | None) -> PreTrainedTokenizerBase | None:
@@ -20,10 +42,31 @@ def given_tokenizer(tokenizer: str | None, checkpoint: str | None) -> PreTrained
 
 
 def load_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
-    """The tokenizer in ``folder``; a ``ValueError`` names ``option`` if there is none, or one not of BERT's kind."""
+    """The tokenizer in ``folder``; a ``ValueError`` names ``option`` if there is none, or one not of BERT's kind, or
+    another than the one that the model in the folder was saved with.
+    """
+    _check_folder(folder, option)
+    tokenizer = _open_tokenizer(folder, option)
+    config = Path(folder) / "config.json"
+    if config.exists():
+        with reading(config, "the configuration of a model", ValueError, AttributeError):
+            saved = json.loads(config.read_text(encoding="utf-8")).get("tokenizer_hash")
+        if saved is not None and saved != tokenizer_hash(tokenizer):
+            raise ValueError(
+                f"{option}={folder}: the tokenizer there is not the one that the model was saved with; its files were "
+                f'changed. Put the model\'s own back or, if this is meant, take "tokenizer_hash" out of {config}'
+            )
+    return tokenizer
+
+
+def _open_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
-    _check_folder(folder, option)
+    if not any(file.name.startswith(_TOKENIZER_FILES) for file in Path(folder).iterdir()):
+        # transformers would make one without words of a configuration alone
+        raise ValueError(
+            f"{option}={folder} holds no tokenizer that can be read: there is no tokenizer.json, vocab.txt"
+        )
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # several classes, depending on which file is missing or broken
@@ -46,10 +89,64 @@ def load_text_config(folder: str, option: str) -> PreTrainedConfig:
     return config
 
 
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """16 hexadecimal digits that name what a model knows of its tokenizer: the piece of each id, the special tokens,
+    and how a text with all kinds of characters is cut. No library's way of writing a tokenizer to a file matters.
+    """
+    special = [getattr(tokenizer, f"{name}_token_id") for name in ("pad", "unk", "cls", "sep", "mask")]
+    cut = tokenizer(_PROBE, _PROBE, truncation=False, verbose=False)["input_ids"]
+    return short_hash(sorted(tokenizer.get_vocab().items()), special, cut)
+
+
+def check_same_tokenizer(tokenizer: PreTrainedTokenizerBase, saved: PreTrainedConfig, folder: str) -> None:
+    """Raise a ValueError unless ``tokenizer`` is that of the model in ``folder``, whose configuration is ``saved``."""
+    given, known = tokenizer_hash(tokenizer), getattr(saved, "tokenizer_hash", None)
+    if given == known:
+        return
+    own = None
+    if Path(folder).is_dir():  # else it is made by a run that is only planned
+        try:
+            own = _open_tokenizer(folder, "model.checkpoint")
+        except ValueError as error:
+            if known is None:
+                logger.warning("the given tokenizer cannot be compared with that of the model: %s", error)
+    if own is None and known is None:
+        return
+    if own is not None and tokenizer_hash(own) == given:
+        if known is None:
+            return
+        load_tokenizer(folder, "model.checkpoint")  # raises: it is not the model's
+    raise ValueError(
+        f"the tokenizer is another than that of model.checkpoint={folder}: {_difference(own, tokenizer)}; leave "
+        "data.tokenizer out, so that the one saved with the checkpoint is taken"
+    )
+
+
+def _difference(own: PreTrainedTokenizerBase | None, given: PreTrainedTokenizerBase) -> str:
+    if own is None:
+        return "the hash in its config.json is not that of the given one"
+    one, other = ({number: piece for piece, number in it.get_vocab().items()} for it in (own, given))
+    differing = [number for number in sorted(one.keys() | other.keys()) if one.get(number) != other.get(number)]
+    if not differing:
+        return "all pieces are the same, but special tokens, or how a text is cut (such as lower case), are not"
+    first = differing[0]
+    return (
+        f"{len(differing):,} of {len(one):,} pieces differ, the first is number {first}: {one.get(first)!r} in the "
+        f"checkpoint, {other.get(first)!r} given"
+    )
+
+
 def save_text_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Model and tokenizer as the Auto classes and ``pipeline`` read them; without transformers' own progress bar."""
+    """Model and tokenizer as the Auto classes and ``pipeline`` read them; without transformers' own progress bar.
+
+    The tokenizer is saved with the length of the model, so that ``truncation=True`` cuts to what it takes; the model
+    with the tokenizer's hash, by which another one is recognised.
+    """
     from transformers.utils import logging as transformers_logging
 
+    model.config.tokenizer_hash = tokenizer_hash(tokenizer)
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.model_max_length = _longest(model, tokenizer.model_max_length)
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -58,6 +155,17 @@ def save_text_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def _longest(model: PreTrainedModel, known: int) -> int:
+    """The longest text that a model takes, in tokens; ``known`` is what its tokenizer says."""
+    longest = getattr(model.config, "max_position_embeddings", known)
+    if model.config.model_type == "metaformer_text":
+        return int(longest)
+    for name, module in model.named_modules():  # RoBERTa's kind counts positions from behind that of padding
+        if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
+            longest -= int(module.padding_idx) + 1
+    return int(min(longest, known))
 
 
 def _check_folder(folder: str, option: str) -> None:

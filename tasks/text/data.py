@@ -17,7 +17,7 @@ from tasks.text.checkpoints import given_tokenizer
 from tasks.text.encoding import trained_tokenizer
 from tasks.text.options import DataConfig, MaskingConfig
 from tasks.text.packed import PackedText
-from tasks.text.sources import TextSource, text_source
+from tasks.text.sources import TextSource, text_source, warn_once
 
 __all__ = [
     "EVAL_RATE",
@@ -102,6 +102,10 @@ def make_tokenizer(data: DataConfig, checkpoint: str | None, train: TextSource) 
     for text in train.read():
         characters += len(text)
         if texts and characters > _TOKENIZER_CHARACTERS:
+            warn_once(
+                f"{train.name}: the tokenizer is trained on the first {len(texts):,} of these documents, about "
+                f"{_TOKENIZER_CHARACTERS:,} characters; the others are left out. scripts/train_tokenizer.py reads more"
+            )
             break
         texts.append(text)
     return trained_tokenizer(texts, data.vocab_size, bool(data.lowercase))

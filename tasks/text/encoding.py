@@ -6,6 +6,7 @@ Shapes: B rows of a batch, L tokens of its longest row, rounded up to a multiple
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ class EncodedTexts:
     ids: NDArray[np.int32]  # all tokens of all rows
     offsets: NDArray[np.int64]  # (n + 1,) row i is ids[offsets[i] : offsets[i + 1]]
     second: NDArray[np.int32]  # (n,) where in its row the second text begins (its length, if there is none)
-    truncated: int  # rows that were cut
+    cut: NDArray[np.int64]  # the numbers of the rows that were cut
 
     def __len__(self) -> int:
         return len(self.second)
@@ -61,16 +62,17 @@ def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenize
         Path(__file__).read_bytes(),
         tokenizer_key(tokenizer),
         max_length,
-        fingerprint_texts("\0".join(t) for t in texts),
+        parts,
+        fingerprint_texts(itertools.chain.from_iterable(texts)),
     )
 
     def write(path: Path) -> None:
         fresh = _encode(texts, tokenizer, max_length)
         with path.open("wb") as file:
-            np.savez(file, ids=fresh.ids, offsets=fresh.offsets, second=fresh.second, truncated=fresh.truncated)
+            np.savez(file, ids=fresh.ids, offsets=fresh.offsets, second=fresh.second, cut=fresh.cut)
 
     with np.load(build_once(cache_folder() / "encoded" / f"{key}.npz", write)) as stored:
-        return EncodedTexts(stored["ids"], stored["offsets"], stored["second"], int(stored["truncated"]))
+        return EncodedTexts(stored["ids"], stored["offsets"], stored["second"], stored["cut"])
 
 
 def _encode(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase, max_length: int) -> EncodedTexts:
@@ -78,10 +80,11 @@ def _encode(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase
     cls, sep = tokenizer.cls_token_id, tokenizer.sep_token_id
     room = max_length - 1 - len(columns)
     ids: list[int] = []
-    offsets, second, truncated = [0], [], 0
-    for row in zip(*columns, strict=True):
+    offsets, second, cut = [0], [], []
+    for number, row in enumerate(zip(*columns, strict=True)):
         kept = _fit([len(tokens) for tokens in row], room)
-        truncated += any(keep < len(tokens) for keep, tokens in zip(kept, row, strict=True))
+        if any(keep < len(tokens) for keep, tokens in zip(kept, row, strict=True)):
+            cut.append(number)
         ids.append(cls)
         for part, (keep, tokens) in enumerate(zip(kept, row, strict=True)):
             ids.extend(tokens[:keep])
@@ -89,7 +92,9 @@ def _encode(texts: Sequence[tuple[str, ...]], tokenizer: PreTrainedTokenizerBase
             if part == 0:
                 second.append(len(ids) - offsets[-1])
         offsets.append(len(ids))
-    return EncodedTexts(np.array(ids, np.int32), np.array(offsets, np.int64), np.array(second, np.int32), truncated)
+    return EncodedTexts(
+        np.array(ids, np.int32), np.array(offsets, np.int64), np.array(second, np.int32), np.array(cut, np.int64)
+    )
 
 
 def _tokens(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:

@@ -36,6 +36,7 @@ from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokeni
 
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.errors import reading
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
 from tasks.text.checkpoints import load_tokenizer
@@ -95,7 +96,8 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _open_model(folder: Path, max_length: int) -> PreTrainedModel:
-    opened = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    with reading(folder, "the folder of a masked language model", Exception):
+        opened = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model, info = cast(tuple[PreTrainedModel, dict[str, Any]], opened)
     if info["missing_keys"]:
         raise ValueError(

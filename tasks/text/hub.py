@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.errors import checked_text
 from tasks.cache import cache_folder, short_hash
 
 __all__ = ["PREFIX", "hub_commit", "hub_documents"]
@@ -53,9 +54,7 @@ def hub_documents(place: str, column: str, commit: str, start: int) -> Iterator[
         text = row.get(column, ...)
         if text is ...:
             raise ValueError(f"{place} has no column {column!r}; it has {', '.join(row)}; set data.column")
-        if text is not None and not isinstance(text, str):
-            raise ValueError(f"{place}, row {number}: column {column!r} holds {type(text).__name__}, not text")
-        yield text or ""
+        yield checked_text("" if text is None else text, f"{place}, row {number}: column {column!r}")
 
 
 def _parsed(place: str) -> re.Match[str]:

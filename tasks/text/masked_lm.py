@@ -24,7 +24,7 @@ from metaformer_nlp.engine import Dataset, Task
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
-from tasks.text.checkpoints import save_text_model
+from tasks.text.checkpoints import save_text_model, tokenizer_hash
 from tasks.text.data import (
     DataConfig,
     MaskedRow,
@@ -204,7 +204,10 @@ def tokenizer_of(config: Config) -> PreTrainedTokenizerBase:
 
 def saved_config(config: Config) -> PreTrainedConfig:
     """The configuration of the model that a run of ``config`` saves, known before it."""
-    return config.model.build_config(tokenizer_of(config), config.data.max_length)
+    tokenizer = tokenizer_of(config)
+    saved = config.model.build_config(tokenizer, config.data.max_length)
+    saved.tokenizer_hash = tokenizer_hash(tokenizer)
+    return saved
 
 
 def cost(config: Config, start: Any = None) -> dict[str, Any]:

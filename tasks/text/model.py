@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from tasks.text.checkpoints import load_text_config
+from metaformer_nlp.errors import reading
+from tasks.content import content_hash
+from tasks.text.checkpoints import check_same_tokenizer, load_text_config
 
 # Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ _FRESH = {
     "initializer_range": 0.02,
 }
 # These may differ from those of a checkpoint: they hold no weights.
+_MODEL = "the folder of a saved model"
 _FREE = frozenset({"drop_path_rate", "hidden_dropout_prob", "initializer_range"})
 
 
@@ -106,15 +109,16 @@ class TextModelConfig:
         return {"unmixed_token_id": tokenizer.mask_token_id if self.exclude_mask_token else None}
 
     def fingerprint(self) -> dict[str, str]:
-        """Identity of the weights that training begins with: a hash of the checkpoint's files; nothing if fresh."""
+        """Identity of the model that training begins with: hashes of its weights and config.json; nothing if fresh."""
         if self.checkpoint is None:
             return {}
         digest = hashlib.sha256()
-        for path in sorted(path for path in Path(self.checkpoint).iterdir() if path.suffix in (".safetensors", ".bin")):
+        folder = Path(self.checkpoint)
+        for path in sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin")):
             digest.update(path.name.encode() + b"\0")
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return {"checkpoint": digest.hexdigest()}
+        return {"checkpoint": digest.hexdigest(), "checkpoint_config": str(content_hash([folder / "config.json"]))}
 
     def build_config(
         self,
@@ -169,6 +173,7 @@ class TextModelConfig:
                 f"the tokenizer has {len(tokenizer)} tokens, model.checkpoint={folder} knows {config.vocab_size}; "
                 "leave data.tokenizer out, so that the one saved with the checkpoint is taken"
             )
+        check_same_tokenizer(tokenizer, config, str(folder))
         longest = getattr(config, "max_position_embeddings", max_length)
         if max_length > longest:
             raise ValueError(
@@ -187,7 +192,8 @@ class TextModelConfig:
         if self.checkpoint is None:
             model: PreTrainedModel = auto_class.from_config(config)
         else:
-            model = auto_class.from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+            with reading(self.checkpoint, _MODEL, Exception):
+                model = auto_class.from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
         return model.train()
 
     def build_classifier(self, config: "PreTrainedConfig") -> "PreTrainedModel":
@@ -198,12 +204,12 @@ class TextModelConfig:
         labels 0 and 1). Else the classifier is fresh, drawn from torch's generator. The log says which of both.
         """
         import torch
-        from transformers import AutoConfig, AutoModelForSequenceClassification
+        from transformers import AutoModelForSequenceClassification
 
         if self.checkpoint is None:
             return self.build_model(AutoModelForSequenceClassification, config)
         model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-        saved = AutoConfig.from_pretrained(self.checkpoint)
+        saved = load_text_config(self.checkpoint, "model.checkpoint")
         if (
             type(model).__name__ in (saved.architectures or ())
             and (saved.id2label, saved.problem_type) == (config.id2label, config.problem_type)
@@ -213,7 +219,8 @@ class TextModelConfig:
             return self.build_model(AutoModelForSequenceClassification, config)
         logger.info("model.checkpoint=%s: its encoder is taken over, the classifier is fresh", self.checkpoint)
         fresh = cast("PreTrainedModel", model.base_model)
-        encoder = type(fresh).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
+        with reading(self.checkpoint, _MODEL, Exception):
+            encoder = type(fresh).from_pretrained(self.checkpoint, config=config, dtype=torch.float32)
         # Not strict: an encoder on its own may have a pooler that the classifier's goes without.
         fresh.load_state_dict(encoder.state_dict(), strict=False)
         return model.train()

@@ -29,12 +29,12 @@ from transformers import PreTrainedTokenizerBase
 from metaformer_nlp.engine.files import sync
 from tasks.cache import build_once, cache_folder, short_hash
 from tasks.text.encoding import tokenizer_key
-from tasks.text.sources import TextSource
+from tasks.text.sources import Omitted, TextSource, warn_once
 from tasks.text.tokenised import TokenisedPart, map_file, tokenise
 
 __all__ = ["PackedText", "pack_text"]
 
-_FORMAT = 3  # to be raised when other documents are chosen, or other files are made of them
+_FORMAT = 4  # to be raised when other documents are chosen, or other files are made of them
 _BLOCK_DOCUMENTS, _BLOCK_TOKENS = 2**17, 2**25  # packed at once
 
 
@@ -100,7 +100,19 @@ def pack_text(source: TextSource, tokenizer: PreTrainedTokenizerBase, max_length
     name = short_hash(_FORMAT, identity, source.held_out, source.inside, max_length)
     packed = cache_folder() / "packed" / name
     build_once(packed, lambda path: _write_packed(path, source, parts, tokenizer, max_length))
-    return PackedText(packed, [part.folder for part in parts])
+    text = PackedText(packed, [part.folder for part in parts])
+    _say_left_out(source, parts, text.info)
+    return text
+
+
+def _say_left_out(source: TextSource, parts: list[TokenisedPart], info: dict[str, Any]) -> None:
+    omitted = sum((part.omitted for part in parts), Omitted())
+    source.say_left_out(sum(part.documents for part in parts), info["chosen"], info["first_other"], omitted)
+    if empty := info["chosen"] - info["documents"]:
+        warn_once(
+            f"{source.name}: {empty:,} documents give no token and are in no row (blank, or nothing that the tokenizer "
+            f"keeps); the first is number {info['first_empty']}"
+        )
 
 
 def _write_packed(
@@ -109,7 +121,8 @@ def _write_packed(
     folder.mkdir(parents=True)
     digest = hashlib.sha256()
     starts = [0, *itertools.accumulate(part.tokens for part in parts)]
-    documents = tokens = num_pieces = num_rows = first = 0
+    num_chosen = documents = tokens = num_pieces = num_rows = first = 0
+    first_other = first_empty = None
     token_counts = np.zeros(len(tokenizer), np.int64)
     with (folder / "pieces.bin").open("wb") as pieces_file, (folder / "rows.bin").open("wb") as rows_file:
         rows_file.write(np.zeros(1, np.int64).tobytes())
@@ -117,6 +130,9 @@ def _write_packed(
             everything = map_file(str(part.folder / "tokens.bin"), part.kind, part.tokens)
             for begin, offset, lengths in _blocks(part.lengths()):
                 chosen = source.chosen(range(first + begin, first + begin + len(lengths)))
+                first_other = _first(first_other, first + begin, ~chosen)
+                first_empty = _first(first_empty, first + begin, chosen & (lengths == 0))
+                num_chosen += int(np.count_nonzero(chosen))
                 ends = offset + np.cumsum(lengths)
                 pieces, counts = pack_pieces((ends - lengths)[chosen] + start, lengths[chosen], max_length - 2)
                 pieces_file.write(pieces.tobytes())
@@ -134,12 +150,15 @@ def _write_packed(
             os.fsync(file.fileno())
     if not num_rows:
         raise ValueError(f"{source.name}: no document with text in it (the held-out part needs some as well)")
-    token_counts.tofile(folder / "counts.bin")
+    (folder / "counts.bin").write_bytes(token_counts.tobytes())
     sync(folder / "counts.bin")
     info = {
         "source": source.name,
         "content": digest.hexdigest()[:16],
         "documents": documents,
+        "chosen": num_chosen,
+        "first_other": first_other,
+        "first_empty": first_empty,
         "tokens": tokens,
         "pieces": num_pieces,
         "rows": num_rows,
@@ -151,6 +170,11 @@ def _write_packed(
     }
     (folder / "info.json").write_text(json.dumps(info, indent=1) + "\n", "utf-8")
     sync(folder / "info.json")
+
+
+def _first(found: int | None, start: int, wanted: NDArray[np.bool_]) -> int | None:
+    """``found``, or else the number of the first document, from ``start`` on, that is ``wanted``."""
+    return found if found is not None or not wanted.any() else start + int(wanted.argmax())
 
 
 def _blocks(lengths: NDArray[np.uint32]) -> Iterator[tuple[int, int, NDArray[np.int64]]]:

@@ -28,8 +28,9 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from metaformer_nlp.engine.files import replace_text, sync
-from tasks.cache import cache_folder, short_hash
-from tasks.text.sources import TextPart
+from metaformer_nlp.errors import writing
+from tasks.cache import NO_ROOM, cache_folder, short_hash
+from tasks.text.sources import Omitted, TextPart
 
 __all__ = ["TokenisedPart", "map_file", "tokenise"]
 
@@ -53,6 +54,8 @@ class TokenisedPart:
     documents: int
     tokens: int
     kind: str
+    omitted: Omitted
+    """What was passed over among all that was ever read of the part."""
 
     def lengths(self) -> NDArray[np.uint32]:
         return map_file(str(self.folder / "lengths.bin"), "uint32", self.documents)
@@ -66,6 +69,8 @@ class _State:
     tokens: int = 0
     ended: bool = False
     """Whether this is all that the part has."""
+    omitted: int = 0
+    first_omitted: str = ""
 
 
 def tokenise(
@@ -82,11 +87,13 @@ def tokenise(
         file = folder / "state.json"
         state = _State(**json.loads(file.read_text("utf-8"))) if file.exists() else _State()
         if not state.ended and (limit is None or state.documents < limit):
-            _append(folder, part, tokenizer, kind, limit, state, description)
+            with writing(folder, NO_ROOM):
+                _append(folder, part, tokenizer, kind, limit, state, description)
+    omitted = Omitted(state.omitted, state.first_omitted)
     if limit is None or state.documents <= limit:
-        return TokenisedPart(folder, state.documents, state.tokens, kind)
-    tokens = int(TokenisedPart(folder, limit, 0, kind).lengths().sum(dtype=np.int64))
-    return TokenisedPart(folder, limit, tokens, kind)
+        return TokenisedPart(folder, state.documents, state.tokens, kind, omitted)
+    tokens = int(TokenisedPart(folder, limit, 0, kind, omitted).lengths().sum(dtype=np.int64))
+    return TokenisedPart(folder, limit, tokens, kind, omitted)
 
 
 def _append(
@@ -99,7 +106,7 @@ def _append(
     description: str,
 ) -> None:
     wanted = None if limit is None else limit - state.documents
-    read = 0
+    read, omitted = 0, Omitted()
     with (
         _opened(folder / "tokens.bin", state.tokens * np.dtype(kind).itemsize) as tokens,
         _opened(folder / "lengths.bin", state.documents * 4) as lengths,
@@ -110,10 +117,11 @@ def _append(
             for file in (tokens, lengths):
                 file.flush()
                 sync(Path(file.name))
+            state.omitted, state.first_omitted = omitted.rows, omitted.first
             replace_text(folder / "state.json", json.dumps(asdict(state)) + "\n")
 
         committed = state.tokens
-        for documents in _batches(itertools.islice(part.read(state.documents), wanted)):
+        for documents in _batches(itertools.islice(part.read(state.documents, omitted), wanted)):
             encoded = tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"]
             sizes = np.array([len(ids) for ids in encoded], np.uint32)
             tokens.write(np.fromiter(itertools.chain.from_iterable(encoded), kind, int(sizes.sum())).tobytes())

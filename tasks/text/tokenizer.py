@@ -16,9 +16,10 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from metaformer_nlp.config.command_line import to_dict
+from metaformer_nlp.errors import writing
 from metaformer_nlp.text.tokenizer import SentencePieceModel, read_wordpiece, to_fast_tokenizer, train_sentencepiece
 from tasks.text.options import TokenizerConfig as Config
-from tasks.text.sources import TextSource, text_source
+from tasks.text.sources import TextSource, text_source, warn_once
 
 __all__ = ["Config", "run"]
 
@@ -62,18 +63,24 @@ def _train(config: Config) -> tuple[PreTrainedTokenizerFast, dict[str, Any]]:
 
 def _texts(source: TextSource, limit: int, bar: tqdm[Any]) -> Iterator[str]:
     """Documents until ``limit`` characters were given; the last is cut. Then says that learning begins."""
-    for text in source.read():
+    for number, text in enumerate(source.read()):
+        if bar.n >= limit:
+            warn_once(
+                f"{source.name}: the pieces are learned from the first {number:,} documents; the others are left out "
+                f"(data.max_characters {limit:,})"
+            )
+            break
         part = text[: limit - int(bar.n)]
         bar.n += len(part)
         bar.update(0)
         yield part
-        if bar.n >= limit:
-            break
+    if not bar.n:
+        raise ValueError(f"{source.name}: no document with text in it to learn from (data.held_out leaves some out)")
     bar.set_description_str("read; learning pieces (minutes)")
 
 
 def _lines(source: TextSource) -> Iterator[str]:
-    return (line for text in source.read() for line in text.splitlines() if line.strip())
+    return (line for text in source.read() for line in text.split("\n") if line.strip())
 
 
 def _compare(model: SentencePieceModel, tokenizer: PreTrainedTokenizerFast, lines: list[str]) -> dict[str, Any]:
@@ -102,7 +109,8 @@ def _save(folder: Path, tokenizer: PreTrainedTokenizerFast, report: dict[str, An
     """Under another name first: a folder that is there is whole."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    tokenizer.save_pretrained(temporary)
-    (temporary / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder)
+    with writing(folder):
+        temporary.mkdir(parents=True)
+        tokenizer.save_pretrained(temporary)
+        (temporary / "training.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(folder)

@@ -15,7 +15,14 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from metaformer_nlp.text.tokenizer import SPECIAL_TOKENS, to_fast_tokenizer, train_sentencepiece, train_tokenizer
+from metaformer_nlp.text import tokenizer as tokenizer_module
+from metaformer_nlp.text.tokenizer import (
+    SPECIAL_TOKENS,
+    read_wordpiece,
+    to_fast_tokenizer,
+    train_sentencepiece,
+    train_tokenizer,
+)
 
 ODD_LINES = [
     "",
@@ -130,3 +137,35 @@ def test_auto_tokenizer_opens_the_folder(tokenizer: PreTrainedTokenizerFast, lin
 def test_wrong_arguments(texts: list[str], vocab_size: int, message: str) -> None:
     with pytest.raises(ValueError, match=f"(?s){message}"):
         train_tokenizer(texts, vocab_size)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_piece_of_wordpiece_has_the_number_of_its_line(tmp_path: Path, end: str, mark: str) -> None:
+    odd = ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"]  # ends of lines for str.splitlines
+    pieces = [*SPECIAL_TOKENS, *odd, "the", "cat", "##s", "sat"]
+    (tmp_path / "vocab.txt").write_bytes((mark + end.join(pieces) + end).encode())
+    tokenizer = read_wordpiece(tmp_path / "vocab.txt")
+    assert tokenizer.convert_ids_to_tokens(list(range(len(pieces)))) == pieces
+    assert len(tokenizer) == len(pieces)
+    assert tokenizer("the cats sat", add_special_tokens=False)["input_ids"] == [13, 14, 15, 16]
+
+
+def test_a_repeated_piece_is_named_by_its_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL_TOKENS, "the", "cat", "the"]))
+    with pytest.raises(ValueError, match=r"vocab.txt:8: the piece 'the' is that of line 6 again"):
+        read_wordpiece(tmp_path / "vocab.txt")
+
+
+def test_training_leaves_out_no_line(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """sentencepiece passes over lines with its mark of unknown characters, and over long ones, without a word."""
+    monkeypatch.setattr(tokenizer_module, "_LONGEST", 1000)
+    long = " ".join(f"ωμ{number}" for number in range(2000))
+    pieces = train_tokenizer([*lines[:300], *["zyzzyva \u2585 qoph"] * 50, *["\0ßß\0"] * 50, long], 500).get_vocab()
+    for character in "zqßω":
+        assert any(character in piece for piece in pieces), character
+
+
+def test_half_of_a_surrogate_pair_is_no_text(lines: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"text 1 to train a tokenizer on holds '.ud800' at character 2: half of"):
+        train_tokenizer([lines[0], "a \ud800", *lines], 300)

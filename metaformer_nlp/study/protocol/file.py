@@ -16,6 +16,7 @@ from typing import Any
 from metaformer_nlp.config.names import nearest
 from metaformer_nlp.config.recipes import recipe_path
 from metaformer_nlp.config.yaml_text import read_yaml
+from metaformer_nlp.errors import reading
 from metaformer_nlp.study.protocol.checks import check_study
 from metaformer_nlp.study.protocol.study import (
     AXES,
@@ -66,7 +67,8 @@ def load_study(path: Path | str, names: Names = _NO_NAMES) -> Study:
     path = recipe_path(path)
     if not path.is_file():
         raise ValueError(f"There is no study file {path}; recipe:studies/quick is an example.")
-    text = path.read_text(encoding="utf-8")
+    with reading(path, "a study file"):
+        text = path.read_text(encoding="utf-8")
     study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, names)
     return dataclasses.replace(study, text=text)
 
@@ -361,7 +363,9 @@ def _strings(value: Any, where: str) -> tuple[str, ...]:
 
 def _recipe(name: str, where: str, folder: Path) -> Mapping[str, Any]:
     path = _find(name, f"{where}.config", folder)
-    data = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    with reading(path, "a recipe"):
+        text = path.read_text(encoding="utf-8")
+    data = read_yaml(text, str(path))
     if not isinstance(data, Mapping):
         raise ValueError(f"{path}: a recipe must be a mapping of keys to values.")
     recipe: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.glue.files import (
     read_tsv,
 )
 from tasks.glue.tasks import GLUE, TASKS, task_named
+from tasks.text.sources import warn_once
 
 
 def write(path: Path, text: str | bytes) -> Path:
@@ -132,7 +134,7 @@ def test_a_label_kept_back_has_many_forms(tmp_path: Path, name: str, label: Any)
 
 
 def test_bytes_that_are_no_text_and_empty_files(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"bad.tsv:3: not UTF-8 at byte 2"):
+    with pytest.raises(ValueError, match=r"bad.tsv:3: not UTF-8: byte 2"):
         read_tsv(write(tmp_path / "bad.tsv", b"sentence\tlabel\nok\t1\nno\xff\t1\n"), GLUE["SST-2"])
     with pytest.raises(ValueError, match=r"empty.tsv is empty"):
         read_tsv(write(tmp_path / "empty.tsv", ""), GLUE["SST-2"])
@@ -202,7 +204,7 @@ def test_the_hubs_files_in_a_folder(tmp_path: Path) -> None:
         read_parquet([parquet("sst2/bad-1.parquet", text=["a"], label=[1])], GLUE["SST-2"])
     with pytest.raises(ValueError, match=r"bad-2.parquet, row 1: label '7'"):
         read_parquet([parquet("sst2/bad-2.parquet", sentence=["a", "b"], label=[1, 7])], GLUE["SST-2"])
-    with pytest.raises(ValueError, match=r"bad-3.parquet: cannot be read"):
+    with pytest.raises(ValueError, match=r"bad-3.parquet: damaged, or not SST-2 in the hub"):
         read_parquet([write(tmp_path / "sst2" / "bad-3.parquet", "text")], GLUE["SST-2"])
     # A TSV file is what it was where both are there.
     write(tmp_path / "SST-2" / "train.tsv", "sentence\tlabel\ntsv\t1\n")
@@ -246,3 +248,70 @@ def test_the_diagnostic_set_lies_where_the_download_script_puts_it(tmp_path: Pat
 def test_without_a_network_the_hub_says_what_to_do() -> None:
     with pytest.raises(ValueError, match=r"RTE \(train\) could not be read from the hub .*data.root"):
         read_hub(GLUE["RTE"], "train")
+
+
+def hub_file(path: Path, names: list[str] | None = None, **columns: list[Any]) -> None:
+    """A parquet file as the `datasets` library writes it, with the names of its classes."""
+    table = pyarrow.table(columns)
+    if names is not None:
+        features = {"label": {"names": names, "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    path.parent.mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(table, path)
+
+
+def test_a_class_number_means_the_same_in_all_parquet_files(tmp_path: Path) -> None:
+    rows: dict[str, list[Any]] = {"sentence": ["a", "b"], "label": [0, 1]}
+    hub_file(tmp_path / "sst2" / "train-0.parquet", ["negative", "positive"], **rows)
+    hub_file(tmp_path / "sst2" / "train-1.parquet", None, **rows)
+    assert [row.label for row in read_split(GLUE["SST-2"], "train", str(tmp_path))] == [0, 1, 0, 1]
+    for other in ("train-2.parquet", "validation-0.parquet"):
+        hub_file(tmp_path / "sst2" / other, ["positive", "negative"], **rows)
+        with pytest.raises(ValueError, match=rf"{other}: its labels 0, 1, ... mean positive, negative, not negative, "):
+            read_split(GLUE["SST-2"], "train", str(tmp_path))
+        (tmp_path / "sst2" / other).unlink()
+    pair: dict[str, list[Any]] = {"sentence1": ["a"], "sentence2": ["b"], "label": [0]}
+    hub_file(tmp_path / "rte" / "train-0.parquet", ["not_entailment", "entailment"], **pair)
+    with pytest.raises(ValueError, match=r"not entailment, not_entailment as the table of tasks has them"):
+        read_split(GLUE["RTE"], "train", str(tmp_path))
+    hub_file(tmp_path / "rte" / "train-0.parquet", ["entailment", "not_entailment"], **pair)
+    assert [row.label for row in read_split(GLUE["RTE"], "train", str(tmp_path))] == [0]
+
+
+def test_missing_and_second_parquet_files_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    warn_once.cache_clear()
+    rows: dict[str, list[Any]] = {"sentence": ["a"], "label": [0]}
+    for name in ("train-00000-of-00003", "train-00002-of-00003"):
+        hub_file(tmp_path / "sst2" / f"{name}.parquet", **rows)
+    with pytest.raises(ValueError, match=r"sst2: train-00000.* are not all 3 files of SST-2 train"):
+        read_split(GLUE["SST-2"], "train", str(tmp_path))
+    hub_file(tmp_path / "sst2" / "train-00001-of-00003.parquet", **rows)
+    assert len(read_split(GLUE["SST-2"], "train", str(tmp_path))) == 3
+    hub_file(tmp_path / "sst2" / "train-00001-of-00003 (1).parquet", **rows)
+    with pytest.raises(ValueError, match="take away what does not belong there"):
+        read_split(GLUE["SST-2"], "train", str(tmp_path))
+    (tmp_path / "sst2" / "train-00001-of-00003 (1).parquet").unlink()
+    write(tmp_path / "SST-2" / "train.tsv", "sentence\tlabel\ntsv\t1\n")
+    assert len(read_split(GLUE["SST-2"], "train", str(tmp_path))) == 1
+    assert "train.tsv is read; left out 3 parquet files of the same rows; the first: " in caplog.text
+
+
+def test_tables_and_parquet_give_the_same_rows(tmp_path: Path) -> None:
+    texts = ["next\x85line\u2028sep", "NUL \0", "日本 \U0001f600", "", " kept ", "\ufeffmark", "a\rb"]
+    lines = "".join(f"{text}\t1\n" for text in texts)
+    rows = read_tsv(write(tmp_path / "train.tsv", f"sentence\tlabel\n{lines}"), GLUE["SST-2"])
+    hub_file(tmp_path / "hub" / "train-0.parquet", sentence=texts, label=[1] * len(texts))
+    assert rows == read_parquet([tmp_path / "hub" / "train-0.parquet"], GLUE["SST-2"])
+    assert [row.texts[0] for row in rows] == texts
+
+
+def test_text_that_no_tokenizer_takes_is_named_by_its_row(tmp_path: Path) -> None:
+    rows = [{"sentence": "a", "label": 1}, {"sentence": "b \ud800", "label": 1}]
+    with pytest.raises(ValueError, match=r"x, row 1: 'sentence' holds '.ud800' at character 2: half of a surrogate"):
+        examples_from_rows(rows, GLUE["SST-2"], "x")
+    bad = pyarrow.Array.from_buffers(
+        pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pyarrow.py_buffer(b"a\xff\xfe")]
+    )
+    pyarrow.parquet.write_table(pyarrow.table({"sentence": bad, "label": [1, 1]}), tmp_path / "bad.parquet")
+    with pytest.raises(ValueError, match=r"bad.parquet, row 1: not UTF-8: byte 0 \(ff\)"):
+        read_parquet([tmp_path / "bad.parquet"], GLUE["SST-2"])

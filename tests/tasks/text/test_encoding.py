@@ -19,7 +19,7 @@ def test_rows_are_what_the_tokenizer_itself_makes(tokenizer: PreTrainedTokenizer
         ids, second = encoded.row(i)
         assert ids.tolist() == expected["input_ids"]
         assert [0] * second + [1] * (len(ids) - second) == expected["token_type_ids"]
-    assert encoded.truncated == 0
+    assert len(encoded.cut) == 0
 
 
 @pytest.mark.parametrize("max_length", [8, 13, 40])
@@ -44,7 +44,7 @@ def test_long_pairs_are_cut_where_they_are_longer_and_counted(
                 assert len(kept[lost.index(0)]) <= len(kept[1 - lost.index(0)])
             else:
                 assert abs(len(kept[0]) - len(kept[1])) <= 1
-    assert encoded.truncated == cut
+    assert len(encoded.cut) == cut
 
 
 def test_odd_texts_give_valid_rows(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -53,7 +53,7 @@ def test_odd_texts_give_valid_rows(tokenizer: PreTrainedTokenizerBase) -> None:
     batch = pad_rows([encoded.row(i) for i in range(len(texts))], 0, 16)
     assert batch["input_ids"].shape == (len(texts), 16)
     assert batch["attention_mask"].sum(1).min() >= 2
-    assert encoded.truncated >= 1
+    assert len(encoded.cut) >= 1
     with pytest.raises(ValueError, match=r"data.max_length=7 leaves no room for 2 texts"):
         encode_texts([("a", "b")], tokenizer, 7)
 

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from tasks.text import packed as corpus
 from tasks.text import tokenised as tokenised_text
 from tasks.text.packed import PackedText, pack_pieces, pack_text
-from tasks.text.sources import TextPart, TextSource, text_source
+from tasks.text.sources import Omitted, TextPart, TextSource, text_source
 from tests.tasks.text.test_sources import sentences, source_of
 
 
@@ -130,7 +130,7 @@ def counting(texts: list[str], kill_at: int | None = None) -> tuple[TextSource, 
     """Documents that note from where they are read, and that kill the process when it asks for number `kill_at`."""
     starts: list[int] = []
 
-    def read(start: int) -> Iterator[str]:
+    def read(start: int, _: Omitted) -> Iterator[str]:
         starts.append(start)
         for number in range(start, len(texts)):
             if number == kill_at:
@@ -188,7 +188,7 @@ def test_a_large_corpus_needs_little_memory(
             nonlocal alive
             alive -= 1
 
-    def read(start: int) -> Iterator[str]:
+    def read(start: int, _: Omitted) -> Iterator[str]:
         nonlocal alive, most
         for number in itertools.count(start):
             if number * len(text) > 3_000_000:
