@@ -44,9 +44,9 @@ class Composed:
 def compose(domains: Mapping[str, Answer]) -> Composed:
     """Does it hold in all domains? Yes if shown in each; no if shown against in some, corrected for their number.
 
-    Error rates: a false "yes" in at most 2.5 % of studies, since all domains must pass (intersection-union test; Berger,
-    Technometrics 24, 1982); a false "no" (no domain is truly against) in at most 2.5 %, by Holm's correction over
-    domains. With the two together at most 5 % of studies get a wrong word, whatever the number of domains.
+    Error rates: a false "yes" in at most 2.5 % of studies, since all domains must pass (intersection-union test;
+    Berger, Technometrics 24, 1982); a false "no" (no domain is truly against) in at most 2.5 %, by Holm's correction
+    over domains. Together at most 5 % of studies get a wrong word, whatever the number of domains.
     """
     if not domains:
         return Composed(Answer("open", 1.0, 1.0, "no domain"), {}, ())

@@ -43,8 +43,9 @@ class Prior:
         return self.df * min(1.0, scale * self.variance / variance) if variance else self.df
 
 
-def fit_prior(variances: Sequence[float], dfs: Sequence[float]) -> Prior:
-    """Smyth's fit of a scaled F distribution to log variances; df 0 where fewer than two are known."""
+def fit_prior(variances: Sequence[float], dfs: Sequence[float], most: float = MOST_PRIOR) -> Prior:
+    """Smyth's fit of a scaled F distribution to log variances, worth at most `most` degrees of freedom; 0 where fewer
+    than two are known."""
     own, df = np.asarray(variances, float), np.asarray(dfs, float)
     if len(own) < 2 or not own.any():
         return Prior(0.0, 0.0)
@@ -53,7 +54,7 @@ def fit_prior(variances: Sequence[float], dfs: Sequence[float]) -> Prior:
     excess = float(logs.var(ddof=1) - special.polygamma(1, df / 2).mean())
     prior = 2 * _inverse_trigamma(excess) if excess > 1e-6 else math.inf
     shift = float(special.digamma(prior / 2)) - math.log(prior / 2) if prior < math.inf else 0.0
-    return Prior(max(math.exp(logs.mean() + shift), float(np.median(own))), min(prior, MOST_PRIOR))
+    return Prior(max(math.exp(logs.mean() + shift), float(np.median(own))), min(prior, most))
 
 
 def _inverse_trigamma(value: float) -> float:
