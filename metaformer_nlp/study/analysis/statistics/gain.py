@@ -69,7 +69,7 @@ def _end(over: Callable[[float], Contrast], value: float, side: int) -> float:
         if step > 1e4:
             return side * math.inf
     outside = value + side * step
-    for _ in range(40):
+    for _ in range(24):
         middle = (inside + outside) / 2
         inside, outside = (inside, middle) if rejected(middle) else (middle, outside)
     return outside

@@ -35,8 +35,8 @@ class Prior:
     df: float
 
     def squeeze(self, variance: float, df: float, scale: float = 1.0) -> float:
-        """A variance drawn towards `scale` times the common one, never below itself."""
-        return max(variance, (self.df * scale * self.variance + df * variance) / (self.df + df))
+        """A variance drawn towards `scale` times the common one."""
+        return (self.df * scale * self.variance + df * variance) / (self.df + df)
 
     def lent(self, variance: float, scale: float = 1.0) -> float:
         """Degrees of freedom that a variance gains; fewer, in proportion, where it exceeds the common one."""
@@ -193,22 +193,34 @@ class Family:
             return Contrast(None, 0, note="no finished run")
         return self._paired(weights) if self.paired else self._unpaired(weights)
 
+    @cached_property
+    def _squared_errors(self) -> dict[str, tuple[float, float]]:
+        """Of each arm's mean, squeezed, with its degrees of freedom; for arms of two and more runs."""
+        errors = {}
+        for arm, (_, n, variance) in self._own.items():
+            if n > 1:
+                squeezed = max(variance, self.prior.squeeze(variance, n - 1))
+                errors[arm] = squeezed / n, self.prior.lent(variance) + n - 1
+        return errors
+
+    @cached_property
+    def _most(self) -> int:
+        return sum(n - 1 for _, n, _ in self._own.values() if n > 1)
+
     def _unpaired(self, weights: Mapping[str, float]) -> Contrast:
-        own = {arm: self._own[arm] for arm in weights}
-        value = math.fsum(weight * own[arm][0] for arm, weight in weights.items())
-        n = min(runs for _, runs, _ in own.values())
+        own = [self._own[arm] for arm in weights]
+        value = math.fsum(weight * mean for weight, (mean, _, _) in zip(weights.values(), own, strict=True))
+        n = min(runs for _, runs, _ in own)
         if n < 2:
             return Contrast(value, n, note="a single run: no interval")
-        if n < MIN_EQUAL and not any(variance for *_, variance in own.values()):
+        if n < MIN_EQUAL and not any(variance for *_, variance in own):
             return Contrast(value, n, note="the same in all runs: no interval from so few")
         total, below = 0.0, 0.0
         for arm, weight in weights.items():
-            _, runs, variance = own[arm]
-            part = weight**2 * self.prior.squeeze(variance, runs - 1) / runs
-            total += part
-            below += part**2 / (self.prior.lent(variance) + runs - 1)
-        most = sum(runs - 1 for _, runs, _ in self._own.values() if runs > 1)
-        return Contrast(value, n, math.sqrt(total), min(total**2 / below, most) if below else n - 1)
+            squared, df = self._squared_errors[arm]
+            part = weight * weight * squared
+            total, below = total + part, below + part * part / df
+        return Contrast(value, n, math.sqrt(total), min(total * total / below, self._most) if below else n - 1)
 
     def _paired(self, weights: Mapping[str, float]) -> Contrast:
         seeds = sorted(set[int].intersection(*(set(self.scores[arm]) for arm in weights)))
@@ -223,7 +235,7 @@ class Family:
                 return Contrast(mean, n, note="the same in all seeds: no interval from so few")
         scale = sum(weight**2 for weight in weights.values())
         df = min(self.prior.lent(variance, scale) + n - 1, (len(self.scores) - 1) * (n - 1))
-        return Contrast(mean, n, math.sqrt(self.prior.squeeze(variance, n - 1, scale) / n), df)
+        return Contrast(mean, n, math.sqrt(max(variance, self.prior.squeeze(variance, n - 1, scale)) / n), df)
 
 
 @dataclass(frozen=True)
