@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
         COMMANDS,
         PROTOCOL,
         RUNNER,
+        ANALYSIS,
         REPORT,
         PREVIEW,
         IMAGES,

@@ -162,7 +162,9 @@ def _failures() -> Iterator[World]:
             for failed, scores in zip(fails, _studies(rng, studies, means, seeds), strict=True):
                 if failed.any():
                     missing = {"pooling": np.flatnonzero(failed).tolist()}
-                    judged = with_failures(lambda scores: _gain(scores).answer, scores, missing, chance)
+                    left = {seed: score for seed, score in scores["pooling"].items() if not failed[seed]}
+                    seen = {**scores, "pooling": left}
+                    judged = with_failures(lambda runs: _gain(runs).answer, seen, missing, chance)
                     found.append(judged.answer.word == "yes")
             return found
 
@@ -322,7 +324,7 @@ def _others() -> Iterator[World]:
     yield World("looks after 3 and 5 seeds, no difference", "shown", 0, 0.05, looks)
     yield World("difference on 300 items, 3 seeds, other items", "covered", 0.93, 1, items)
     for most in (5, 10):
-        yield World(f"until narrow, at most {most} seeds, corrected level", "missed, at worst", 0, 0.05, _until(most))
+        yield World(f"until narrow, at most {most} seeds", "missed, at worst", 0, 0.05, _until(most))
 
 
 def _until(most: int) -> Callable[[np.random.Generator, int], Hits]:

@@ -38,31 +38,33 @@ def failure_rate(failed: int, runs: int, level: float = LEVEL) -> FailureRate:
 
 @dataclass(frozen=True)
 class WithFailures:
-    """The answer with failed runs left out, with them at chance, and what may be said."""
+    """The answer without the failed runs, with them, and what may be said."""
 
-    left_out: Answer
-    at_chance: Answer
+    without: Answer
+    including: Answer
     answer: Answer
 
 
 def with_failures(
     judge: Callable[[Scores], Answer], scores: Scores, failed: Mapping[str, Collection[int]], chance: float
 ) -> WithFailures:
-    """Judge twice: failed runs (arm -> seeds) left out, and scored at `chance`; a word is given where both give it.
+    """Judge twice: without the failed runs (arm -> seeds), and with them, at `chance` where they have no score.
 
-    Hence "yes" and "no" are wrong at most as often as in either analysis.
+    A word is given where both give it, so that it is wrong at most as often as in either.
     """
     failed = {arm: set(seeds) for arm, seeds in failed.items() if seeds}
-    left = judge(
-        {arm: {seed: s for seed, s in runs.items() if seed not in failed.get(arm, ())} for arm, runs in scores.items()}
-    )
+    finished = {
+        arm: {seed: score for seed, score in runs.items() if seed not in failed.get(arm, ())}
+        for arm, runs in scores.items()
+    }
+    left = judge(finished)
     if not failed:
         return WithFailures(left, left, left)
-    full = judge({arm: {**runs, **dict.fromkeys(failed.get(arm, ()), chance)} for arm, runs in scores.items()})
+    full = judge({arm: {**dict.fromkeys(failed.get(arm, ()), chance), **runs} for arm, runs in scores.items()})
     p_yes, p_no = max(left.p_yes, full.p_yes), max(left.p_no, full.p_no)
     if left.word == full.word:
         return WithFailures(left, full, Answer(left.word, p_yes, p_no, left.note))
-    note = f"{left.word} with failed runs left out, {full.word} with them at chance"
+    note = f"{left.word} without the failed runs, {full.word} with them"
     return WithFailures(left, full, Answer("open", p_yes, p_no, note))
 
 

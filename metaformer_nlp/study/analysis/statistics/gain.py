@@ -45,7 +45,7 @@ def share_of_gain(family: Family, arm: str, baseline: str, control: str, share: 
 
     gain = family.contrast({baseline: 1.0, control: -1.0})
     if gain.p_above() > ALPHA:
-        return Gain(arm, share, gain, None, None, Answer("open", 1.0, 1.0, NO_GAIN))
+        return Gain(arm, share, gain, None, None, Answer("open", 1.0, 1.0, gain.note or NO_GAIN))
     if arm == baseline:
         return Gain(arm, share, gain, 1.0, None, Answer("open", 1.0, 1.0, "the baseline, by definition"))
     difference, above = family.contrast({arm: 1.0, control: -1.0}), over(share)

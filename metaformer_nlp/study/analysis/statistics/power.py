@@ -12,6 +12,7 @@ from metaformer_nlp.study.analysis.statistics.estimates import LEVEL
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast
 
 POWER = 0.8
+WIDTH_LEVEL = 0.98
 SPENT = {3: 0.0076, 5: 0.0476}
 """Two-sided levels of looks after 3 and after 5 seeds that together err in 5 % (after O'Brien and Fleming 1979)."""
 
@@ -40,36 +41,32 @@ def look_level(seeds: int, looks: Sequence[int]) -> float:
 
 @dataclass(frozen=True)
 class Until:
-    """Add seeds until the interval's half-width is at most `half_width`, or there are `most` seeds.
+    """Add seeds one at a time until the interval's half-width is at most `half_width`, or there are `most` seeds.
 
-    The width decides, never the difference itself. Stopping on it favours seeds that happen to lie close, so that a
-    plain 95 % interval would cover less; `level` is the interval's level that makes good for it.
+    The width decides, never the difference itself. Still, stopping on it favours seeds that happen to lie close: plain
+    95 % intervals would miss in 7 % (at most 5 seeds) to 10 % (20). Intervals of `WIDTH_LEVEL` miss, at whichever look
+    they stop, in at most 3.4 % (5 seeds) to 4.5 % (20), whatever the half-width; simulated, with `until_error`.
     """
 
     half_width: float
     most: int
     first: int = 3
 
-    @property
-    def level(self) -> float:
-        """Bonferroni over the looks: the interval at whichever look it stops covers in at least 95 %."""
-        return 1 - (1 - LEVEL) / (self.most - self.first + 1)
-
     def stop(self, contrast: Contrast) -> bool:
         """Whether to stop, by the contrast after the seeds so far (all arms have the same number)."""
-        interval = contrast.interval(self.level)
+        interval = contrast.interval(WIDTH_LEVEL)
         narrow = interval is not None and (interval[1] - interval[0]) / 2 <= self.half_width
         return contrast.n >= self.most or (contrast.n >= self.first and narrow)
 
 
-def until_error(until: Until, sd: float, level: float | None = None, studies: int = 20_000) -> float:
+def until_error(until: Until, sd: float, level: float = WIDTH_LEVEL, studies: int = 20_000) -> float:
     """How often, simulated, the final interval of a difference with `sd` a seed misses (paired t, fixed generator)."""
     rng = np.random.default_rng(0)
     values = sd * rng.normal(size=(studies, until.most))
     running = np.ones(studies, dtype=bool)
     missed = 0
     for n in range(until.first, until.most + 1):
-        factor = special.stdtrit(n - 1, (1 + (until.level if level is None else level)) / 2)
+        factor = special.stdtrit(n - 1, (1 + level) / 2)
         half = factor * values[:, :n].std(axis=1, ddof=1) / n**0.5
         stops = running & ((half <= until.half_width) | (n == until.most))
         missed += int((np.abs(values[:, :n].mean(axis=1))[stops] > half[stops]).sum())
