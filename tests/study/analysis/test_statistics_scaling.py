@@ -87,7 +87,6 @@ def test_many_arms_are_corrected_by_holm() -> None:
     assert min(item.p_holm for item in found.values()) == pytest.approx(min(1, 4 * smallest))
     smallest = min(item.slope.p for item in found.values())
     assert min(item.p_holm for item in found.values()) == pytest.approx(min(1, 4 * smallest))
-    )
 
 
 def test_the_transformation_stays_finite_at_chance_and_at_the_top() -> None:
