@@ -7,7 +7,7 @@ The exit status is 1 where a bound does not hold.
 """
 
 from metaformer_nlp.config.command_line import main
-from metaformer_nlp.study.analysis.simulation import SimulationConfig
+from metaformer_nlp.study.analysis.options import SimulationConfig
 
 if __name__ == "__main__":
     main(SimulationConfig, "metaformer_nlp.study.analysis.simulation:run", __doc__)

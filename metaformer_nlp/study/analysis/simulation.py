@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from metaformer_nlp.study.analysis.options import SimulationConfig
 from metaformer_nlp.study.analysis.statistics.composed import compose
 from metaformer_nlp.study.analysis.statistics.failures import with_failures
 from metaformer_nlp.study.analysis.statistics.gain import share_of_gain
@@ -26,16 +27,6 @@ from metaformer_nlp.study.analysis.statistics.settings import over_settings
 SD = 0.8
 Hits = Sequence[bool]
 OTHERS = {"convolution": 63.0, "fourier": 61.0, "random": 59.0, "spatial_mlp": 61.0, "no_mlp": 45.0}
-
-
-@dataclass(frozen=True)
-class SimulationConfig:
-    """How many studies of each world."""
-
-    studies: int = 4000
-    """Studies drawn in each world."""
-    seed: int = 0
-    """Seed of the random numbers."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +275,9 @@ def _others() -> Iterator[World]:
         second = 0.001 * steps[:, None] + sds[:, None] * rng.normal(size=(studies, 5, 3))
         found = []
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            result = rank_agreement(dict(zip("abcde", one, strict=True)), dict(zip("abcde", other, strict=True)), True)
+            result = rank_agreement(
+                dict(zip("abcde", one, strict=True)), dict(zip("abcde", other, strict=True)), unequal=True
+            )
             found.append(result is not None and result["high"] >= 1 - 1e-9)
         return found
 

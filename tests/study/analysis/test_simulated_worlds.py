@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from metaformer_nlp.study.analysis import simulation
+from metaformer_nlp.study.analysis.options import SimulationConfig
 
 STUDIES = 40
 WORLDS = simulation.worlds()
@@ -38,7 +39,7 @@ def test_the_script_prints_a_line_a_world(monkeypatch: pytest.MonkeyPatch, capsy
     never = simulation.World("nothing", "yes", 0.0, 0.01, lambda rng, studies: [False] * studies)
     always = simulation.World("all", "yes", 0.0, 0.01, lambda rng, studies: [True] * studies)
     monkeypatch.setattr(simulation, "worlds", lambda: (never, always))
-    assert simulation.run(simulation.SimulationConfig(studies=10)) == 1
+    assert simulation.run(SimulationConfig(studies=10)) == 1
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()] == ["holds", "yes", "NO"]
     monkeypatch.setattr(simulation, "worlds", lambda: (never,))
-    assert simulation.run(simulation.SimulationConfig(studies=10)) == 0
+    assert simulation.run(SimulationConfig(studies=10)) == 0

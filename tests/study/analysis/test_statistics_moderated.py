@@ -55,8 +55,10 @@ def test_equal_variances_are_worth_no_more_than_four_degrees_of_freedom() -> Non
 
 
 def test_a_variance_is_drawn_up_but_never_down() -> None:
-    quiet, noisy, others = [1.0, 1.01, 1.02], [1.0, 5.0, 9.0], [[1.0, 1.5, 2.0]] * 6
+    quiet, noisy = [1.0, 1.01, 1.02], [1.0, 5.0, 9.0]
+    others = [[1.0, 1.5, 2.0], [1.5, 2.0, 1.0], [2.0, 1.0, 1.5]] * 2  # seeds have nothing in common
     arms = family(quiet, noisy, *others)
+    assert not arms.paired
     assert arms.contrast({"arm 0": 1}).error > 5 * np.std(quiet, ddof=1) / 3**0.5
     assert arms.contrast({"arm 1": 1}).error == pytest.approx(np.std(noisy, ddof=1) / 3**0.5)
     assert arms.contrast({"arm 0": 1}).df == pytest.approx(2 + arms.prior.df)

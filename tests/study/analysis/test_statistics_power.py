@@ -88,6 +88,8 @@ def test_few_items_widen_the_interval_and_equal_arms_do_not_care() -> None:
     assert shared.value == 0
     alone = over_items({"one": one}, {"one": 1.0})
     assert alone.low < one.mean() < alone.high
+    coins = over_items({"one": rng.random((100, 900)) < 0.5}, {"one": 1.0})
+    assert coins.high - coins.low == pytest.approx(2 * 1.96 * (0.25 / 90_000) ** 0.5, rel=0.2), "counted once"
     assert over_items({"one": one[:1]}, {"one": 1.0}).low is None
     with pytest.raises(ValueError, match="different numbers of items"):
         over_items({"one": one, "other": other[:, :7]}, {"one": 1.0, "other": -1.0})

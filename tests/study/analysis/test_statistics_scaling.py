@@ -69,6 +69,23 @@ def test_budgets_where_an_arm_is_not_above_the_floor_take_no_part() -> None:
     assert (nothing.budgets, nothing.slope.value, nothing.trend) == ((), None, "open")
 
 
+def test_noise_that_grows_near_the_ceiling_as_that_of_a_share_is_no_unequal_spread() -> None:
+    """Each cell then has the variance that all have in common, and keeps it."""
+    means = {budget: {"attention": 1.0 + 0.8 * place, "arm": 0.9 * place} for place, budget in enumerate(BUDGETS)}
+
+    def run(mean: float, off: float) -> float:
+        return float(1 / (1 + np.exp(-(mean + off * (2 + 2 * np.cosh(mean)) ** 0.5))))
+
+    runs = {b: {arm: [run(mean, off) for off in OFF] for arm, mean in by.items()} for b, by in means.items()}
+    weights = (np.arange(4) - 1.5) / 5
+    own = sum(
+        w**2 * 0.02**2 * (2 + 2 * np.cosh(m)) / 3
+        for w, by in zip(weights, means.values(), strict=True)
+        for m in by.values()
+    )
+    assert scaling(runs, "attention", 0.0)["arm"].slope.error == pytest.approx(own**0.5)
+
+
 def test_losses_are_compared_as_logarithms_and_higher_is_better() -> None:
     """Two power laws, exponents 0.5 and 0.3: the gap grows by 0.2 log 2 a doubling."""
     spread = np.array([0.99, 1.0, 1.01])

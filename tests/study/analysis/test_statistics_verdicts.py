@@ -84,6 +84,7 @@ def test_costs_of_opposite_sign_do_not_cancel() -> None:
     arms = {"attention": 60.0, "pooling": 60.0, "norm": 56.0, "better": 68.0, "worse": 52.0}
     found = compare_pairs(family(**arms), {"norm": "pooling"}, {"better": "attention", "worse": "attention"})
     assert (found.answer.word, found.more, found.shown_less) == ("no", 0, 2)
+    assert found.answer.p_no == pytest.approx(2 * min(pair.p_less for pair in found.pairs))
     near = {"attention": 60.0, "pooling": 60.0, "norm": 40.0, "better": 68.0, "worse": 52.0}
     found = compare_pairs(family(**near), {"norm": "pooling"}, {"better": "attention", "worse": "attention"})
     assert (found.answer.word, found.more, found.shown_more) == ("yes", 2, 2)

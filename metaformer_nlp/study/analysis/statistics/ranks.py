@@ -19,7 +19,7 @@ METHOD_UNEQUAL = "Kendall's tau-b; interval from Games and Howell's simultaneous
 Scores = Mapping[str, Sequence[float]]  # arm -> scores of its runs
 
 
-def rank_agreement(first: Scores, second: Scores, unequal: bool = False) -> dict[str, Any] | None:
+def rank_agreement(first: Scores, second: Scores, *, unequal: bool = False) -> dict[str, Any] | None:
     """Kendall's tau-b between the mean scores of the arms that both domains have.
 
     ``p`` tests whether the orders have nothing to do with one another (exact without ties; Kendall, Biometrika 30,
