@@ -63,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         COMMANDS,
         PROTOCOL,
         RUNNER,
+        ANALYSIS,
         REPORT,
         PREVIEW,
         IMAGES,

@@ -45,7 +45,7 @@ def side(estimate: Mapping[str, Any]) -> int:
     return int(estimate["low"] > 0) - int(estimate["high"] < 0)
 
 
-def student(level: float, df: int) -> float:
+def student(level: float, df: float) -> float:
     """Student's factor of a two-sided interval: 4.30 for a level of 0.95 and 2 degrees of freedom."""
     return float(special.stdtrit(df, (1 + level) / 2))
 

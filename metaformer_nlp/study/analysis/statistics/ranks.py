@@ -13,12 +13,13 @@ from metaformer_nlp.study.analysis.statistics.estimates import LEVEL
 
 MIN_ARMS = 3
 METHOD = "Kendall's tau-b; interval from Tukey's simultaneous comparisons in each domain"
+METHOD_UNEQUAL = "Kendall's tau-b; interval from Games and Howell's simultaneous comparisons in each domain"
 
 
 Scores = Mapping[str, Sequence[float]]  # arm -> scores of its runs
 
 
-def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
+def rank_agreement(first: Scores, second: Scores, *, unequal: bool = False) -> dict[str, Any] | None:
     """Kendall's tau-b between the mean scores of the arms that both domains have.
 
     ``p`` tests whether the orders have nothing to do with one another (exact without ties; Kendall, Biometrika 30,
@@ -33,6 +34,9 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     so that the interval covers in at least 95 %: simulated, in 97 to 100 %, and in no less than 91 % where the spread
     of the arms differs up to sevenfold and the arms are all but equal. It is wide, up to [-1, 1], where arms are close.
 
+    `unequal`: each pair of arms is compared with its own two spreads instead (Games and Howell, J. Educ. Stat. 1,
+    1976), for arms that vary 30-fold.
+
     None with fewer than `MIN_ARMS` common arms; ``value`` is None where a domain has one score for all.
     """
     arms = [arm for arm in first if arm in second and len(first[arm]) and len(second[arm])]
@@ -43,7 +47,8 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     means = [[math.fsum(scores[arm]) / len(scores[arm]) for arm in arms] for scores in (first, second)]
     result = stats.kendalltau(*means)
     known = not math.isnan(result.statistic)
-    orders = [_known_orders([scores[arm] for arm in arms]) for scores in (first, second)]
+    known_orders = _games_howell if unequal else _known_orders
+    orders = [known_orders([scores[arm] for arm in arms]) for scores in (first, second)]
     found: dict[str, Any] = {
         "arms": arms,
         "n": len(arms),
@@ -52,7 +57,7 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
         "low": None,
         "high": None,
         "pairs": None,
-        "method": METHOD,
+        "method": METHOD_UNEQUAL if unequal else METHOD,
         "note": f"{len(arms)} arms, which were chosen and not drawn: other arms might agree otherwise",
     }
     if orders[0] is None or orders[1] is None or not known:
@@ -79,8 +84,24 @@ def _known_orders(scores: Sequence[Sequence[float]]) -> np.ndarray | None:
     return np.where(np.abs(differences) > _critical(len(scores), df) * errors, np.sign(differences), 0.0)
 
 
-@lru_cache(maxsize=64)
-def _critical(arms: int, df: int) -> float:
+def _games_howell(scores: Sequence[Sequence[float]]) -> np.ndarray | None:
+    """As `_known_orders`, with Welch's error and degrees of freedom for each pair; equal runs tell no order."""
+    if min(len(values) for values in scores) < 2:
+        return None
+    means = np.array([np.mean(values) for values in scores])
+    squared = np.array([np.var(values, ddof=1) / len(values) for values in scores])
+    dfs = np.array([len(values) - 1 for values in scores])
+    first, second = np.triu_indices(len(scores), 1)
+    differences, total = means[first] - means[second], squared[first] + squared[second]
+    df = total**2 / np.maximum(squared[first] ** 2 / dfs[first] + squared[second] ** 2 / dfs[second], 1e-300)
+    # Degrees of freedom rounded down, so that few quantiles are ever computed: each takes a third of a second.
+    rounded = np.maximum(1.0, np.where(df < 10, np.floor(4 * df) / 4, np.floor(df)))
+    critical = np.array([_critical(len(scores), each) for each in rounded.tolist()])
+    return np.where((total > 0) & (np.abs(differences) > critical * np.sqrt(total / 2)), np.sign(differences), 0.0)
+
+
+@lru_cache(maxsize=4096)
+def _critical(arms: int, df: float) -> float:
     from scipy import stats  # as above
 
     return float(stats.studentized_range.ppf(LEVEL, arms, df))
