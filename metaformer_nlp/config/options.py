@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Union
 import jsonargparse
 
 from metaformer_nlp.config.names import closest
+from metaformer_nlp.config.numbers import is_finite
 
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
@@ -95,7 +95,7 @@ def check_values(config_class: type, values: Mapping[str, Any]) -> None:
         if value is None and not _takes_null(kind):
             left_out = "" if default is dataclasses.MISSING else f"; left out, it is {json.dumps(default, default=str)}"
             raise ValueError(_not_allowed(name, value, kind) + left_out)
-        if not _is_finite(value):
+        if not is_finite(value):
             raise ValueError(f"{name}: {json.dumps(value)} is not allowed; numbers must be finite")
 
 
@@ -145,12 +145,3 @@ def _not_allowed(name: str, value: Any, kind: Any) -> str:
 
 def _takes_null(kind: Any) -> bool:
     return kind in (Any, None, types.NoneType) or types.NoneType in typing.get_args(kind)
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether all numbers in a value are, those in its lists and mappings too."""
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
