@@ -48,7 +48,7 @@ def main() -> int:
         study = load_study(options.file, Names(EXPERIMENTS, FORMER_NAMES))
         start = run if options.command == "run" else plan
         return start(study, options.folder or Path("runs") / study.name, options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # an OSError names its file
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -73,9 +73,11 @@ def _read_folder(folder: Path) -> tuple[Study, list[Row], list[Row], str, list[s
         lines = [line for line in text.split("\n") if line.strip()]
         if damaged := len(lines) - len(objects(lines)):
             print(f"{sessions}: {damaged} of {len(lines)} lines are damaged and left out.", file=sys.stderr)
-        return study, rows, trials, stored["text"], lines
+        return study, rows, trials, str(stored.get("text") or ""), lines
     mend = "put back a copy of it, or make the report again from the study's folder"
     if stored := read_object(folder / "report.json", mend):
+        if missing := [key for key in ("study", "cells", "text", "sessions") if key not in stored]:
+            raise ValueError(f"{folder / 'report.json'} is damaged (it lacks {', '.join(missing)}); {mend}")
         study = study_from_mapping(stored["study"], str(folder / "report.json"))
         rows = unfold_environments(stored["cells"], stored.get("environments", []))
         return study, rows, stored.get("trials", []), stored["text"], stored["sessions"]

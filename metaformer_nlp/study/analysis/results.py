@@ -47,17 +47,12 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         return row
     result = outcome.get("result") or {}
     problem = outcome.get("problem") or result_problem(result, cell)
-    row["environment"] = outcome.get("environment")
+    row["environment"] = _mapping(outcome.get("environment")) or None
     if problem:
         return {**row, "status": "failed", "problem": problem}
-    metrics = result["metrics"]
-    parameters, train = (
-        {} if not isinstance(result.get(key), Mapping) else result[key] for key in ("parameters", "train")
-    )
+    metrics, parameters, train = (_mapping(result.get(key)) for key in ("metrics", "parameters", "train"))
     starts = number((read_json(cell_folder(folder, cell) / "cell.json") or {}).get("starts"))
-    seconds = (
-        number(found.get(key)) for found, key in ((result, "train_seconds"), (result, "seconds"), (outcome, "seconds"))
-    )
+    known = (result.get("train_seconds"), result.get("seconds"), outcome.get("seconds"))
     return row | {
         "status": "finished",
         "score": float(metrics[domain.metric]),
@@ -65,7 +60,7 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         **{key: number(parameters.get(key)) for key in ("total", "trainable")},
         "macs": number(result.get("macs")),
         **{key: number(train.get(key)) for key in ("steps", "samples", "tokens")},
-        "train_seconds": next((found for found in seconds if found is not None), None),
+        "train_seconds": next((found for found in map(number, known) if found is not None), None),
         "cell_seconds": number(outcome.get("seconds")),
         "restarted": None if starts is None else starts > 1,
         "tasks": {
@@ -74,6 +69,11 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         },
         "curve": read_curve(cell_folder(folder, cell) / "metrics.jsonl", domain.metric),
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def of_all_starts(row: Row) -> Row:

@@ -66,8 +66,8 @@ def read_study(folder: Path) -> dict[str, Any] | None:
         "results came in: what has changed since then can no longer be told"
     )
     stored = read_object(path, mend)
-    if stored is not None and not (isinstance(stored.get("study"), dict) and isinstance(stored.get("text"), str)):
-        raise ValueError(f"{path} is damaged (it lacks the study or its text); {mend}")
+    if stored is not None and not isinstance(stored.get("study"), dict):
+        raise ValueError(f"{path} is damaged (it has no study); {mend}")
     return stored
 
 
