@@ -27,6 +27,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
     dict: ("a mapping", "mappings"),
     list: ("a list", "lists"),
 }
+_SHOWN = 200  # letters of a wrong value that a message repeats
 
 
 class Option(NamedTuple):
@@ -112,7 +113,7 @@ def wrong_value(config_class: type, given: Iterable[tuple[str, Any]]) -> str | N
                 parser.add_argument("--value", type=kind)
                 try:
                     parser.parse_object({"value": value})
-                except jsonargparse.ArgumentError:
+                except (jsonargparse.ArgumentError, OverflowError):
                     return _not_allowed(name, value, kind)
     return None
 
@@ -140,6 +141,7 @@ def _alternatives(kind: Any, plural: bool) -> list[str]:
 
 def _not_allowed(name: str, value: Any, kind: Any) -> str:
     shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return f"{name}: {shown or 'an empty text'} is not allowed; it must be {allowed(kind)}"
 
 

@@ -205,7 +205,7 @@ class RunFolder:
         if asked is None and result is not None:
             raise ValueError(f"{stored} is missing, so that {self._result} may be of other options; {again}")
         if asked is not None and (self.checkpoints.exists() or self._metrics.exists() or result is not None):
-            check_same(asked, config, self.path, "another configuration")
+            check_same(asked, config, stored, "another configuration")
         else:
             replace_text(stored, json.dumps(plain(config), indent=2) + "\n")
         if result is not None:

@@ -399,6 +399,6 @@ def _recipe(name: str, where: str, folder: Path) -> Mapping[str, Any]:
 
 def _find(name: str, where: str, folder: Path) -> Path:
     for path in (folder / name, recipe_path(name)):
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     raise ValueError(f"{where}: there is no file {name}, neither in {folder.resolve()} nor in {Path().resolve()}.")

@@ -201,8 +201,8 @@ def _cell_process(folder: Path, cell: Cell, build: Build, before: Signature, lif
         lifeline.send_bytes(_TAKEN)
         return
     except OSError:
-        lifeline.send_bytes(_UNWRITTEN)
         with suppress(OSError):
+            lifeline.send_bytes(_UNWRITTEN)
             traceback.print_exc()
         os._exit(1)  # an end in order would flush the log, which is as full
     if not finished:
