@@ -110,7 +110,7 @@ def _problem(config_class: type, error: Exception, given: Iterable[tuple[str, An
     """What to say about an error while reading the options ``given``; the parser's own are in words of Python."""
     if isinstance(error, ValueError):
         return str(error)
-    return wrong_value(config_class, given) or getattr(error, "message", str(error))
+    return wrong_value(config_class, given) or str(getattr(error, "message", error))
 
 
 def _build(config_class: type[C], values: dict[str, Any], given: Iterable[tuple[str, Any]]) -> C:

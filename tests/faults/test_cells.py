@@ -13,7 +13,7 @@ from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.report.write import build_report
 from metaformer_nlp.study.runner.runner import run_study
 
-EXPERIMENT = '''
+EXPERIMENT = """
 import os, signal, sys
 from dataclasses import dataclass, field
 import numpy as np
@@ -89,7 +89,7 @@ TROUBLES = {
 
 def run(config):
     return TROUBLES[config.trouble]()
-'''
+"""
 FAILS = {
     "dumb": "Dumb: its message cannot be shown (ValueError)",
     "surrogate": r"RuntimeError: half \ud800 of it",

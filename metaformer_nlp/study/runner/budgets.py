@@ -103,7 +103,9 @@ def _cost(
             configurations.append(_configuration(before, build, folder))
         counts = count(*configurations)
         parameters = counts.get("parameters") or {}
-        known = {key: number(counts.get(key)) for key in ("steps", "samples", "tokens", "macs", "training_macs")}
+        known: dict[str, Any] = {
+            key: number(counts.get(key)) for key in ("steps", "samples", "tokens", "macs", "training_macs")
+        }
         return Cost(**known, parameters=number(parameters.get("total")), minutes=minutes)
     except ValueError as error:
         return Cost(problem=str(error), refused=True)

@@ -460,7 +460,7 @@ def test_every_number_of_a_study_is_looked_at() -> None:
 def test_names_that_cannot_be_files_are_refused(
     domains: list[str], arms: list[str], message: str, study_data: dict[str, Any]
 ) -> None:
-    study_data["domains"] = {name: study_data["domains"]["vision"] for name in domains}
+    study_data["domains"] = dict.fromkeys(domains, study_data["domains"]["vision"])
     study_data["arms"] = {name: {"kind": "mixer", "set": {}} for name in arms}
     study_data["baseline"] = arms[0]
     with pytest.raises(ValueError, match=message):

@@ -177,9 +177,7 @@ def test_the_help_has_examples(command: str, said: list[str], capsys: pytest.Cap
         ("file/run", "file is no folder"),
     ],
 )
-def test_plan_and_run_refuse_a_folder_alike(
-    where: str, message: str, data: dict[str, Any], tmp_path: Path
-) -> None:
+def test_plan_and_run_refuse_a_folder_alike(where: str, message: str, data: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     study = study_from_mapping(data, "file", tmp_path)
     for start in (describe, run_study):
