@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-__all__ = ["is_finite", "number", "plain_data"]
+__all__ = ["LARGEST", "is_finite", "number", "plain_data"]
+
+LARGEST = 1e100
 
 
 def number(value: Any) -> int | float | None:
     """`value` as a finite number of plain Python, one of numpy or torch too; None if it is none.
 
-    Truth values and texts are no numbers, and neither is an integer that no float can hold.
+    Truth values and texts are no numbers, and neither is what is too large to compute with, squares and sums.
     """
     if not isinstance(value, int | float) and callable(getattr(value, "item", None)):
         try:
@@ -21,6 +23,8 @@ def number(value: Any) -> int | float | None:
         except (TypeError, ValueError, RuntimeError):  # several numbers
             return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not is_finite(value):
+        return None
+    if abs(value) > LARGEST:
         return None
     return int(value) if isinstance(value, int) else float(value)
 

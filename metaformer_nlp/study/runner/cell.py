@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from metaformer_nlp.config.names import nearest
-from metaformer_nlp.config.numbers import number, plain_data
+from metaformer_nlp.config.numbers import LARGEST, number, plain_data
 from metaformer_nlp.engine.files import read_object, replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
@@ -133,7 +133,7 @@ def result_problem(result: Any, cell: Cell) -> str | None:
         if key not in metrics:
             return f"{NO_METRIC} {key!r}; {nearest(key, map(str, metrics))}"
         if number(metrics[key]) is None:
-            return f"metric {key!r} is {' '.join(repr(metrics[key]).split())[:100]} and not a finite number"
+            return f"metric {key!r} is {' '.join(repr(metrics[key]).split())[:100]} and not a finite number of at most {LARGEST:g}"
     return None
 
 
