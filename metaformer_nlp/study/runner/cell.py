@@ -133,7 +133,8 @@ def result_problem(result: Any, cell: Cell) -> str | None:
         if key not in metrics:
             return f"{NO_METRIC} {key!r}; {nearest(key, map(str, metrics))}"
         if number(metrics[key]) is None:
-            return f"metric {key!r} is {' '.join(repr(metrics[key]).split())[:100]} and not a finite number of at most {LARGEST:g}"
+            shown = " ".join(repr(metrics[key]).split())[:100]
+            return f"metric {key!r} is {shown} and not a finite number of at most {LARGEST:g}"
     return None
 
 
