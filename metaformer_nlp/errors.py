@@ -37,9 +37,9 @@ def reading(path: str | PathLike[str], kind: str, *errors: type[Exception]) -> I
     try:
         yield
     except UnicodeDecodeError as error:
-        wrong = error.object[error.start : error.end].hex(" ")
+        wrong, line = error.object[error.start : error.end].hex(" "), error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"{path}: not UTF-8: byte {error.start} ({wrong}) is no text. Save it as UTF-8, such as by "
+            f"{path}: not UTF-8: byte {error.start} ({wrong}) in line {line} is no text. Save it as UTF-8, such as by "
             f"iconv -f latin1 -t utf-8, or leave it out."
         ) from error
     except IsADirectoryError as error:

@@ -22,7 +22,7 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
 
     command, slurm = shlex.join(command_words(sys.argv)), read_options(options.slurm)
     done = run_study(study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only)
-    if done.finished:
+    if done.finished or done.failed:
         print(f"Report: {build_report(folder).as_uri()}")
     return 130 if done.interrupted else int(bool(done.failed or done.blocked))
 
@@ -48,7 +48,7 @@ def main() -> int:
         study = load_study(options.file, Names(EXPERIMENTS, FORMER_NAMES))
         start = run if options.command == "run" else plan
         return start(study, options.folder or Path("runs") / study.name, options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:  # an OSError names its file
         print(f"error: {error}", file=sys.stderr)
         return 2
 

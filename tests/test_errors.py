@@ -17,7 +17,7 @@ def read(path: Path) -> None:
 def test_what_where_and_how_to_mend(tmp_path: Path) -> None:
     cases = {
         "absent": (None, "there is no such file; a list of words is needed"),
-        "latin": (b"caf\xe9", r"not UTF-8: byte 3 \(e9\) is no text. Save it as UTF-8"),
+        "latin": (b"caf\xe9", r"not UTF-8: byte 3 \(e9\) in line 1 is no text. Save it as UTF-8"),
         "wrong": (b"b", "damaged, or not a list of words: 'b'"),
     }
     for name, (data, message) in cases.items():

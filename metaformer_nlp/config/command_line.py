@@ -64,7 +64,7 @@ def parse(config_class: type[C], argv: Sequence[str] | None = None, *, descripti
             namespace.pop(name, None)
         # Again, since a default, such as a recipe's value is now, has not been checked if it is a text.
         config = _build(config_class, namespace.as_dict(), given)
-    except (ValueError, jsonargparse.ArgumentError) as error:
+    except (ValueError, OverflowError, jsonargparse.ArgumentError) as error:
         parser.exit_on_error = True
         parser.error(_problem(config_class, error, given))
     if "--print_config" in overrides:
@@ -108,9 +108,9 @@ def from_dict(config_class: type[C], values: Mapping[str, Any], recipes: Sequenc
 
 def _problem(config_class: type, error: Exception, given: Iterable[tuple[str, Any]]) -> str:
     """What to say about an error while reading the options ``given``; the parser's own are in words of Python."""
-    if not isinstance(error, jsonargparse.ArgumentError):
+    if isinstance(error, ValueError):
         return str(error)
-    return wrong_value(config_class, given) or error.message
+    return wrong_value(config_class, given) or str(getattr(error, "message", error))
 
 
 def _build(config_class: type[C], values: dict[str, Any], given: Iterable[tuple[str, Any]]) -> C:
@@ -119,7 +119,7 @@ def _build(config_class: type[C], values: dict[str, Any], given: Iterable[tuple[
     parser = _cached_parser(kind)
     try:
         namespace = parser.parse_object(values)
-    except jsonargparse.ArgumentError as error:
+    except (jsonargparse.ArgumentError, OverflowError) as error:
         raise ValueError(_problem(kind, error, given)) from error
     for name in ("config", "print_config"):
         namespace.pop(name, None)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from typing import Any, Literal, NamedTuple, Union
 import jsonargparse
 
 from metaformer_nlp.config.names import closest
+from metaformer_nlp.config.numbers import is_finite
 
 _WORDS: dict[Any, tuple[str, str]] = {
     int: ("a whole number", "whole numbers"),
@@ -27,6 +27,7 @@ _WORDS: dict[Any, tuple[str, str]] = {
     dict: ("a mapping", "mappings"),
     list: ("a list", "lists"),
 }
+_SHOWN = 200  # letters of a wrong value that a message repeats
 
 
 class Option(NamedTuple):
@@ -95,7 +96,7 @@ def check_values(config_class: type, values: Mapping[str, Any]) -> None:
         if value is None and not _takes_null(kind):
             left_out = "" if default is dataclasses.MISSING else f"; left out, it is {json.dumps(default, default=str)}"
             raise ValueError(_not_allowed(name, value, kind) + left_out)
-        if not _is_finite(value):
+        if not is_finite(value):
             raise ValueError(f"{name}: {json.dumps(value)} is not allowed; numbers must be finite")
 
 
@@ -112,7 +113,7 @@ def wrong_value(config_class: type, given: Iterable[tuple[str, Any]]) -> str | N
                 parser.add_argument("--value", type=kind)
                 try:
                     parser.parse_object({"value": value})
-                except jsonargparse.ArgumentError:
+                except (jsonargparse.ArgumentError, OverflowError):
                     return _not_allowed(name, value, kind)
     return None
 
@@ -140,17 +141,9 @@ def _alternatives(kind: Any, plural: bool) -> list[str]:
 
 def _not_allowed(name: str, value: Any, kind: Any) -> str:
     shown = value if isinstance(value, str) else json.dumps(value, default=str)
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."
     return f"{name}: {shown or 'an empty text'} is not allowed; it must be {allowed(kind)}"
 
 
 def _takes_null(kind: Any) -> bool:
     return kind in (Any, None, types.NoneType) or types.NoneType in typing.get_args(kind)
-
-
-def _is_finite(value: Any) -> bool:
-    """Whether all numbers in a value are, those in its lists and mappings too."""
-    if isinstance(value, Mapping):
-        return all(map(_is_finite, value.values()))
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)

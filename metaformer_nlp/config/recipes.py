@@ -7,16 +7,16 @@ may name options of which one is given, as ``ONE_OF``: what is laid over another
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.config.names import flatten, nearest
 from metaformer_nlp.config.options import groups_of, unknown_option
-from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.errors import reading
+from metaformer_nlp.config.yaml_text import read_text, read_yaml
 
-__all__ = ["SCRIPTS", "Group", "merge_recipes", "recipe_path", "taken_away"]
+__all__ = ["SCRIPTS", "Group", "merge_recipes", "read_recipe", "recipe_path", "taken_away"]
 
 _PACKAGE = Path(__file__).parents[1]
 # Commands, recipes and launch files: `commands` of a wheel (see pyproject.toml), else `scripts` of the checkout.
@@ -50,7 +50,7 @@ def merge_recipes(
         ValueError: a file that is not there or holds no options, or a key that is none; the nearest is named.
     """
     merged = Group()
-    layers = [(f"recipe {path}", _read(path)) for path in map(recipe_path, recipes)]
+    layers = [(f"recipe {path}", read_recipe(path)) for path in map(recipe_path, recipes)]
     for where, layer in (*layers, ("configuration", values or {})):
         nested = _nested(config_class, layer, where=where)
         _merge(merged, nested)
@@ -70,12 +70,15 @@ def taken_away(config_class: type, given: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _read(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
+def read_recipe(path: Path) -> Mapping[str, Any]:
+    """The options in a YAML file, keys as they are written there; none in an empty one.
+
+    Raises:
+        ValueError: a file that is not there, cannot be read, or holds something else.
+    """
+    if not os.path.exists(path):  # a Path's own raises for names that are too long
         raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()})")
-    with reading(path, "a recipe"):
-        text = path.read_text(encoding="utf-8")
-    values = read_yaml(text, f"recipe {path}")
+    values = read_yaml(read_text(path, "a recipe"), f"recipe {path}")
     if not isinstance(values, dict | None):
         raise ValueError(f"recipe {path}: must hold `key: value` lines, not a {type(values).__name__}")
     return values or {}

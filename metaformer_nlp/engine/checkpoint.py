@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -182,14 +182,14 @@ def remove_leftovers(root: Path) -> None:
     """Remove what interrupted saves have left behind."""
     if root.is_dir():
         for path in root.glob(f"{TEMPORARY}*"):
-            shutil.rmtree(path, ignore_errors=True)
+            _delete(path)
 
 
 def verify(folder: Path) -> None:
     """CheckpointError saying what is wrong with the checkpoint in `folder`, if anything is."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
+        files = dict(manifest["files"])
         known = manifest["format"] == FORMAT and manifest["step"] == _step(folder)
     except FileNotFoundError:
         raise CheckpointError(f"{folder}: {MANIFEST} is missing") from None
@@ -201,10 +201,11 @@ def verify(folder: Path) -> None:
         path = folder / name
         try:
             found = {"bytes": path.stat().st_size}
-            if found["bytes"] == expected.get("bytes"):
+            if found["bytes"] == expected["bytes"]:
                 found = _identify(path)
-        except OSError as error:
-            raise CheckpointError(f"{folder}: {name} cannot be read ({error.strerror})") from None
+        except (OSError, KeyError, TypeError) as error:
+            reason = getattr(error, "strerror", None) or f"{MANIFEST} does not know its size"
+            raise CheckpointError(f"{folder}: {name} cannot be read ({reason})") from None
         if found != expected:
             what = "its contents have" if "sha256" in found else f"its size ({found['bytes']} bytes) has"
             raise CheckpointError(f"{folder}: {name} is damaged: {what} changed since it was written")
@@ -272,9 +273,14 @@ def _identify(path: Path) -> dict[str, Any]:
 def _remove(folder: Path) -> None:
     # Renamed first: a kill in the middle of the removal must not leave half a folder that looks like a checkpoint.
     doomed = folder.with_name(f"{TEMPORARY}removed-{folder.name}")
-    shutil.rmtree(doomed, ignore_errors=True)
+    _delete(doomed)
     folder.rename(doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    _delete(doomed)
+
+
+def _delete(path: Path) -> None:
+    with suppress(OSError):  # what is left has a temporary name
+        path.unlink() if path.is_file() or path.is_symlink() else shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -261,7 +261,7 @@ class RunConfig:
             _require(value is None or value >= 1, f"run.{name} is {value}; it must be >= 1, or null")
         for name in ("keep_checkpoints", "num_workers", "seed"):
             value = getattr(self, name)
-            _require(value >= 0, f"run.{name} is {value}; it must be >= 0")
+            _require(0 <= value < 2**63, f"run.{name} is {value}; it must be >= 0, and below 2 ** 63")
         at = self.eval_at or []
         _require(
             all(tokens >= 0 for tokens in at) and all(early < late for early, late in pairwise(at)),

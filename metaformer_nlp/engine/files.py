@@ -1,11 +1,29 @@
-"""Writing files that survive a kill or a power cut."""
+"""Writing files that survive a kill or a power cut, and reading them though something else has damaged them."""
 
+import json
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 TEMPORARY = ".tmp-"
 """How the name of everything begins that is not finished yet."""
+
+
+def read_object(path: Path, mend: str) -> dict[str, Any] | None:
+    """The object in a JSON file, whose numbers that are not finite are None; None if there is no such file.
+
+    ValueError that names a damaged file and says how to `mend` it.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda _: None)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {mend}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} is damaged (it holds no JSON object); {mend}")
+    return data
 
 
 def write_text(path: Path, text: str) -> None:

@@ -37,10 +37,15 @@ def write_items(folder: Path, items: Mapping[str, NDArray[np.bool_]], step: int 
 def read_items(folder: Path | str) -> Items:
     """What a run folder, or the cell of a study, knows of each item: "validation/correct" -> (N,).
 
-    OSError if there is nothing: the task has no such items, or the run was made before they were kept.
+    OSError if there is nothing: the task has no such items, or the run was made before they were kept. ValueError that
+    names a damaged file.
     """
-    content = json.loads((Path(folder) / FILE).read_text(encoding="utf-8"))
-    return {
-        name: np.unpackbits(np.frombuffer(base64.b64decode(its["bits"]), np.uint8), count=its["count"]).astype(bool)
-        for name, its in content["items"].items()
-    }
+    path = Path(folder) / FILE
+    text = path.read_bytes()
+    try:
+        return {
+            name: np.unpackbits(np.frombuffer(base64.b64decode(its["bits"]), np.uint8), count=its["count"]).astype(bool)
+            for name, its in json.loads(text)["items"].items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it, or evaluate the run again") from error

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.config.names import flatten
-from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync
+from metaformer_nlp.engine.files import TEMPORARY, read_object, replace_text, sync
 from metaformer_nlp.engine.items import Items, write_items
 from metaformer_nlp.errors import RunFolderBusyError
 
@@ -199,12 +199,18 @@ class RunFolder:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
         stored = self.path / "config.json"
-        if stored.exists() and (self.checkpoints.exists() or self._metrics.exists() or self._result.exists()):
-            check_same(json.loads(stored.read_text(encoding="utf-8")), config, self.path, "another configuration")
+        again = "remove it, and the same command goes on from the run's checkpoints, or starts over if there are none"
+        result = read_object(self._result, again)
+        asked = read_object(stored, f"put back a copy, or remove it and {self._result.name}: checkpoints know it, too")
+        if asked is None and result is not None:
+            raise ValueError(f"{stored} is missing, so that {self._result} may be of other options; {again}")
+        if asked is not None and (self.checkpoints.exists() or self._metrics.exists() or result is not None):
+            check_same(asked, config, stored, "another configuration")
         else:
             replace_text(stored, json.dumps(plain(config), indent=2) + "\n")
-        if self._result.exists():
-            result: dict[str, Any] = json.loads(self._result.read_text(encoding="utf-8"))
+        if result is not None:
+            if not isinstance(result.get("metrics"), dict):
+                raise ValueError(f"{self._result} is damaged (it has no metrics); {again}")
             if "fingerprint" in result:  # not in results of early versions
                 now = {"fingerprint": fingerprint()}
                 check_same({"fingerprint": result["fingerprint"]}, now, self.path, "other data or another start")
@@ -219,7 +225,8 @@ class RunFolder:
         kept = self._metrics.read_bytes()[: progress.log_bytes]
         os.truncate(self._metrics, kept.rfind(b"\n") + 1)  # cut in place: a kill here must not cost the lines before it
         file = self.path / "environment.json"
-        starts = json.loads(file.read_text(encoding="utf-8"))["starts"] if file.exists() else []
+        known = read_object(file, "put back a copy, or remove it: it only tells of earlier starts")
+        starts = list((known or {}).get("starts") or [])
         starts.append(environment(description, resumed_from))
         replace_text(file, json.dumps({"starts": starts}, indent=2) + "\n")
 
@@ -247,12 +254,20 @@ class RunFolder:
         """
         training: dict[str, Any] = {}
         rows: list[dict[str, Any]] = []
-        for text in self._metrics.read_text(encoding="utf-8").splitlines():
-            line = json.loads(text)
+        for number, text in enumerate(self._metrics.read_bytes().split(b"\n"), 1):
+            if not text:
+                continue
+            try:
+                line = dict(json.loads(text))
+                step = line.pop("step")
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(
+                    f"{self._metrics}: line {number} is damaged ({error}); remove the file: nothing but what was "
+                    "logged so far is lost with it"
+                ) from error
             if "lr" in line:
                 training = line
                 continue
-            step = line.pop("step")
             line.pop("seconds", None)
             known = {"lr": training.get("lr"), "train_loss": training.get("loss")}
             rows.append({"step": step, "epoch": step * epochs_per_step, **known, **line})

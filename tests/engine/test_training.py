@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from metaformer_nlp.engine import checkpoint
+from metaformer_nlp.engine.order import KeyedSamples, key_at, model_seed, seed_torch
 from tests.engine import toy
 from tests.engine.harness import at_step, contents, die, launch, lines, steps_kept, train_alone
 
@@ -59,9 +60,24 @@ def test_the_logged_loss_is_the_mean_over_all_samples_of_the_window(tmp_path: Pa
         assert line["loss"] == pytest.approx(mean, rel=1e-9)
 
 
-def _indices(steps: int) -> list[list[int]]:
-    from metaformer_nlp.engine.order import key_at
+@pytest.mark.parametrize("micro", [12, 4])
+def test_the_gradient_is_that_of_the_sum_over_the_global_count(micro: int, tmp_path: Path) -> None:
+    """By hand, for the first step: a division by samples, or of each part by its own count, would show."""
+    toy.train(tmp_path / "run", steps=1, log_every=1, norm=False, dropout=0.0, micro_batch_size=micro)
+    task = toy.ToyTask(norm=False, dropout=0.0)
+    seed_torch(model_seed(0), torch.device("cpu"))
+    model = task.build_model()
+    samples = KeyedSamples(task.train_data, 0)
+    loss, count = task.loss(model, task.collate([samples[key_at(position, 37, 0)] for position in range(12)]))
+    assert count != 12
+    (loss / count).backward()
+    norm = torch.stack([weight.grad.norm() for weight in model.parameters() if weight.grad is not None]).norm()
+    line = next(line for line in lines(tmp_path / "run") if "loss" in line)
+    assert line["gradient_norm"] == pytest.approx(norm.item(), rel=1e-5)
+    assert line["loss"] == pytest.approx((loss / count).item(), rel=1e-6)
 
+
+def _indices(steps: int) -> list[list[int]]:
     return [[key_at(position, 37, 0)[1] for position in range(12 * step, 12 * step + 12)] for step in range(steps)]
 
 

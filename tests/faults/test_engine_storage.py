@@ -170,12 +170,17 @@ def test_what_does_not_change_results_may_differ(run: Path, undisturbed: dict) -
 
 def test_a_finished_run_returns_its_result_at_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = toy.train(run, **OPTIONS)
+    asked = (run / "config.json").read_text()
     monkeypatch.setattr(toy.ToyTask, "build_model", None)
     assert toy.train(run, **OPTIONS) == result
     with pytest.raises(ValueError, match=r"optim\.lr"):
         toy.train(run, **OPTIONS, lr=0.5)
     with pytest.raises(ValueError, match=r"other data or another start.*\n  fingerprint\.train\.size: 37 -> 38"):
         toy.train(run, **OPTIONS, train=38)
+    (run / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"config\.json is missing.*result\.json may be of other options; remove it"):
+        toy.train(run, **OPTIONS, lr=0.5)
+    (run / "config.json").write_text(asked)
     del result["fingerprint"]  # as results of early versions, which stay valid
     (run / "result.json").write_text(json.dumps(result))
     assert toy.train(run, **OPTIONS) == result

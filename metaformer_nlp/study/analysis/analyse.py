@@ -7,6 +7,7 @@ number follows.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from math import fsum
@@ -14,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from metaformer_nlp.engine.files import read_object
 from metaformer_nlp.study.analysis.across import across
 from metaformer_nlp.study.analysis.effects import above, effects, variance
 from metaformer_nlp.study.analysis.merge import merge_studies
@@ -36,7 +38,8 @@ from metaformer_nlp.study.analysis.statistics import (
 )
 from metaformer_nlp.study.protocol.file import study_from_mapping, study_to_mapping
 from metaformer_nlp.study.protocol.study import Arm, Domain, Study
-from metaformer_nlp.study.runner.cell import read_json
+from metaformer_nlp.study.runner.cell import read_study
+from metaformer_nlp.study.runner.sessions import objects
 from metaformer_nlp.study.runner.tuning import chosen_values
 
 _COST = ("total", "trainable", "macs", "steps", "tokens")
@@ -60,20 +63,26 @@ def analyse_folders(folders: Sequence[Path | str]) -> dict[str, Any]:
 
 def _read_folder(folder: Path) -> tuple[Study, list[Row], list[Row], str, list[str]]:
     """The study, its cells' rows, its trials' rows, its file's text and the lines of its sessions."""
-    if stored := read_json(folder / "study.json"):
+    if stored := read_study(folder):
         study = study_from_mapping(stored["study"], str(folder / "study.json"))
         chosen = chosen_values(study, folder)
         rows = [read_row(study, folder, cell) for cell in study.cells(chosen)]
         trials = [read_trial(study, folder, cell) for cell in study.trials(chosen)]
         sessions = folder / "sessions.jsonl"
-        lines = sessions.read_text().splitlines() if sessions.is_file() else []
-        return study, rows, trials, stored["text"], lines
-    if stored := read_json(folder / "report.json"):
+        text = sessions.read_text(encoding="utf-8", errors="replace") if sessions.is_file() else ""
+        lines = [line for line in text.split("\n") if line.strip()]
+        if damaged := len(lines) - len(objects(lines)):
+            print(f"{sessions}: {damaged} of {len(lines)} lines are damaged and left out.", file=sys.stderr)
+        return study, rows, trials, str(stored.get("text") or ""), lines
+    mend = "put back a copy of it, or make the report again from the study's folder"
+    if stored := read_object(folder / "report.json", mend):
+        if missing := [key for key in ("study", "cells", "text", "sessions") if key not in stored]:
+            raise ValueError(f"{folder / 'report.json'} is damaged (it lacks {', '.join(missing)}); {mend}")
         study = study_from_mapping(stored["study"], str(folder / "report.json"))
         rows = unfold_environments(stored["cells"], stored.get("environments", []))
         return study, rows, stored.get("trials", []), stored["text"], stored["sessions"]
     raise ValueError(
-        f"{folder} is no folder of a study: it has neither a readable study.json, which run_study.py run makes, nor a "
+        f"{folder} is no folder of a study: it has neither a study.json, which run_study.py run makes, nor a "
         "report.json."
     )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.numbers import number
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
 from metaformer_nlp.study.runner.cell import cell_folder, is_result, read_json, read_outcome, result_problem
+from metaformer_nlp.study.runner.sessions import objects
 
 Row = dict[str, Any]
 
@@ -47,23 +47,21 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         return row
     result = outcome.get("result") or {}
     problem = outcome.get("problem") or result_problem(result, cell)
-    row["environment"] = outcome.get("environment")
+    row["environment"] = _mapping(outcome.get("environment")) or None
     if problem:
         return {**row, "status": "failed", "problem": problem}
-    metrics, parameters, train = result["metrics"], result.get("parameters") or {}, result.get("train") or {}
-    starts = (read_json(cell_folder(folder, cell) / "cell.json") or {}).get("starts")
+    metrics, parameters, train = (_mapping(result.get(key)) for key in ("metrics", "parameters", "train"))
+    starts = number((read_json(cell_folder(folder, cell) / "cell.json") or {}).get("starts"))
+    known = (result.get("train_seconds"), result.get("seconds"), outcome.get("seconds"))
     return row | {
         "status": "finished",
         "score": float(metrics[domain.metric]),
         "chance": _level(domain.chance, metrics),
-        "total": parameters.get("total"),
-        "trainable": parameters.get("trainable"),
-        "macs": result.get("macs"),
-        "steps": train.get("steps"),
-        "samples": train.get("samples"),
-        "tokens": train.get("tokens"),
-        "train_seconds": result.get("train_seconds", result.get("seconds", outcome.get("seconds"))),
-        "cell_seconds": outcome.get("seconds"),
+        **{key: number(parameters.get(key)) for key in ("total", "trainable")},
+        "macs": number(result.get("macs")),
+        **{key: number(train.get(key)) for key in ("steps", "samples", "tokens")},
+        "train_seconds": next((found for found in map(number, known) if found is not None), None),
+        "cell_seconds": number(outcome.get("seconds")),
         "restarted": None if starts is None else starts > 1,
         "tasks": {
             task.name: {"score": float(metrics[task.metric]), "chance": _level(task.chance, metrics)}
@@ -71,6 +69,11 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
         },
         "curve": read_curve(cell_folder(folder, cell) / "metrics.jsonl", domain.metric),
     }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def of_all_starts(row: Row) -> Row:
@@ -103,17 +106,17 @@ def read_curve(path: Path, metric: str) -> list[list[float]]:
     [step, value, tokens] where the lines tell how many tokens had been trained on.
 
     A value that is no finite number (of a run that diverged and was continued) is left out: there is nothing to draw.
+    So are lines that are damaged.
 
     Of more than `CURVE`, the first, the last and evenly spaced ones between.
     """
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    points = [
-        [line["step"], float(line[metric]), *([line["tokens"]] if "tokens" in line else [])]
-        for line in lines
-        if isinstance(line.get(metric), int | float) and math.isfinite(line[metric])
-    ]
+    points = []
+    for line in objects(path.read_text(encoding="utf-8", errors="replace").split("\n")):
+        step, value, tokens = (number(line.get(key)) for key in ("step", metric, "tokens"))
+        if step is not None and value is not None:
+            points.append([step, float(value), *([] if tokens is None else [tokens])])
     if len(points) <= CURVE:
         return points
     return [points[round(place * (len(points) - 1) / (CURVE - 1))] for place in range(CURVE)]

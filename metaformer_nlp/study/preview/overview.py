@@ -21,7 +21,7 @@ from metaformer_nlp.study.protocol.study import Arm, Cell, Study
 from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs
 from metaformer_nlp.study.runner.cell import Build, read_outcome
 from metaformer_nlp.study.runner.durations import RULE, Durations
-from metaformer_nlp.study.runner.preflight import head_comment, problems_of, refuse_changes
+from metaformer_nlp.study.runner.preflight import head_comment, problems_of, refuse_changes, refuse_folder
 from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.tuning import chosen_values
 from metaformer_nlp.study.words import count, duration, listed
@@ -45,6 +45,8 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
     """
     if parallel is not None and parallel < 1:
         raise ValueError(f"--parallel must be a whole number from 1 on, not {parallel}.")
+    folder = folder.resolve()
+    refuse_folder(study, folder)
     overview = _Overview(study, folder, build, parallel or study.parallel)
     console, width = overview.console, overview.console.width
     for part in overview.parts():

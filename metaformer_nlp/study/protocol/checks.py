@@ -12,6 +12,7 @@ from metaformer_nlp.study.protocol.study import AFTER, Arm, Domain, Study
 def check_study(study: Study, where: str) -> None:
     """ValueError for the first thing that does not fit; `where` names the file."""
     domains = [domain.name for domain in study.domains]
+    _check_folders(study, where)
     _check_comparisons(study, where)
     _check_known_answers(study, where)
     _check_scales(study, where)
@@ -23,6 +24,17 @@ def check_study(study: Study, where: str) -> None:
         raise ValueError(f"{where}: seeds {list(study.seeds)} repeat a seed; a repeated run is no new evidence.")
     if type(study.parallel) is not int or study.parallel < 1:
         raise ValueError(f"{where}: parallel must be a whole number from 1 on, not {study.parallel!r}.")
+
+
+def _check_folders(study: Study, where: str) -> None:
+    """No two runs share a file, on file systems that take no notice of capitals either."""
+    seen: dict[str, str] = {}
+    for domain in study.domains:
+        for arm in study.arms_of(domain.name):
+            name = f"{domain.name}/{arm.name}"
+            other = seen.setdefault(name.replace("/", "--").lower(), name)  # as locks and logs are named
+            if other != name:
+                raise ValueError(f"{where}: {other} and {name} would share their files; rename a domain or an arm.")
 
 
 def _check_comparisons(study: Study, where: str) -> None:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from metaformer_nlp.config.names import nearest
-from metaformer_nlp.config.recipes import recipe_path
-from metaformer_nlp.config.yaml_text import read_yaml
-from metaformer_nlp.errors import reading
+from metaformer_nlp.config.names import flatten, nearest
+from metaformer_nlp.config.numbers import is_finite, number
+from metaformer_nlp.config.recipes import read_recipe, recipe_path
+from metaformer_nlp.config.yaml_text import read_text, read_yaml
 from metaformer_nlp.study.protocol.checks import check_study
 from metaformer_nlp.study.protocol.study import (
     AXES,
@@ -38,6 +39,8 @@ from metaformer_nlp.study.protocol.study import (
 __all__ = ["Names", "load_study", "study_from_mapping", "study_to_mapping"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
+_LONGEST = 80  # letters of a name: a file's name, of 255 at most, has those of a domain and of an arm, and a seed
+_LARGEST_SEED = 2**63 - 1  # what torch takes
 _OPTIONAL = ("control", "expected", "scale")
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
@@ -65,10 +68,9 @@ _NO_NAMES = Names()
 def load_study(path: Path | str, names: Names = _NO_NAMES) -> Study:
     """Reads and checks a study file; ValueError names the key, what is allowed and how to mend it."""
     path = recipe_path(path)
-    if not path.is_file():
+    if not os.path.exists(path):  # a Path's own raises for names that are too long
         raise ValueError(f"There is no study file {path}; recipe:studies/quick is an example.")
-    with reading(path, "a study file"):
-        text = path.read_text(encoding="utf-8")
+    text = read_text(path, "a study file")
     study = study_from_mapping(read_yaml(text, str(path)), str(path), path.parent, names)
     return dataclasses.replace(study, text=text)
 
@@ -94,8 +96,7 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None, names:
         _known_answer(item, place) for item, place in _items(content.get("expected"), f"{where}: expected")
     )
     content["scale"] = tuple(_scale(item, place) for item, place in _items(content.get("scale"), f"{where}: scale"))
-    if not isinstance(content["name"], str) or not _NAME.fullmatch(content["name"]):
-        raise ValueError(f"{where}: name {content['name']!r} must be of letters, digits, '_', '-' and '.' (a folder).")
+    _check_name(content["name"], f"{where}: name")
     content["question"] = str(content["question"]).strip()
     study = Study(**content)
     check_study(study, where)
@@ -139,6 +140,7 @@ def _domain(name: str, data: Any, where: str, folder: Path | None, names: Names)
     config: dict[str, Any] = {}
     for recipe in recipes:
         config = merge(config, recipe if isinstance(recipe, Mapping) else _recipe(str(recipe), where, folder or Path()))
+    _check_finite(config, f"{where}.config")
     content["config"] = config
     content["experiment"], content["module"] = _experiment(
         str(content["experiment"]), f"{where}.experiment", folder, names
@@ -159,7 +161,8 @@ def _domain(name: str, data: Any, where: str, folder: Path | None, names: Names)
     content["equal"] = _equal(content.get("equal"), f"{where}.equal")
     for key, example in (("margin", "0.02 for two points of a hundred"), ("expected_seconds", "120 for two minutes")):
         if content.get(key) is not None:
-            _number(content[key], f"{where}.{key}", f"a number above 0, such as {example}", lambda value: value > 0)
+            allowed = f"a number above 0, such as {example}"
+            content[key] = _number(content[key], f"{where}.{key}", allowed, lambda value: value > 0)
     for key in ("metric", "axis", "after"):
         if content.get(key) is not None and not isinstance(content[key], str):
             raise ValueError(f"{where}.{key} must be a text, not {content[key]!r}.")
@@ -193,13 +196,13 @@ def _equal(data: Any, where: str) -> dict[str, float]:
         raise ValueError(
             f"{where} must map budgets to the share they may differ by, such as {{steps: 0.0}}, not {data!r}."
         )
+    shares: dict[str, float] = {}
     for budget, share in (data or {}).items():
         if budget not in BUDGETS:
             raise ValueError(f"{where}: there is no budget {budget!r}; allowed: {', '.join(BUDGETS)}.")
-        _number(
-            share, f"{where}.{budget}", "a share from 0 on, such as 0.05 for five per cent", lambda value: value >= 0
-        )
-    return {budget: float(share) for budget, share in (data or {}).items()}
+        allowed = "a share from 0 on, such as 0.05 for five per cent"
+        shares[budget] = float(_number(share, f"{where}.{budget}", allowed, lambda value: value >= 0))
+    return shares
 
 
 def _tune(data: Any, where: str) -> Tune:
@@ -223,26 +226,26 @@ def _tune(data: Any, where: str) -> Tune:
             f"{where}.metric is {content['metric']!r}, of which the highest value would win; take one of which more is "
             "better, or one that ends in 'loss', of which the lowest wins."
         )
+    _check_finite({key: values}, f"{where}.values")
     content["values"] = tuple(values)
     trials = content.setdefault("trials", 1)
     if type(trials) is not int or trials < 1:
         raise ValueError(f"{where}.trials must be a whole number from 1 on, the trials of each value, not {trials!r}.")
     content["tie"] = 0.0 if content.get("tie") is None else content["tie"]
     allowed = "a number from 0 on, such as 0.003: a difference of the metric that is too small to choose by"
-    _number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0)
-    content["tie"] = float(content["tie"])
+    content["tie"] = float(_number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0))
     return Tune(**content)
 
 
 def _claim(data: Any, where: str) -> Claim:
-    content = _section(data, Claim, where, but=set())
+    content = dict(_section(data, Claim, where, but=set()))
     for key, whole in (
         ("retains", "score above chance, such as 0.9"),
         ("gain", "score above the control's, such as 0.5"),
     ):
         if content.get(key) is not None:
             share = f"a share above 0 and at most 1 of the baseline's {whole}"
-            _number(content[key], f"{where}.{key}", share, lambda value: 0 < value <= 1)
+            content[key] = _number(content[key], f"{where}.{key}", share, lambda value: 0 < value <= 1)
     return Claim(**content)
 
 
@@ -255,7 +258,7 @@ def _known_answer(data: Any, where: str) -> KnownAnswer:
         )
     if content.get("size") is not None:
         allowed = "the published difference without its sign, such as 0.029 for 2.9 points"
-        _number(content["size"], f"{where}.size", allowed, lambda value: value > 0)
+        content["size"] = _number(content["size"], f"{where}.size", allowed, lambda value: value > 0)
     if not isinstance(content["source"], str):
         raise ValueError(f"{where}.source must be a text, such as a paper and its table, not {content['source']!r}.")
     content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
@@ -266,9 +269,11 @@ def _scale(data: Any, where: str) -> Scale:
     content = dict(_section(data, Scale, where, but=set()))
     if content["axis"] not in AXES:
         raise ValueError(f"{where}.axis is {content['axis']!r}; it must be one of {', '.join(AXES)}.")
-    content["domains"] = dict(_named(content["domains"], f"{where}.domains"))
-    for name, value in content["domains"].items():
-        _number(value, f"{where}.domains.{name}", f"a number of {content['axis']} above 0", lambda value: value > 0)
+    allowed = f"a number of {content['axis']} above 0"
+    content["domains"] = {
+        name: _number(value, f"{where}.domains.{name}", allowed, lambda value: value > 0)
+        for name, value in _named(content["domains"], f"{where}.domains")
+    }
     values = list(content["domains"].values())
     if len(values) < 2 or values != sorted(set(values)):
         raise ValueError(
@@ -277,7 +282,7 @@ def _scale(data: Any, where: str) -> Scale:
         )
     if content.get("margin") is not None:
         allowed = "a number above 0, such as 0.01 for a point with each doubling"
-        _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
+        content["margin"] = _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
     return Scale(**content)
 
 
@@ -302,8 +307,14 @@ def _arm(name: str, data: Any, where: str) -> Arm:
 
 
 def _seeds(seeds: Any, where: str) -> tuple[int, ...]:
-    if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
-        raise ValueError(f"{where} must be a list of whole numbers from 0 on, such as [0, 1, 2], not {seeds!r}.")
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or not all(type(seed) is int and 0 <= seed <= _LARGEST_SEED for seed in seeds)
+    ):
+        raise ValueError(
+            f"{where} must be a list of whole numbers from 0 to {_LARGEST_SEED}, such as [0, 1, 2], not {seeds!r}."
+        )
     return tuple(seeds)
 
 
@@ -326,11 +337,17 @@ def _named(data: Any, where: str) -> list[tuple[str, Any]]:
     if not isinstance(data, Mapping) or not data:
         raise ValueError(f"{where} must be a mapping with at least one entry, not {data!r}.")
     for name in data:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(
-                f"{where}: {name!r} must be a name of letters, digits, '_', '-' and '.' (it names a folder)."
-            )
+        _check_name(name, where)
     return list(data.items())
+
+
+def _check_name(name: Any, where: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        long = f" and has {len(name)}" if isinstance(name, str) and len(name) > _LONGEST else ""
+        raise ValueError(
+            f"{where}: {name!r} must be a name of at most {_LONGEST} letters, digits, '_', '-' and '.' (it names a "
+            f"folder){long}."
+        )
 
 
 def _overrides(data: Any, where: str) -> dict[str, Any]:
@@ -341,18 +358,28 @@ def _overrides(data: Any, where: str) -> dict[str, Any]:
     for key in data:
         if key in ("run.seed", "run.folder"):
             raise ValueError(f"{where}: {key!r} belongs to the runner; seeds are listed under 'seeds'.")
+    _check_finite(data, where)
     return dict(data)
 
 
+def _check_finite(data: Mapping[str, Any], where: str) -> None:
+    for key, value in flatten(dict(data)).items():
+        if not is_finite(value):
+            raise ValueError(f"{where}: {key} is {value!r}; numbers must be finite.")
+
+
 def _chance(value: Any, where: str) -> float | str:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{where} must be a number or the key of a metric, not {value!r}.")
-    return value if isinstance(value, str) else float(value)
+    found = value if isinstance(value, str) else number(value)
+    if found is None:
+        raise ValueError(f"{where} must be a finite number or the key of a metric, not {value!r}.")
+    return found if isinstance(found, str) else float(found)
 
 
-def _number(value: Any, where: str, allowed: str, good: Callable[[float], bool]) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not good(value):
+def _number(value: Any, where: str, allowed: str, good: Callable[[float], bool]) -> int | float:
+    found = number(value)
+    if found is None or not good(found):
         raise ValueError(f"{where} must be {allowed}, not {value!r}.")
+    return found
 
 
 def _strings(value: Any, where: str) -> tuple[str, ...]:
@@ -363,13 +390,8 @@ def _strings(value: Any, where: str) -> tuple[str, ...]:
 
 def _recipe(name: str, where: str, folder: Path) -> Mapping[str, Any]:
     path = _find(name, f"{where}.config", folder)
-    with reading(path, "a recipe"):
-        text = path.read_text(encoding="utf-8")
-    data = read_yaml(text, str(path))
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{path}: a recipe must be a mapping of keys to values.")
     recipe: dict[str, Any] = {}
-    for key, value in data.items():  # a recipe may be written with dotted keys, too
+    for key, value in read_recipe(path).items():  # a recipe may be written with dotted keys, too
         inner = merge({}, value) if isinstance(value, Mapping) else value
         set_dotted(recipe, str(key), inner, str(path))
     return recipe
@@ -377,6 +399,6 @@ def _recipe(name: str, where: str, folder: Path) -> Mapping[str, Any]:
 
 def _find(name: str, where: str, folder: Path) -> Path:
     for path in (folder / name, recipe_path(name)):
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     raise ValueError(f"{where}: there is no file {name}, neither in {folder.resolve()} nor in {Path().resolve()}.")

@@ -20,6 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from metaformer_nlp.config.names import flatten
+from metaformer_nlp.config.numbers import number
 from metaformer_nlp.study.protocol.study import BUDGETS, Arm, Cell, Domain, Study, make_cell
 from metaformer_nlp.study.runner.cell import Build, configure, load_experiment
 
@@ -92,7 +93,7 @@ def _cost(
 ) -> Cost:
     try:
         cell = make_cell(study, domain, arm, study.seeds[0], values, trial)
-        minutes = flatten(dict(cell.config)).get(MINUTES)
+        minutes = number(flatten(dict(cell.config)).get(MINUTES))
         configurations = [_configuration(cell, build, folder)]
         count = getattr(load_experiment(cell.module or cell.experiment), "cost", None)
         if count is None:
@@ -102,8 +103,10 @@ def _cost(
             configurations.append(_configuration(before, build, folder))
         counts = count(*configurations)
         parameters = counts.get("parameters") or {}
-        known = {key: counts.get(key) for key in ("steps", "samples", "tokens", "macs", "training_macs")}
-        return Cost(**known, parameters=parameters.get("total"), minutes=minutes)
+        known: dict[str, Any] = {
+            key: number(counts.get(key)) for key in ("steps", "samples", "tokens", "macs", "training_macs")
+        }
+        return Cost(**known, parameters=number(parameters.get("total")), minutes=minutes)
     except ValueError as error:
         return Cost(problem=str(error), refused=True)
     except (TypeError, SyntaxError, ImportError) as error:  # a mixer has no such option, a plugin cannot be imported

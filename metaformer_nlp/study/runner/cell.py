@@ -14,19 +14,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-import math
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from metaformer_nlp.config.names import nearest
-from metaformer_nlp.engine.files import replace_text
+from metaformer_nlp.config.numbers import LARGEST, number, plain_data
+from metaformer_nlp.engine.files import read_object, replace_text
 from metaformer_nlp.engine.record import differences, environment
 from metaformer_nlp.engine.signals import EXIT_CODE
 from metaformer_nlp.study.protocol.study import AFTER, Cell
@@ -53,11 +53,22 @@ def log_file(study_folder: Path, cell: Cell) -> Path:
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """The object in a JSON file; None if there is no such file or it is damaged."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
+    with suppress(ValueError):
+        return read_object(path, "")
+    return None
+
+
+def read_study(folder: Path) -> dict[str, Any] | None:
+    """What ``study.json`` says, its ``study`` and its ``text``; None if there is none, ValueError if it is damaged."""
+    path = folder / "study.json"
+    mend = (
+        "put back a copy of it, or remove it and start the study again, with its study file as it was when its first "
+        "results came in: what has changed since then can no longer be told"
+    )
+    stored = read_object(path, mend)
+    if stored is not None and not isinstance(stored.get("study"), dict):
+        raise ValueError(f"{path} is damaged (it has no study); {mend}")
+    return stored
 
 
 def write_json(path: Path, data: Mapping[str, Any]) -> None:
@@ -121,9 +132,9 @@ def result_problem(result: Any, cell: Cell) -> str | None:
     for key in cell.needs:
         if key not in metrics:
             return f"{NO_METRIC} {key!r}; {nearest(key, map(str, metrics))}"
-        value = metrics[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"metric {key!r} is {value!r} and not a finite number"
+        if number(metrics[key]) is None:
+            shown = " ".join(repr(metrics[key]).split())[:100]
+            return f"metric {key!r} is {shown} and not a finite number of at most {LARGEST:g}"
     return None
 
 
@@ -215,9 +226,10 @@ def run_cell(
             module, config = configure(cell, build, folder, study_folder)
             result = module.run(config)
             problem = result_problem(result, cell)
+            result = plain_data(result)
             trace = ""
         except BaseException as error:  # a cell may end in SystemExit, too
-            problem = f"{type(error).__name__}: {error}"
+            problem = _message(error)
             trace = traceback.format_exc()
             asked = isinstance(error, SystemExit) and error.code == EXIT_CODE
             stopped = asked or isinstance(error, KeyboardInterrupt)
@@ -226,11 +238,20 @@ def run_cell(
         if claim.lost():
             raise Taken(cell.key)
         seconds = time.perf_counter() - clock
-        known = result.get("seconds") if starts > 1 and not problem else None
-        if isinstance(known, int | float):  # of all starts, from the checkpoint: a start that was killed tells nothing
+        known = number(result.get("seconds")) if starts > 1 and not problem else None
+        if known is not None:  # of all starts, from the checkpoint: a start that was killed tells nothing
             seconds = max(seconds, known)
         write_outcome(study_folder, cell, problem, trace, result, started, seconds, environment("study cell", None))
         return problem is None
+
+
+def _message(error: BaseException) -> str:
+    """An error in words, though it may have none or ones that cannot be made."""
+    try:
+        text = str(error)
+    except Exception as failed:
+        text = f"its message cannot be shown ({type(failed).__name__})"
+    return f"{type(error).__name__}: {text}"
 
 
 def write_outcome(
@@ -247,7 +268,8 @@ def write_outcome(
     folder = cell_folder(study_folder, cell)
     folder.mkdir(parents=True, exist_ok=True)  # it may have been killed before it made it
     if problem:
-        (folder / "error.txt").write_text(f"{problem}\n\n{trace}", encoding="utf-8")
+        problem = problem.encode("utf-8", "backslashreplace").decode()  # half a character is none
+        (folder / "error.txt").write_text(f"{problem}\n\n{trace}", encoding="utf-8", errors="backslashreplace")
     write_json(
         folder / "outcome.json",
         {
@@ -265,16 +287,20 @@ def write_outcome(
 def _record_start(folder: Path, cell: Cell) -> int:
     """Writes down what is asked for; how many starts it has had with this one."""
     before, files = read_json(folder / "cell.json"), source_files(cell)
-    starts = 1 if before is None else int(before.get("starts", 1)) + 1
+    starts = 1 if before is None else int(number(before.get("starts")) or 1) + 1
     asked = {"digest": cell.digest, "spec": cell.spec, "starts": starts, **({"files": files} if files else {})}
     write_json(folder / "cell.json", asked)
     return starts
 
 
 def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
-    """Moves the rests of an unfinished cell that was asked for differently out of the way: a run never mixes two."""
-    asked = read_json(folder / "cell.json")
-    if asked and (asked.get("digest") != cell.digest or changed_files(asked, cell)):
+    """Moves the rests of an unfinished cell that was asked for differently out of the way: a run never mixes two.
+
+    So it does where what was asked for cannot be read any more.
+    """
+    asked = read_json(folder / "cell.json") or {}
+    rests = {path.name for path in folder.iterdir()} - {"outcome.json", "error.txt"} if folder.exists() else ()
+    if rests and (asked.get("digest") != cell.digest or changed_files(asked, cell)):
         target = study_folder / "replaced" / cell.key.replace("/", "--")
         target.parent.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -282,7 +308,8 @@ def _make_room(study_folder: Path, folder: Path, cell: Cell) -> None:
             number += 1
         folder.rename(target.with_name(f"{target.name}--{number}"))
         print(
-            f"The cell's settings or files have changed; its unfinished run was moved to {target}--{number}.",
+            f"The cell's settings or files have changed, or its cell.json is damaged; its unfinished run was moved to "
+            f"{target}--{number}.",
             flush=True,
         )
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +13,34 @@ from typing import Any
 from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
 from metaformer_nlp.study.runner.budgets import Cost, Place, budget_problems, cell_costs
-from metaformer_nlp.study.runner.cell import Build, changed_keys, lock_file
+from metaformer_nlp.study.runner.cell import Build, cell_folder, changed_keys, lock_file, log_file, read_study
 from metaformer_nlp.study.runner.lock import is_held
 from metaformer_nlp.study.runner.tuning import chosen_values
 from metaformer_nlp.study.words import listed
 
 _FILES = re.compile(r"(?<![.\w])(file|folder)s?\b")  # and not an option's name, such as "run.folder"
+_ROOM = Path("checkpoints/step-00000000/optimizer.safetensors")  # what an experiment puts into its folder
+_TEMPORARY = 48  # bytes that the name of a file being written has more
 _MARKS = "'\"`.,:;()[]{}"  # that may stand around a key in a sentence
+
+
+def refuse_folder(study: Study, folder: Path) -> None:
+    """ValueError if the study's files cannot lie in `folder`, or what it was when its results came in is not known."""
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))  # longer ones are not there
+    mend = "choose another folder with --folder, or shorter names of domains and arms"
+    if not place.is_dir():
+        raise ValueError(f"{folder}: {place} is no folder; move it away, or choose another folder with --folder.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: {place} cannot be written; choose another folder with --folder.")
+    longest_name, longest_path = os.pathconf(place, "PC_NAME_MAX"), os.pathconf(place, "PC_PATH_MAX")
+    for cell in (*study.cells(), *study.trials()):
+        for path in (cell_folder(folder, cell) / _ROOM, log_file(folder, cell), lock_file(folder, cell)):
+            name = max(path.parts, key=lambda part: len(os.fsencode(part)))
+            if (size := len(os.fsencode(name)) + _TEMPORARY) > longest_name:
+                raise ValueError(f"{folder}: {name!r} is too long by {size - longest_name} bytes here; {mend}.")
+            if (size := len(os.fsencode(path)) + _TEMPORARY) > longest_path:
+                raise ValueError(f"{folder}: paths of {cell.key} are too long by {size - longest_path} bytes; {mend}.")
+    read_study(folder)
 
 
 def find_problems(study: Study, folder: Path, build: Build, cells: Sequence[Cell]) -> list[str]:

@@ -35,7 +35,7 @@ from metaformer_nlp.study.runner.executors import make_executor
 from metaformer_nlp.study.runner.executors.base import Ended, Executor, SubmissionRefused
 from metaformer_nlp.study.runner.interrupts import STOP_SIGNALS, Interrupts, handling
 from metaformer_nlp.study.runner.lock import Taken
-from metaformer_nlp.study.runner.preflight import find_problems, head_comment, refuse_changes, reopened
+from metaformer_nlp.study.runner.preflight import find_problems, head_comment, refuse_changes, refuse_folder, reopened
 from metaformer_nlp.study.runner.progress import Progress, cells_and_trials
 from metaformer_nlp.study.runner.queue import POLL, Queue
 from metaformer_nlp.study.runner.sessions import Session, record_changes
@@ -87,6 +87,7 @@ def run_study(
     or a cell was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """
     folder = Path(folder).resolve()
+    refuse_folder(study, folder)
     queue = Queue(study, folder, only)
     refuse_changes(study, folder, list(queue.cells.values()))
     place = make_executor(executor, study, folder, build, parallel, options or {})

@@ -24,7 +24,7 @@ from typing import Any
 
 from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.runner.cell import read_json
+from metaformer_nlp.study.runner.cell import read_json, read_study
 
 _OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale")
 _OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")
@@ -59,7 +59,7 @@ def record_changes(folder: Path, study: Study) -> dict[str, list[Any]]:
     Fields are those of the study file, such as ``claim``, ``seeds`` or ``domains.text.margin``; ``domains`` and
     ``arms`` if some were taken out.
     """
-    stored = read_json(folder / "study.json")
+    stored = read_study(folder)
     changed = _changes(stored["study"], study_to_mapping(study)) if stored else {}
     outcomes = (read_json(path) or {} for path in folder.glob("cells/*/*/*/outcome.json")) if changed else ()
     finished = sum(outcome.get("status") == "finished" for outcome in outcomes)
@@ -76,8 +76,8 @@ def sessions_of(lines: Iterable[str]) -> list[dict[str, Any]]:
     have the same ``started``; studies that ran before there were two have both in one.
     """
     found: list[dict[str, Any]] = []
-    for line in _whole_lines(lines):
-        if "changed" in line:
+    for line in objects(lines):
+        if "started" not in line:
             continue
         if "command" in line:
             found.append({"seconds": None, "interrupted": False, **line})
@@ -89,7 +89,7 @@ def sessions_of(lines: Iterable[str]) -> list[dict[str, Any]]:
 def changes_of(lines: Iterable[str]) -> list[dict[str, Any]]:
     """The changes of a study's protocol after results were there: {"changed": {field: [before, now]}, "finished",
     "time"}."""
-    return [line for line in _whole_lines(lines) if "changed" in line]
+    return [line for line in objects(lines) if "changed" in line]
 
 
 def file_and_folder(command: str) -> tuple[str, str | None] | None:
@@ -131,21 +131,25 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
 
 
 def _append(folder: Path, line: Mapping[str, Any]) -> None:
-    with (folder / "sessions.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with (folder / "sessions.jsonl").open("a+b") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+        cut = file.read() not in (b"", b"\n")  # a line of a runner that was killed: this one is not to be part of it
+        file.write(b"\n" * cut + json.dumps(line).encode() + b"\n")
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _whole_lines(lines: Iterable[str]) -> list[dict[str, Any]]:
-    """The lines that are whole; the last one of a runner that was killed, or whose disk was full, may not be."""
+def objects(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Those of the lines that are a whole JSON object; one of a runner that was killed, or whose disk was full, may
+    not be."""
     found = []
     for line in lines:
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
-        found.append(data)
+        if isinstance(data, dict):
+            found.append(data)
     return found

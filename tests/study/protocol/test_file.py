@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.protocol.file import Names, load_study, study_from_mapping, study_to_mapping
-from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.protocol.study import Arm, Claim, Domain, KnownAnswer, Scale, Study, TaskScore, Tune
 from metaformer_nlp.study.runner.cell import load_experiment
 from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
@@ -154,14 +156,14 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: s["arms"]["pooling"].update(of="attention"), "arms.pooling.of is for architecture arms"),
         (lambda s: s["arms"]["pooling"].update(domains=["txt"]), "names domain 'txt'; known: vision, text"),
         (lambda s: s["arms"]["pooling"]["set"].update({"run.seed": 1}), "'run.seed' belongs to the runner"),
-        (lambda s: s["arms"].update({"a/b": s["arms"]["pooling"]}), "'a/b' must be a name of letters"),
+        (lambda s: s["arms"].update({"a/b": s["arms"]["pooling"]}), "'a/b' must be a name of at most 80 letters"),
         (
             lambda s: s["domains"]["text"].update(metrics="x"),
             "domains.text: unknown key 'metrics'; did you mean 'metric'?",
         ),
         (lambda s: s["domains"]["text"].update(config="nowhere.yaml"), "there is no file nowhere.yaml"),
-        (lambda s: s["domains"]["text"].update(chance=[1]), "chance must be a number or the key of a metric"),
-        (lambda s: s.update(name="a/b"), "name 'a/b' must be of letters"),
+        (lambda s: s["domains"]["text"].update(chance=[1]), "chance must be a finite number or the key of a metric"),
+        (lambda s: s.update(name="a/b"), "name: 'a/b' must be a name of at most 80 letters"),
         (lambda s: s.update(references=["poling"]), "references names arm 'poling'; did you mean 'pooling'?"),
         (lambda s: s.update(references=["attention"]), "must be different arms beside the baseline attention"),
         (lambda s: s.update(references=["pooling", "pooling"]), "must be different arms beside the baseline"),
@@ -395,3 +397,71 @@ def test_an_unknown_experiment_is_told_the_nearest(
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no study file .*nothing\.yaml"):
         load_study(tmp_path / "nothing.yaml")
+
+
+NOT_FINITE = [float("nan"), float("inf"), -float("inf"), 10**400]
+NUMBERS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
+    "domains.vision.chance": lambda s, value: s["domains"]["vision"].update(chance=value),
+    "domains.vision.margin": lambda s, value: s["domains"]["vision"].update(margin=value),
+    "domains.vision.expected_seconds": lambda s, value: s["domains"]["vision"].update(expected_seconds=value),
+    "domains.vision.equal.steps": lambda s, value: s["domains"]["vision"].update(equal={"steps": value}),
+    "domains.vision.config": lambda s, value: s["domains"]["vision"].update(config={"a": {"b": [value]}}),
+    "domains.vision.set": lambda s, value: s["domains"]["vision"].update(set={"seconds": value}),
+    "domains.text.tasks.topic.chance": lambda s, value: s["domains"]["text"]["tasks"]["topic"].update(chance=value),
+    "arms.pooling.set": lambda s, value: s["arms"]["pooling"]["set"].update(seconds=value),
+    "arms.pooling.set_in.text": lambda s, value: s["arms"]["pooling"].update(set_in={"text": {"seconds": value}}),
+    "tune.values": lambda s, value: tune(s, values=[0.1, value]),
+    "tune.set": lambda s, value: tune(s, set={"seconds": value}),
+    "tune.tie": lambda s, value: tune(s, tie=value),
+    "tune.trials": lambda s, value: tune(s, trials=value),
+    "claim.retains": lambda s, value: s.update(claim={"arm": "pooling", "retains": value}),
+    "claim.gain": lambda s, value: s.update(control="identity", claim={"arm": "pooling", "gain": value}),
+    "expected[0].size": lambda s, value: known(s, size=value),
+    "scale[0].domains.text": lambda s, value: scale(s, domains={"vision": 0.5, "text": value}),
+    "scale[0].margin": lambda s, value: scale(s, margin=value),
+    "seeds": lambda s, value: s.update(seeds=[0, value]),
+    "parallel": lambda s, value: s.update(parallel=-value),
+}
+
+
+@pytest.mark.parametrize("place", NUMBERS)
+def test_numbers_are_finite(place: str, study_data: dict[str, Any]) -> None:
+    for value in NOT_FINITE:
+        data = copy.deepcopy(study_data)
+        NUMBERS[place](data, value)
+        with pytest.raises(ValueError, match=rf"(?s)file: .*{re.escape(place)}"):
+            study_from_mapping(data, "file")
+
+
+def test_numbers_of_other_libraries_become_plain(study_data: dict[str, Any]) -> None:
+    study_data["domains"]["vision"] |= {"chance": np.float32(0.25), "margin": np.float64(0.5)}
+    domain = study_from_mapping(study_data, "file").domain("vision")
+    assert [(type(value), value) for value in (domain.chance, domain.margin)] == [(float, 0.25), (float, 0.5)]
+
+
+def test_every_number_of_a_study_is_looked_at() -> None:
+    """A new one that is not among `NUMBERS` is one that nobody looks at."""
+    kinds = (Study, Domain, Arm, TaskScore, Tune, Claim, KnownAnswer, Scale)
+    fields = {field.name for kind in kinds for field in dataclasses.fields(kind) if re.search("float|int", field.type)}
+    assert {name for name in fields if not any(name in place for place in NUMBERS)} == set()
+
+
+@pytest.mark.parametrize(
+    ("domains", "arms", "message"),
+    [
+        (["d"], ["a", "x" * 300], "must be a name of at most 80 letters.* and has 300"),
+        (["d" * 81], ["a", "b"], "must be a name of at most 80 letters"),
+        (["d"], ["a", "é"], "must be a name of at most 80 letters, digits"),
+        (["d"], ["a", "Pool", "pool"], "d/Pool and d/pool would share their files"),
+        (["d", "D"], ["a", "b"], "d/a and D/a would share their files"),
+        (["d", "d--a"], ["a--b", "b"], "d/a--b and d--a/b would share their files"),
+    ],
+)
+def test_names_that_cannot_be_files_are_refused(
+    domains: list[str], arms: list[str], message: str, study_data: dict[str, Any]
+) -> None:
+    study_data["domains"] = dict.fromkeys(domains, study_data["domains"]["vision"])
+    study_data["arms"] = {name: {"kind": "mixer", "set": {}} for name in arms}
+    study_data["baseline"] = arms[0]
+    with pytest.raises(ValueError, match=message):
+        study_from_mapping(study_data, "file")

@@ -14,6 +14,7 @@ import pytest
 
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.command_line import study_parser
+from metaformer_nlp.study.preview.overview import describe
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.runner.runner import run_study
 
@@ -166,3 +167,32 @@ def test_the_help_has_examples(command: str, said: list[str], capsys: pytest.Cap
         assert part in printed, part
     for folder in re.findall(r"docs/results/\S+", printed):
         assert (ROOT / folder / "report.json").is_file(), f"{folder} has no report that could be made again"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("a/" * 2000, "too long by"),
+        ("x" * 300, "is too long by 93 bytes"),
+        ("file/run", "file is no folder"),
+    ],
+)
+def test_plan_and_run_refuse_a_folder_alike(where: str, message: str, data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    study = study_from_mapping(data, "file", tmp_path)
+    for start in (describe, run_study):
+        with pytest.raises(ValueError, match=message):
+            start(study, tmp_path / where, from_dict)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_longest_names_run(data: dict[str, Any], tmp_path: Path) -> None:
+    """A name of the study is at most as long as lets all files be made from it."""
+    domain, arm = "d" * 80, "a" * 80
+    tune = {"key": "seconds", "values": [0.0, 0.001], "metric": "validation/accuracy", "trials": 2}
+    data["domains"] = {domain: {**data["domains"]["vision"], "tune": tune}}
+    data |= {"name": "s" * 80, "seeds": [0, 2**63 - 1], "baseline": arm, "arms": {arm: {"kind": "mixer", "set": {}}}}
+    study = study_from_mapping(data, "file", tmp_path)
+    describe(study, tmp_path / study.name, from_dict)
+    summary = run_study(study, tmp_path / study.name, from_dict, executor="inline", only=["*/trial-*"])
+    assert len(summary.finished) == 4

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.cell import Build
 from metaformer_nlp.study.runner.executors.base import Executor
@@ -24,7 +23,7 @@ def read_options(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.partition("=")
         if not name or not equals:
             raise ValueError(f"--slurm {word!r} must be NAME=VALUE, such as timeout_min=240.")
-        options[name] = yaml.safe_load(value)
+        options[name] = read_yaml(value, f"--slurm {name}")
     return options
 
 

@@ -33,8 +33,8 @@ from metaformer_nlp.study.runner.executors.base import Ended
 from metaformer_nlp.study.runner.lock import Taken
 
 STOP_GRACE = 60.0  # seconds a cell has between SIGTERM and SIGKILL to save its state
-_TAKEN = 77  # exit status of a cell that another process holds
-_UNWRITTEN = 74  # of one whose outcome could not be written
+_TAKEN, _UNWRITTEN = b"taken", b"unwritten"  # what a cell's process says on its lifeline when it ends
+_LOG_END = 20_000  # bytes of a log that are looked at
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS"), "1"
 )
@@ -91,7 +91,7 @@ class Processes:
 
     def start(self, cells: Sequence[Cell], before: Mapping[str, Signature]) -> None:
         for cell in cells:
-            reader, writer = self._context.Pipe(duplex=False)
+            reader, writer = self._context.Pipe()
             # Not a daemon: a daemon may not have data loading workers.
             process = self._context.Process(
                 target=_cell_process,
@@ -108,10 +108,13 @@ class Processes:
         for item in [item for item in self._running if not item.process.is_alive()]:
             self._running.remove(item)
             item.process.join()
-            item.lifeline.close()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(item.process.pid or 0, signal.SIGKILL)  # data workers of one that was killed hold its lock
-            ended.append(self._end(item.cell, item.process.exitcode))
+            word = b""
+            with suppress(EOFError, OSError):
+                word = item.lifeline.recv_bytes() if item.lifeline.poll() else b""
+            item.lifeline.close()
+            ended.append(self._end(item.cell, item.process.exitcode, word))
         return ended
 
     def stop(self, requests: int) -> str:
@@ -143,16 +146,17 @@ class Processes:
                 else:
                     os.environ[name] = value
 
-    def _end(self, cell: Cell, status: int | None) -> Ended:
-        """What an end without an outcome means: the process was killed or crashed."""
-        if status == _TAKEN:
+    def _end(self, cell: Cell, status: int | None, word: bytes) -> Ended:
+        """What an end without an outcome means, of which the process's last word may tell: it was killed or crashed."""
+        if word == _TAKEN:
             return Ended(cell, taken=True)
         if status is not None and status < 0:
-            problem = f"the process was killed by {signal.Signals(-status).name}"
+            names = {int(number): number.name for number in signal.Signals}  # not of all real-time signals
+            problem = f"the process was killed by {names.get(-status, f'signal {-status}')}"
             problem += " (out of memory?)" if status == -signal.SIGKILL else ""
         elif status == EXIT_CODE:
             problem = "it was told to stop, and not by the runner"
-        elif status == _UNWRITTEN:
+        elif word == _UNWRITTEN:
             problem = "its outcome could not be written (is the disk full?)"
         else:
             problem = f"the process ended with status {status} and left no outcome"
@@ -160,7 +164,12 @@ class Processes:
 
 
 def last_lines(path: Path, number: int = 20) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    """The last lines of a log, in whatever bytes it is and however long."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_END))
+        lines = file.read().decode("utf-8", "replace").splitlines()
     return "\n".join(lines[-number:])
 
 
@@ -189,11 +198,13 @@ def _cell_process(folder: Path, cell: Cell, build: Build, before: Signature, lif
     try:
         finished = run_cell(folder, cell, build, before, stopping.is_set)
     except Taken:
-        sys.exit(_TAKEN)
+        lifeline.send_bytes(_TAKEN)
+        return
     except OSError:
         with suppress(OSError):
+            lifeline.send_bytes(_UNWRITTEN)
             traceback.print_exc()
-        os._exit(_UNWRITTEN)  # an end in order would flush the log, which is as full
+        os._exit(1)  # an end in order would flush the log, which is as full
     if not finished:
         sys.exit(1 if read_outcome(folder, cell) else EXIT_CODE)
 

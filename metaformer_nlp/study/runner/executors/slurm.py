@@ -151,12 +151,12 @@ class Slurm:
     def _live_job(self, cell: Cell) -> submitit.Job[Any] | None:
         """The cell's job if one is queued or running; one with other settings or files than the cell's is cancelled."""
         record = read_json(self._record(cell))
-        if record is None or record["cluster"] != self._cluster or self._cluster not in _JOBS:
+        if record is None or record.get("cluster") != self._cluster or self._cluster not in _JOBS:
             return None
-        job = _JOBS[self._cluster](folder=self._executor.folder, job_id=record["job"])
+        job = _JOBS[self._cluster](folder=self._executor.folder, job_id=str(record.get("job")))
         if _is_over(job):
             return None
-        if (record["digest"], record.get("files", {})) != (cell.digest, dict(cell.files)):
+        if (record.get("digest"), record.get("files", {})) != (cell.digest, dict(cell.files)):
             job.cancel(check=False)
             return None
         return job
