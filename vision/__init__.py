@@ -48,4 +48,5 @@ __all__ = [
 
 # Whoever makes a configuration may save it, with the code that its registration names.
 import_after(["transformers.models.auto.configuration_auto", "vision.configuration"], "vision.registration")
+import_after(["transformers.models.auto.configuration_auto", "vision.dense.configuration"], "vision.dense.registration")
 import_after(["timm.models"], "vision.timm_models")

@@ -1,12 +1,33 @@
-"""Weights of dense models: saved folders, the authors' files, and classifiers that start a trunk."""
+"""Weights of dense models: saved folders, the authors' files, and classifiers that start a trunk.
 
+The authors' files have the names of mmdetection 2.19 and mmsegmentation 0.19 (sail-sg/poolformer, `detection/` and
+`segmentation/`). There the background is the last class, which has no box and no mask of its own.
+"""
+
+import json
+import logging
+import re
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from vision.dense.configuration import MetaFormerVisionDetectionConfig, MetaFormerVisionSegmentationConfig
 from vision.dense.detection import MetaFormerVisionForObjectDetection
+from vision.dense.pyramid import MetaFormerTrunk, TimmTrunk
 from vision.dense.segmentation import MetaFormerVisionForSemanticSegmentation
+from vision.loading import model_folder, resized_positions
+from vision.weights import StateDict, convert_state_dict, fill, listed, read_state_dict, renamed
+
+logger = logging.getLogger(__name__)
 
 DenseModel = MetaFormerVisionForObjectDetection | MetaFormerVisionForSemanticSegmentation
+MODELS: dict[str, type[MetaFormerVisionForObjectDetection] | type[MetaFormerVisionForSemanticSegmentation]] = {
+    MetaFormerVisionDetectionConfig.model_type: MetaFormerVisionForObjectDetection,
+    MetaFormerVisionSegmentationConfig.model_type: MetaFormerVisionForSemanticSegmentation,
+}
+NORMS = {f"norm{2 * index}": f"hidden_states_norms.stage{index + 1}" for index in range(4)}
+"""The authors' norms of the trunk's maps, by ours."""
 
 
 def load_dense_model(path: str | Path) -> DenseModel:
@@ -15,7 +36,16 @@ def load_dense_model(path: str | Path) -> DenseModel:
     Raises:
         ValueError: no such folder, a model of another kind, or weights that do not fill it exactly.
     """
-    raise NotImplementedError
+    folder = model_folder(Path(path))
+    file = folder / "config.json"
+    try:
+        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"{folder} holds no model: {file.name} cannot be read ({error})") from error
+    if kind not in MODELS:
+        raise ValueError(f"{file}: model_type is {kind!r}; a dense model is one of {', '.join(MODELS)}")
+    model: DenseModel = MODELS[kind].from_pretrained(folder)
+    return model
 
 
 def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
@@ -26,20 +56,132 @@ def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
         path: as `vision.load_model` takes: a saved folder, a run folder, or a published weight file; for a trunk of
             timm a weight file of timm's or torchvision's model of that name, or a saved wrapped one.
 
+    Returns:
+        Names of the model's tensors that the file has nothing for: norms of the trunk's maps, pyramid and head.
+
     Raises:
         ValueError: a file that is no checkpoint of a classifier, or does not fit the trunk; the model is unchanged.
     """
-    raise NotImplementedError
+    path = model_folder(Path(path))
+    trunk = model.pyramid.body
+    weights = read_state_dict(path)
+    if isinstance(trunk, TimmTrunk):
+        weights, new = _of_timm(trunk, weights), ()
+    else:
+        weights, new = convert_state_dict(weights), ("hidden_states_norms.",)
+        weights = resized_positions({key: x for key, x in weights.items() if key.startswith("metaformer.")}, trunk)
+    fill(trunk, weights, path, new=new)
+    start = _prefix(model) + "body."
+    kept = [name for name in model.state_dict() if not name.startswith(start) or name[len(start) :].startswith(new)]
+    norms = [name for name in kept if name.startswith(start)]
+    logger.warning(
+        "%s starts the trunk. New are %s%d tensors of pyramid and head",
+        path,
+        f"its {listed(norms, 8)}, and " if norms else "",
+        len(kept) - len(norms),
+    )
+    return kept
 
 
-def load_published(model: DenseModel, path: str | Path) -> DenseModel:
-    """Fill a model with a file of the authors' (mmdetection's or mmsegmentation's names), strictly, and return it.
+def load_published(model: DenseModel, path: str | Path) -> None:
+    """Fill `model` with a file of the authors', strictly.
+
+    Args:
+        model: of the file's kind and size; a segmenter with `head_norm: batch_norm`.
+        path: a file of mmcv (`state_dict` beside `meta`), or the bare tensors.
 
     Raises:
-        ValueError: missing and left-over names and other shapes are listed; the model is then unchanged.
+        ValueError: not such a file; missing and left-over names and other shapes are listed; the model is unchanged.
     """
-    raise NotImplementedError
+    weights = read_state_dict(path)
+    trunk, others = {}, {}
+    for name, tensor in weights.items():
+        (trunk if name.startswith("backbone.") else others)[name.removeprefix("backbone.")] = tensor
+    ours, unknown = _trunk_names(model, trunk), []
+    patterns = _patterns(model)
+    for name, tensor in others.items():
+        new = renamed(name, patterns)
+        if new is None:
+            unknown.append(name)
+        else:
+            ours[new] = _background_first(new, tensor)
+    if unknown:
+        raise ValueError(f"{path} holds what {type(model).__name__} has no place for: {listed(unknown)}")
+    fill(model, ours, path)
 
 
-def published_weights(model: DenseModel, path: str | Path) -> dict:
-    raise NotImplementedError
+def _prefix(model: DenseModel) -> str:
+    """What the names of the pyramid's tensors begin with."""
+    return "detector.backbone." if isinstance(model, MetaFormerVisionForObjectDetection) else "backbone."
+
+
+def _trunk_names(model: DenseModel, weights: StateDict) -> StateDict:
+    start = _prefix(model) + "body."
+    if not isinstance(model.pyramid.body, MetaFormerTrunk):
+        return {f"{start}body.{name}": tensor for name, tensor in weights.items()}
+    norms = {name: x for name, x in weights.items() if name.partition(".")[0] in NORMS}
+    blocks = {name: x for name, x in weights.items() if name not in norms}
+    named = convert_state_dict(blocks, "sail-sg") if blocks else {}
+    for name, tensor in norms.items():
+        norm, _, rest = name.partition(".")
+        named[f"{NORMS[norm]}.{rest}"] = tensor
+    return {start + name: tensor for name, tensor in named.items()}
+
+
+def _patterns(model: DenseModel) -> list[tuple[str, str]]:
+    """Beginnings of the authors' names outside the trunk, and ours."""
+    maps = len(model.pyramid.fpn.inner_blocks)
+    fpn = _prefix(model) + "fpn"
+    patterns = [(r"neck\.lateral_convs\.(\d+)\.conv\.", rf"{fpn}.inner_blocks.\1.0.")]
+    patterns += [(rf"neck\.fpn_convs\.{maps + k}\.conv\.", f"{fpn}.extra_blocks.p{6 + k}.") for k in range(2)]
+    patterns += [(r"neck\.fpn_convs\.(\d+)\.conv\.", rf"{fpn}.layer_blocks.\1.0.")]
+    if isinstance(model, MetaFormerVisionForSemanticSegmentation):
+        patterns += [(r"decode_head\.conv_seg\.", "decode_head.classifier.")]
+        for k in range(maps):  # upsamplings take the odd places
+            branch = rf"decode_head\.scale_heads\.(\d+)\.{2 * k}\."
+            patterns += [(rf"{branch}{old}\.", rf"decode_head.branches.\1.{k}.{new}.") for old, new in LAYER]
+        return patterns
+    return patterns + [(old, f"detector.{new}") for old, new in DETECTOR_NAMES[model.config.detector]]
+
+
+LAYER = (("conv", 0), ("bn", 1))
+DETECTOR_NAMES: dict[str, list[tuple[str, str]]] = {
+    "retinanet": [
+        (r"bbox_head\.cls_convs\.(\d+)\.conv\.", r"head.classification_head.conv.\1.0."),
+        (r"bbox_head\.reg_convs\.(\d+)\.conv\.", r"head.regression_head.conv.\1.0."),
+        (r"bbox_head\.retina_cls\.", "head.classification_head.cls_logits."),
+        (r"bbox_head\.retina_reg\.", "head.regression_head.bbox_reg."),
+    ],
+    "mask_rcnn": [
+        (r"rpn_head\.rpn_conv\.", "rpn.head.conv.0.0."),
+        (r"rpn_head\.rpn_cls\.", "rpn.head.cls_logits."),
+        (r"rpn_head\.rpn_reg\.", "rpn.head.bbox_pred."),
+        (r"roi_head\.bbox_head\.shared_fcs\.0\.", "roi_heads.box_head.fc6."),
+        (r"roi_head\.bbox_head\.shared_fcs\.1\.", "roi_heads.box_head.fc7."),
+        (r"roi_head\.bbox_head\.fc_cls\.", "roi_heads.box_predictor.cls_score."),
+        (r"roi_head\.bbox_head\.fc_reg\.", "roi_heads.box_predictor.bbox_pred."),
+        (r"roi_head\.mask_head\.convs\.(\d+)\.conv\.", r"roi_heads.mask_head.\1.0."),
+        (r"roi_head\.mask_head\.upsample\.", "roi_heads.mask_predictor.conv5_mask."),
+        (r"roi_head\.mask_head\.conv_logits\.", "roi_heads.mask_predictor.mask_fcn_logits."),
+    ],
+}
+
+
+def _background_first(name: str, tensor: Tensor) -> Tensor:
+    """The rows of Mask R-CNN's classes behind the background's: its score's is the file's last, the others' are 0."""
+    if ".box_predictor.cls_score." in name:
+        return tensor.roll(1, dims=0)
+    rows = 4 if ".box_predictor.bbox_pred." in name else 1 if ".mask_fcn_logits." in name else 0
+    return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
+
+
+def _of_timm(trunk: TimmTrunk, weights: StateDict) -> StateDict:
+    """A classifier's tensors by the names of timm's feature model, which writes `stages.0` as `stages_0`."""
+    weights = {name.removeprefix("timm_model."): tensor for name, tensor in weights.items()}
+    found = {}
+    for name in trunk.state_dict():
+        own = name.removeprefix("body.")
+        for candidate in (own, re.sub(r"^([a-z]+)_(\d+)\.", r"\1.\2.", own)):
+            if candidate in weights:
+                found[name] = weights[candidate]
+    return found

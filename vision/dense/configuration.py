@@ -54,8 +54,7 @@ class DenseConfig(PreTrainedConfig):
             raise ValueError(f"a trunk of timm is fixed by its architecture; it takes no more: {self.trunk}")
         if self.frozen_stages and self.architecture is None:
             raise ValueError(f"frozen_stages is {self.frozen_stages}, but trunks of ours are trained whole: give 0")
-        for name in ("pyramid_channels",):
-            self._at_least(name, 1)
+        self._at_least("pyramid_channels", 1)
         self._at_least("frozen_stages", 0)
 
     def _at_least(self, name: str, least: int) -> None:

@@ -5,7 +5,7 @@ Boxes are x1, y1, x2, y2 in pixels of the image that was given, with 0 <= x1 < x
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class MetaFormerVisionForObjectDetection(DensePreTrainedModel):
         self.detector = build_retinanet(config) if config.detector == "retinanet" else build_mask_rcnn(config)
         self.first_label = BACKGROUND + 1 if config.detector == "mask_rcnn" else 0
         self.post_init()
+
+    @property
+    def pyramid(self) -> FeaturePyramid:
+        return cast(FeaturePyramid, self.detector.backbone)
 
     def forward(
         self, images: Sequence[Tensor], targets: Sequence[Target] | None = None, **kwargs: Any

@@ -1,4 +1,4 @@
-"""What the dense models share of Hugging Face: their parts draw their own weights, and a folder must hold all of them."""
+"""What the dense models share of Hugging Face: parts that draw their own weights, and folders that hold all of them."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from vision.dense.configuration import DenseConfig
+from vision.dense.pyramid import FeaturePyramid
 from vision.weights import listed
 
 
@@ -16,6 +17,11 @@ class DensePreTrainedModel(PreTrainedModel):
     config_class = DenseConfig
     input_modalities = ("image",)  # type: ignore[assignment]
     supports_gradient_checkpointing = True
+
+    @property
+    def pyramid(self) -> FeaturePyramid:
+        """The trunk (`body`) and the network over its maps (`fpn`)."""
+        raise NotImplementedError
 
     def _init_weights(self, module: nn.Module) -> None:
         # The parts have drawn their weights when they were built. What a checkpoint lacks is refused below; here only

@@ -10,7 +10,6 @@ from operator import mul
 from typing import Any
 
 import timm
-import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import ExtraFPNBlock, FeaturePyramidNetwork, LastLevelMaxPool
 
@@ -150,9 +149,3 @@ def trunk_fields(name: str, options: dict[str, Any] | None = None) -> dict[str, 
 def default_frozen_stages(name: str) -> int:
     """Stages that detectors do not train: the first of a ResNet or ResNeXt, which began as an ImageNet classifier."""
     return int(name.startswith((f"{PREFIX}resnet", f"{PREFIX}resnext")))
-
-
-def on_meta(build: Any, *arguments: Any, **options: Any) -> Any:
-    """What `build` makes, without memory: to count, or to be filled."""
-    with torch.device("meta"):
-        return build(*arguments, **options)

@@ -73,6 +73,10 @@ class MetaFormerVisionForSemanticSegmentation(DensePreTrainedModel):
         self.decode_head = SemanticFPNHead(config, len(self.backbone.strides))
         self.post_init()
 
+    @property
+    def pyramid(self) -> FeaturePyramid:
+        return self.backbone
+
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> SemanticSegmenterOutput:
         """Run the segmenter.
