@@ -7,6 +7,7 @@ EXPERIMENTS = {
     "glue": "tasks.glue.finetuning",
     "probes_images": "tasks.probes.images",
     "probes_text": "tasks.probes.text",
+    "detection": "tasks.detection.detection",
 }
 """Name -> the module that defines ``Config`` and ``run``."""
 
