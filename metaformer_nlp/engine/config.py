@@ -14,9 +14,9 @@ def _require(condition: bool, message: str) -> None:
 class OptimConfig:
     """The optimizer and gradient clipping."""
 
-    name: Literal["adamw", "lamb"] = "adamw"
-    """AdamW of torch, or LAMB of timm, which scales each layer's step to its weights and limits the norm of the whole
-    gradient to 1 by itself.
+    name: Literal["adamw", "lamb", "sgd"] = "adamw"
+    """AdamW of torch; LAMB of timm, which scales each layer's step to its weights and limits the norm of the whole
+    gradient to 1 by itself; or SGD of torch with `momentum`.
     """
     lr: float = 1e-3
     """Peak learning rate, reached at the end of the warmup."""
@@ -29,16 +29,22 @@ class OptimConfig:
     lr x layer_decay^(N - d). For fine-tuning; needs a task that numbers its layers. None: the same rate for all.
     """
     weight_decay: float = 0.05
-    """Decoupled weight decay. Biases, norms, layer scales and other one-dimensional parameters are never decayed."""
+    """Decoupled weight decay; SGD adds it to the gradient. Biases, norms, layer scales and other one-dimensional
+    parameters are never decayed.
+    """
+    momentum: float | None = None
+    """Decay rate of SGD's running sum of gradients. The recipes of ResNets use 0.9; other optimizers take null."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay rates of the two running averages, of the gradient and of its square."""
+    """Decay rates of the two running averages, of the gradient and of its square. SGD has none."""
     eps: float = 1e-8
     """Added to the denominator. LAMB's recipes use 1e-6."""
     clip_grad_norm: float | None = None
     """Largest allowed norm of the whole gradient; longer ones are scaled down. None: no clipping."""
 
     def __post_init__(self) -> None:
-        _require(self.name in ("adamw", "lamb"), f"optim.name is {self.name!r}; it must be one of adamw, lamb")
+        _require(
+            self.name in ("adamw", "lamb", "sgd"), f"optim.name is {self.name!r}; it must be one of adamw, lamb, sgd"
+        )
         _require(self.lr >= 0, f"optim.lr is {self.lr}; it must be >= 0")
         _require(
             self.lr_batch_size is None or self.lr_batch_size >= 1,
@@ -50,6 +56,11 @@ class OptimConfig:
             f"optim.layer_decay is {self.layer_decay}; it must be above 0 and at most 1, or null",
         )
         _require(self.weight_decay >= 0, f"optim.weight_decay is {self.weight_decay}; it must be >= 0")
+        _require(
+            (self.momentum is not None and 0 <= self.momentum < 1) if self.name == "sgd" else self.momentum is None,
+            f"optim.momentum is {self.momentum} and optim.name {self.name}; SGD needs one in [0, 1), such as 0.9, and "
+            "the others take null",
+        )
         _require(
             len(self.betas) == 2 and all(0 <= beta < 1 for beta in self.betas),
             f"optim.betas is {self.betas}; it must be two numbers in [0, 1)",
@@ -89,10 +100,20 @@ class ScheduleConfig:
     """Learning rate of the first step (or epoch) of the warmup; the peak is then that of the first one after it. None:
     the first of n has peak / n, the last the peak.
     """
-    kind: Literal["cosine", "linear", "constant"] = "cosine"
-    """What the learning rate does after the warmup: falls to `min_lr` along a cosine or a line, or stays."""
+    kind: Literal["cosine", "linear", "poly", "step", "constant"] = "cosine"
+    """What the learning rate does after the warmup: falls to `min_lr` along a cosine, a line or a `power` of one, falls
+    by `factor` at each of the `milestones`, or stays.
+    """
     min_lr: float = 0.0
-    """The learning rate at the end of a cosine or linear fall."""
+    """The learning rate at the end of a cosine, linear or poly fall."""
+    power: float | None = None
+    """Of a poly fall: the rate is what is left of the run, as a share, to this power. 1 is a line; ADE20K's recipes use
+    0.9.
+    """
+    milestones: list[float] | None = None
+    """Of a step fall: passes over the training data, rising, after each of which the rate is multiplied by `factor`."""
+    factor: float | None = None
+    """Of a step fall. COCO's recipes use 0.1."""
     cooldown_epochs: float = 0.0
     """Passes at `min_lr` that follow the `epochs`."""
     decay_from: Literal["warmup_end", "start"] = "warmup_end"
@@ -140,14 +161,31 @@ class ScheduleConfig:
             f"schedule.warmup_start_lr is {self.warmup_start_lr}; it must be >= 0, or null",
         )
         _require(
-            self.kind in ("cosine", "linear", "constant"),
-            f"schedule.kind is {self.kind!r}; it must be one of cosine, linear, constant",
+            self.kind in ("cosine", "linear", "poly", "step", "constant"),
+            f"schedule.kind is {self.kind!r}; it must be one of cosine, linear, poly, step, constant",
+        )
+        _require(
+            (self.power is not None and self.power > 0) if self.kind == "poly" else self.power is None,
+            f"schedule.power is {self.power} and schedule.kind {self.kind}; poly needs one above 0, and the others "
+            "take null",
+        )
+        at, factor = self.milestones or [], self.factor or 0.0
+        rising = bool(at) and all(early < late for early, late in pairwise([0, *at]))
+        _require(
+            (rising and 0 < factor < 1) if self.kind == "step" else self.milestones is None and self.factor is None,
+            f"schedule.milestones is {self.milestones}, schedule.factor {self.factor} and schedule.kind {self.kind}; "
+            "step needs rising numbers of epochs and a factor between 0 and 1, and the others take null",
+        )
+        _require(
+            self.kind != "step" or self.minutes is None,
+            "schedule.minutes counts time, but the milestones of schedule.kind step are epochs: give schedule.epochs "
+            "or schedule.steps",
         )
         _require(self.min_lr >= 0, f"schedule.min_lr is {self.min_lr}; it must be >= 0")
         _require(
-            not self.cooldown_epochs or (self.epochs is not None and self.kind != "constant"),
+            not self.cooldown_epochs or (self.epochs is not None and self.kind not in ("step", "constant")),
             f"schedule.cooldown_epochs is {self.cooldown_epochs}; it follows schedule.epochs and a learning rate that "
-            "falls: give epochs instead of steps and the kind cosine or linear, or no cooldown",
+            "falls: give epochs instead of steps and the kind cosine, linear or poly, or no cooldown",
         )
         for name, allowed in (("decay_from", ("warmup_end", "start")), ("update_every", ("step", "epoch"))):
             value = getattr(self, name)

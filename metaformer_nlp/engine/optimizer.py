@@ -1,9 +1,9 @@
-"""AdamW or LAMB, and their groups of parameters: decayed or not and, with layer decay, one pair a layer."""
+"""AdamW, LAMB or SGD, and their groups of parameters: decayed or not and, with layer decay, one pair a layer."""
 
 from collections.abc import Collection, Mapping
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from metaformer_nlp.engine.config import OptimConfig
 
@@ -61,6 +61,9 @@ def build_optimizer(
         from timm.optim.lamb import Lamb
 
         return Lamb(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
+    if optim.name == "sgd":
+        assert optim.momentum is not None
+        return SGD(groups, lr=optim.lr, momentum=optim.momentum, fused=fused or None)
     return AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=fused or None)
 
 

@@ -57,6 +57,9 @@ def learning_rate(step: int, peak: float, schedule: ScheduleConfig, num_samples:
     for an epoch of num_samples / batch_size steps.
     """
     epoch = num_samples / batch_size  # in steps
+    if schedule.milestones and schedule.factor:
+        passed = sum(step * batch_size >= milestone * num_samples for milestone in schedule.milestones)
+        peak *= schedule.factor**passed
     now, length = float(step), float(schedule.steps or 0)
     warmup: float
     if schedule.update_every == "step":  # time is counted in steps
@@ -83,11 +86,13 @@ def _rate(now: float, length: float, warmup: float, unit: int, peak: float, sche
         if schedule.warmup_start_lr is None:
             return peak * (now + unit) / max(warmup, now + unit)
         return schedule.warmup_start_lr + (peak - schedule.warmup_start_lr) * now / warmup
-    if schedule.kind == "constant":
+    if schedule.kind in ("step", "constant"):  # the peak of step has fallen already
         return peak
     if now >= length:
         return schedule.min_lr
     start = warmup if schedule.decay_from == "warmup_end" else 0
     progress = (now - start) / max(unit, length - start)
-    share = 1 - progress if schedule.kind == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+    share = 0.5 * (1 + math.cos(math.pi * progress)) if schedule.kind == "cosine" else (1 - progress)
+    if schedule.power is not None:
+        share **= schedule.power
     return schedule.min_lr + (peak - schedule.min_lr) * share

@@ -69,7 +69,9 @@ def test_a_wrong_length_is_named(options: dict, names: str) -> None:
         ScheduleConfig(**options)
 
 
-@pytest.mark.parametrize("options", [{}, {"kind": "linear", "min_lr": 0.1}, {"warmup_start_lr": 0.01}])
+@pytest.mark.parametrize(
+    "options", [{}, {"kind": "linear", "min_lr": 0.1}, {"kind": "poly", "power": 2}, {"warmup_start_lr": 0.01}]
+)
 def test_the_learning_rate_by_time_is_that_of_many_steps(options: dict) -> None:
     steps = 100_000
     by_step = ScheduleConfig(steps=steps, warmup_fraction=0.2, **options)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from torch import nn
+from torch.optim import SGD
 
 from metaformer_nlp.engine.config import OptimConfig, RunConfig, ScheduleConfig
 from metaformer_nlp.engine.optimizer import build_optimizer, decay_groups
@@ -32,14 +33,23 @@ from metaformer_nlp.engine.schedule import learning_rate, total_steps
         (ScheduleConfig, {"steps": 9, "cooldown_epochs": 1}, "schedule.cooldown_epochs"),
         (ScheduleConfig, {"steps": 9, "decay_from": "end"}, "warmup_end, start"),
         (ScheduleConfig, {"steps": 9, "update_every": "day"}, "step, epoch"),
-        (ScheduleConfig, {"steps": 9, "kind": "cosin"}, "cosine, linear, constant"),
+        (ScheduleConfig, {"steps": 9, "kind": "cosin"}, "cosine, linear, poly, step, constant"),
+        (ScheduleConfig, {"steps": 9, "kind": "poly"}, "schedule.power is None"),
+        (ScheduleConfig, {"steps": 9, "power": 0.9}, "schedule.power is 0.9"),
+        (ScheduleConfig, {"steps": 9, "kind": "step", "factor": 0.1}, "schedule.milestones is None"),
+        (ScheduleConfig, {"steps": 9, "kind": "step", "milestones": [8, 8], "factor": 0.1}, "rising"),
+        (ScheduleConfig, {"steps": 9, "kind": "step", "milestones": [8], "factor": 1.0}, "a factor between"),
+        (ScheduleConfig, {"steps": 9, "milestones": [8]}, "schedule.kind cosine"),
+        (ScheduleConfig, {"minutes": 9, "kind": "step", "milestones": [8], "factor": 0.1}, "schedule.epochs"),
         (ScheduleConfig, {"steps": 9, "min_lr": -1}, "schedule.min_lr"),
         (OptimConfig, {"lr": -1}, "optim.lr"),
         (OptimConfig, {"betas": (0.9, 1.0)}, "optim.betas"),
         (OptimConfig, {"eps": 0}, "optim.eps"),
         (OptimConfig, {"weight_decay": -1}, "optim.weight_decay"),
         (OptimConfig, {"clip_grad_norm": 0}, "null for no clipping"),
-        (OptimConfig, {"name": "sgd"}, "adamw, lamb"),
+        (OptimConfig, {"name": "adam"}, "adamw, lamb, sgd"),
+        (OptimConfig, {"name": "sgd"}, "SGD needs one"),
+        (OptimConfig, {"momentum": 0.9}, "the others take null"),
         (OptimConfig, {"lr_batch_size": 0}, "optim.lr_batch_size"),
         (OptimConfig, {"layer_decay": 1.5}, "optim.layer_decay"),
         (RunConfig, {"folder": "", "batch_size": 1}, "run.folder"),
@@ -81,6 +91,22 @@ def test_learning_rate() -> None:
     assert {learning_rate(step, 0.3, constant, 55, 1) for step in range(100)} == {0.3}
     everything = ScheduleConfig(steps=4, warmup_fraction=1.0)
     assert [learning_rate(step, 1.0, everything, 55, 1) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_the_published_schedules_of_dense_prediction() -> None:
+    coco = ScheduleConfig(
+        epochs=12, kind="step", milestones=[8, 11], factor=0.1, warmup_steps=500, warmup_start_lr=1e-7
+    )
+    samples = 7330 * 16  # mmdetection's epoch of COCO: the last batch is filled up
+    assert total_steps(coco, samples, 16) == 87_960
+    for step in (0, 1, 250, 499):
+        assert learning_rate(step, 1e-4, coco, samples, 16) == pytest.approx(1e-4 * (0.001 + 0.999 * step / 500))
+    after = {500: 1e-4, 58_639: 1e-4, 58_640: 1e-5, 80_629: 1e-5, 80_630: 1e-6, 87_959: 1e-6}
+    assert {step: learning_rate(step, 1e-4, coco, samples, 16) for step in after} == pytest.approx(after)
+    ade = ScheduleConfig(steps=40_000, kind="poly", power=0.9)
+    for step in (0, 1, 10_000, 39_999):
+        assert learning_rate(step, 2e-4, ade, 20_210, 32) == pytest.approx(2e-4 * (1 - step / 40_000) ** 0.9)
+    assert learning_rate(40_000, 2e-4, ade, 20_210, 32) == 0
 
 
 def test_learning_rate_by_epochs() -> None:
@@ -183,6 +209,9 @@ def test_what_is_decayed() -> None:
         decay_groups(model, {"embeding.weight"})
     optimizer = build_optimizer(model, OptimConfig(weight_decay=0.3))
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+    sgd = build_optimizer(model, OptimConfig(name="sgd", momentum=0.9, weight_decay=0.3))
+    assert isinstance(sgd, SGD)
+    assert [(group["weight_decay"], group["momentum"]) for group in sgd.param_groups] == [(0.3, 0.9), (0.0, 0.9)]
     with pytest.raises(ValueError, match="no trainable parameter"):
         build_optimizer(nn.Identity(), OptimConfig())
 

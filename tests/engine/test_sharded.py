@@ -40,8 +40,15 @@ def shard(rank: int) -> None:
     Accelerator.prepare = prepare
 
 
+OPTIMIZERS: list[dict[str, Any]] = [
+    {},
+    {"name": "lamb", "layer_decay": 0.8, "lr": 0.02},
+    {"name": "sgd", "momentum": 0.9},
+]
+
+
 @pytest.mark.distributed
-@pytest.mark.parametrize("optim", [{}, {"name": "lamb", "layer_decay": 0.8, "lr": 0.02}], ids=["adamw", "lamb"])
+@pytest.mark.parametrize("optim", OPTIMIZERS, ids=lambda x: x.get("name", "adamw"))
 def test_sharded_training_and_its_checkpoints(tmp_path: Path, optim: dict[str, Any]) -> None:
     options = OPTIONS | optim
     train_alone(tmp_path / "plain", **options)

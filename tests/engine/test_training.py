@@ -112,6 +112,16 @@ def test_bf16_and_resume(tmp_path: Path) -> None:
     assert dtypes == {torch.float32, torch.int64}
 
 
+def test_sgd_with_a_step_schedule_survives_a_kill(tmp_path: Path) -> None:
+    options = {"name": "sgd", "momentum": 0.9, "epochs": 2, "kind": "step", "milestones": [1], "factor": 0.1}
+    toy.train(tmp_path / "whole", **options)
+    launch(tmp_path / "run", prepare=at_step(5, die), save_every=3, **options)
+    toy.train(tmp_path / "run", save_every=3, **options)
+    assert contents(tmp_path / "run")["model"] == contents(tmp_path / "whole")["model"]
+    toy.train(tmp_path / "still", **options | {"momentum": 0.0})
+    assert contents(tmp_path / "still")["model"] != contents(tmp_path / "whole")["model"]
+
+
 def test_compiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled(self, backend="eager"))
