@@ -73,7 +73,8 @@ class EvaluationConfig:
     """Evaluate a detector: COCO's twelve numbers for boxes and for masks."""
 
     checkpoint: str
-    """Run folder of train_detection.py, or a folder of save_pretrained."""
+    """Run folder of train_detection.py, a folder of save_pretrained, or a file of the authors: KIND/TRUNK=FILE, such as
+    retinanet/poolformer_s12=weights.pth."""
     output: str
     """Folder for scores.json, <split>.bbox.json and <split>.segm.json (COCO's result format), and pictures."""
     pictures: int = 0
