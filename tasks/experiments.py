@@ -8,6 +8,7 @@ EXPERIMENTS = {
     "squad": "tasks.squad.finetuning",
     "probes_images": "tasks.probes.images",
     "probes_text": "tasks.probes.text",
+    "detection": "tasks.detection.detection",
 }
 """Name -> the module that defines ``Config`` and ``run``."""
 

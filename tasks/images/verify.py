@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -49,8 +49,10 @@ class Checked:
     why: str = ""
 
 
-def run(config: CheckConfig) -> dict[str, Any]:
-    """Scan both parts, write the report, print its summary; returns what the JSON report holds.
+def run(
+    config: CheckConfig, load: Callable[[DataConfig, int], tuple[ImageSource, ImageSource]] = load_sources
+) -> dict[str, Any]:
+    """Scan both parts, which ``load`` opens, write the report, print its summary; returns what the JSON report holds.
 
     Raises:
         ValueError: what is wrong with the data set as a whole (see :func:`tasks.images.data.load_sources`), or with the
@@ -63,7 +65,7 @@ def run(config: CheckConfig) -> dict[str, Any]:
     if processes < 1:
         raise ValueError(f"processes {processes}: must be at least 1")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sources = dict(zip(("train", "validation"), load_sources(config.data, config.data.image_size or 224), strict=True))
+    sources = dict(zip(("train", "validation"), load(config.data, config.data.image_size or 224), strict=True))
     report: dict[str, Any] = {"data": to_dict(config.data), "parts": {}, "broken": []}
     for part, source in sources.items():
         checked = scan(source, processes, part)
