@@ -57,7 +57,9 @@ class LabelMaps:
         pictures = _by_stem(images, _SUFFIXES)
         labels = _by_stem(maps, (".png",))
         for folder, lacking in ((maps, pictures.keys() - labels.keys()), (images, labels.keys() - pictures.keys())):
-            _stop(folder, sorted(lacking), "are missing here, the others of their pairs are there; fetch or remove them")
+            _stop(
+                folder, sorted(lacking), "are missing here, the others of their pairs are there; fetch or remove them"
+            )
         self._pairs = [(pictures[stem], labels[stem]) for stem in sorted(pictures)]
         if not self._pairs:
             raise ValueError(f"{images}: holds no image ({', '.join(_SUFFIXES)})")
@@ -108,7 +110,9 @@ class LabelMaps:
             with ThreadPoolExecutor(16) as pool:
                 faults = [(pair, why) for pair, why in zip(self._pairs, pool.map(self._fault, self._pairs)) if why]
             wrong = [f"{labels.name} ({why})" for (_, labels), why in faults]
-            _stop(self.root / "annotations" / self.split, wrong, "cannot be used; mend or remove them with their images")
+            _stop(
+                self.root / "annotations" / self.split, wrong, "cannot be used; mend or remove them with their images"
+            )
             entry.write_text(str(self.root))
 
         key = short_hash(str(self.root.resolve()), self.split, len(self.classes), self.first_is_other, *stamps)
@@ -124,7 +128,9 @@ class LabelMaps:
         except (OSError, SyntaxError) as error:
             return f"cannot be read: {error}"
         if not counts:
-            return f"pixels of mode {mode}; a label map is 8-bit grey or has a palette, so that a pixel is a class number"
+            return (
+                f"pixels of mode {mode}; a label map is 8-bit grey or has a palette, so that a pixel is a class number"
+            )
         first = int(self.first_is_other)
         allowed = {*range(first + len(self.classes))} | (set() if first else {IGNORE})
         values = [value for value, count in enumerate(counts) if count and value not in allowed]
@@ -133,7 +139,9 @@ class LabelMaps:
             if first:
                 shifted = "; maps with 0 ... K - 1 and 255 are read by data.name folder" if IGNORE in values else ""
                 return f"value {shown}; ADE20K has 0 for other and 1 ... {len(self.classes)} for its classes{shifted}"
-            return f"value {shown}; with data.num_classes {len(self.classes)} they are 0 ... {len(self.classes) - 1}, 255"
+            return (
+                f"value {shown}; with data.num_classes {len(self.classes)} they are 0 ... {len(self.classes) - 1}, 255"
+            )
         try:
             with Image.open(picture) as image:
                 other = image.size
@@ -161,7 +169,9 @@ def read_classes(root: str | Path) -> list[str]:
     if [row[0].strip() for row in rows] != [str(number) for number in range(1, len(rows) + 1)] or any(
         len(row) != 5 for row in rows
     ):
-        raise ValueError(f"{file}: must have a head line and rows of Idx, Ratio, Train, Val, Name with tabs, Idx from 1")
+        raise ValueError(
+            f"{file}: must have a head line and rows of Idx, Ratio, Train, Val, Name with tabs, Idx from 1"
+        )
     names = [row[4].strip() for row in rows]
     short = [name.split(",")[0] for name in names]
     return [one if short.count(one) == 1 else name for one, name in zip(short, names, strict=True)]

@@ -42,7 +42,10 @@ def draw(picture: Picture, maps: Sequence[np.ndarray], names: Sequence[str]) -> 
 
 def colours() -> np.ndarray:
     """(256, 3) uint8, hues far apart for neighbours; the ignored label is black."""
-    hues = [colorsys.hsv_to_rgb(label * 0.618 % 1, (1.0, 0.6)[label // 2 % 2], (1.0, 0.8)[label % 2]) for label in range(256)]
+    hues = [
+        colorsys.hsv_to_rgb(label * 0.618 % 1, (1.0, 0.6)[label // 2 % 2], (1.0, 0.8)[label % 2])
+        for label in range(256)
+    ]
     palette = (255 * np.array(hues)).astype(np.uint8)
     palette[IGNORE] = 0
     return palette
