@@ -1,4 +1,4 @@
-r"""Train and evaluate a semantic segmenter: Semantic FPN over any trunk, on ADE20K, your own label maps or digit scenes.
+r"""Train and evaluate a semantic segmenter: Semantic FPN over any trunk, on ADE20K, label maps of your own, digits.
 
     python scripts/train_segmentation.py --config recipe:scenes_segmentation
     python scripts/train_segmentation.py --config recipe:scenes_segmentation --model.token_mixer identity \

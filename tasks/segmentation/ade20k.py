@@ -108,8 +108,8 @@ class LabelMaps:
             if len(self._pairs) > _LONG:
                 say(f"{self.root}: reading {len(self._pairs)} label maps of {self.split} once, to check them")
             with ThreadPoolExecutor(16) as pool:
-                faults = [(pair, why) for pair, why in zip(self._pairs, pool.map(self._fault, self._pairs)) if why]
-            wrong = [f"{labels.name} ({why})" for (_, labels), why in faults]
+                faults = list(pool.map(self._fault, self._pairs))
+            wrong = [f"{labels.name} ({why})" for (_, labels), why in zip(self._pairs, faults, strict=True) if why]
             _stop(
                 self.root / "annotations" / self.split, wrong, "cannot be used; mend or remove them with their images"
             )

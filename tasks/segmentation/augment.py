@@ -36,6 +36,9 @@ class Normalize:
         return functional.normalize(image, list(self.mean), list(self.std))
 
 
+IMAGENET = Normalize()
+
+
 @dataclass(frozen=True)
 class TrainTransform:
     """Scale, crop, flip, distort, normalise, pad with 0 and labels of 255."""
@@ -45,7 +48,7 @@ class TrainTransform:
     size: int
     """S."""
     augment: AugmentConfig
-    normalize: Normalize = Normalize()
+    normalize: Normalize = IMAGENET
 
     def __call__(self, picture: Picture, labels: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """(3, S, S) float32 and (S, S) uint8."""
@@ -80,7 +83,7 @@ class EvalTransform:
     """Fit, round the sides up to multiples of 32 (the shape changes a little), normalise."""
 
     fit: tuple[int, int]
-    normalize: Normalize = Normalize()
+    normalize: Normalize = IMAGENET
 
     def __call__(self, picture: Picture) -> Tensor:
         """(3, h, w) float32."""

@@ -72,8 +72,8 @@ class DataConfig:
             )
         if (self.name == "folder") != (self.num_classes is not None) or not 2 <= (self.num_classes or 2) <= 255:
             raise ValueError(
-                f"data.num_classes {self.num_classes}: from 2 to 255 for data.name folder, null for the others; name is "
-                f"{self.name}"
+                f"data.num_classes {self.num_classes}: from 2 to 255 for data.name folder, null for the others; "
+                f"name is {self.name}"
             )
         for name in ("short_side", "long_side", "crop_size"):
             if (getattr(self, name) or 32) < 32:

@@ -87,11 +87,13 @@ def open_segmenter(checkpoint: str, source: LabelSource) -> MetaFormerVisionForS
     if not isinstance(model, MetaFormerVisionForSemanticSegmentation):
         raise ValueError(f"checkpoint {checkpoint}: holds a detector; scripts/evaluate_detection.py takes it")
     names = [model.config.id2label[label] for label in range(model.config.num_labels)]  # type: ignore[index]
-    wrong = [f"{label}: {a!r} and {b!r}" for label, (a, b) in enumerate(zip(names, source.classes)) if a != b]
+    wrong = [
+        f"{label}: {a!r} and {b!r}" for label, (a, b) in enumerate(zip(names, source.classes, strict=False)) if a != b
+    ]
     if len(names) != len(source.classes) or wrong:
         raise ValueError(
-            f"checkpoint {checkpoint} tells {len(names)} classes apart, the data has {len(source.classes)}; both must be "
-            f"the same, in the same order{'. Differ: ' if wrong else ''}{'; '.join(wrong[:5])}"
+            f"checkpoint {checkpoint} tells {len(names)} classes apart, the data has {len(source.classes)}; both must "
+            f"be the same, in the same order{'. Differ: ' if wrong else ''}{'; '.join(wrong[:5])}"
         )
     return model.eval()
 

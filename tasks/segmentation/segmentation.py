@@ -19,7 +19,7 @@ from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import Dataset, EvaluationTask, Task
 from tasks.images.model import DEFAULT
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
-from tasks.segmentation.augment import EvalTransform, Normalize, TrainTransform
+from tasks.segmentation.augment import IMAGENET, EvalTransform, Normalize, TrainTransform
 from tasks.segmentation.data import DataConfig, LabelSource, load_sources
 from tasks.segmentation.metric import NAMES, confusion, records, scores
 from tasks.segmentation.options import SegmentationConfig as Config
@@ -56,7 +56,7 @@ class SegmentationData:
 class Scoring(EvaluationTask):
     """Label maps of a source, and their scores."""
 
-    def __init__(self, source: LabelSource, config: DataConfig, normalize: Normalize = Normalize()) -> None:
+    def __init__(self, source: LabelSource, config: DataConfig, normalize: Normalize = IMAGENET) -> None:
         self.source, self.num_classes = source, len(source.classes)
         self.eval_data: Mapping[str, Dataset] = {"validation": SegmentationData(source, config, normalize)}
 
@@ -86,7 +86,7 @@ class SemanticSegmentation(Scoring, Task):
         train, measured = load_sources(config.data)
         super().__init__(measured, config.data)
         self._sources = {"train": train, "validation": measured}
-        self.train_data: Dataset = SegmentationData(train, config.data, Normalize())
+        self.train_data: Dataset = SegmentationData(train, config.data, IMAGENET)
         self._macs: int | None = None
 
     def build_model(self) -> nn.Module:
