@@ -60,9 +60,9 @@ class CocoImages:
         self._check(place, images, annotations)
         owner = np.array([place[entry["image_id"]] for entry in annotations], dtype=np.int64)
         boxes, keep = self._corners(images, annotations, owner, training)
+        check_files(self.file, self.folder, images)
         if masks:
             self._check_masks(images, annotations, owner)
-        check_files(self.file, self.folder, images)
         number = {category: label for label, category in enumerate(self.category_ids)}
         labels = np.array([number[entry["category_id"]] for entry in annotations], dtype=np.int64)
         order = np.flatnonzero(keep)
