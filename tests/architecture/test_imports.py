@@ -19,8 +19,8 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, PROBES, BENCHMARK, EXPORT = (
-    f"tasks.{name}" for name in ("images", "text", "glue", "probes", "benchmark", "export")
+IMAGES, TEXTS, GLUE, PROBES, DETECTION, BENCHMARK, EXPORT = (
+    f"tasks.{name}" for name in ("images", "text", "glue", "probes", "detection", "benchmark", "export")
 )
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
@@ -54,8 +54,9 @@ ALLOWED: dict[str, set[str]] = {
     TEXTS: BASE,
     GLUE: {*BASE, IMAGES, TEXTS},
     PROBES: {*BASE, IMAGES, TEXTS},
-    BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
-    EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
+    DETECTION: {*BASE, IMAGES},
+    BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
+    EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     "scripts": {
         *BASE,
         NAMES,
@@ -68,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         TEXTS,
         GLUE,
         PROBES,
+        DETECTION,
         BENCHMARK,
         EXPORT,
     },

@@ -151,7 +151,9 @@ def test_the_fingerprint_sees_annotations_and_pictures(tmp_path: Path) -> None:
 
 def test_a_missing_file_says_the_layout(tmp_path: Path) -> None:
     coco(tmp_path)
-    with pytest.raises(ValueError, match=r"instances_val2014.json: not there.*found instances_train2017.json, instances"):
+    with pytest.raises(
+        ValueError, match=r"instances_val2014.json: not there.*found instances_train2017.json, instances"
+    ):
         CocoImages(tmp_path, "val2014", training=False, masks=False)
     (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content())[:-5])
     with pytest.raises(ValueError, match=r"instances_val2017.json: no json .*fetch it again"):
