@@ -42,7 +42,9 @@ class CocoImages:
     the k-th, as in every published detector.
     """
 
-    def __init__(self, root: str | Path, split: str, *, training: bool, masks: bool, empty_images: bool = False) -> None:
+    def __init__(
+        self, root: str | Path, split: str, *, training: bool, masks: bool, empty_images: bool = False
+    ) -> None:
         """``training``: leave out crowds and what cannot be learned from, and, unless ``empty_images``, images without
         boxes. ``masks``: check segmentations, and load them.
 
@@ -60,9 +62,9 @@ class CocoImages:
         self._check(place, images, annotations)
         owner = np.array([place[entry["image_id"]] for entry in annotations], dtype=np.int64)
         boxes, keep = self._corners(images, annotations, owner, training)
+        check_files(self.file, self.folder, images)
         if masks:
             self._check_masks(images, annotations, owner)
-        check_files(self.file, self.folder, images)
         number = {category: label for label, category in enumerate(self.category_ids)}
         labels = np.array([number[entry["category_id"]] for entry in annotations], dtype=np.int64)
         order = np.flatnonzero(keep)
@@ -147,7 +149,9 @@ class CocoImages:
         given = np.array([entry["bbox"] for entry in annotations], dtype=np.float64).reshape(-1, 4)
         areas = np.array([entry["area"] for entry in annotations], dtype=np.float64)
         crowds = np.array([bool(entry["iscrowd"]) for entry in annotations], dtype=bool)
-        sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64).reshape(-1, 2)[owner]
+        sizes = np.array([(image["width"], image["height"]) for image in images], dtype=np.float64).reshape(-1, 2)[
+            owner
+        ]
         start, size = given[:, :2], given[:, 2:]
         meant = "boxes are x, y, width, height; if these are x1, y1, x2, y2, write x1, y1, x2 - x1, y2 - y1"
         negative = (size < 0).any(1)
@@ -192,7 +196,7 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
     if not file.is_file() or not folder.is_dir():
         there = sorted(path.name for path in file.parent.glob("*.json"))
         raise ValueError(
-            f"{file if not file.is_file() else folder}: not there. COCO's layout is <data.root>/<split>/ with the images "
+            f"{file if not file.is_file() else folder}: not there. COCO's layout is <data.root>/<split>/ with images "
             f"and <data.root>/annotations/instances_<split>.json; found {', '.join(there) or 'no json file'}. "
             "--data.train_split and --data.eval_split name the splits"
         )
@@ -208,8 +212,8 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
         for row, entry in enumerate(content[kind]):
             if missing := [key for key in keys if key not in entry]:
                 raise ValueError(
-                    f"{file}: entry {row} of {kind} (id {entry.get('id')}) lacks {', '.join(missing)}; where no crowd is "
-                    "marked write iscrowd 0, where no mask is known the area of the box"
+                    f"{file}: entry {row} of {kind} (id {entry.get('id')}) lacks {', '.join(missing)}; write iscrowd "
+                    "0 where no crowd is marked, and the box's area where no mask is known"
                 )
     return {key: content[key] for key in _KEYS}
 
@@ -237,7 +241,9 @@ def check_files(file: Path, folder: Path, images: Sequence[Any]) -> None:
         except OSError:
             return ""  # broken: named when it is read
         right = size == (image["width"], image["height"])
-        return "" if right else f"{image['file_name']} ({size[0]} x {size[1]}, not {image['width']} x {image['height']})"
+        return (
+            "" if right else f"{image['file_name']} ({size[0]} x {size[1]}, not {image['width']} x {image['height']})"
+        )
 
     def write(entry: Path) -> None:
         with ThreadPoolExecutor(16) as pool:

@@ -4,8 +4,6 @@ A sample is ``{"image": (3, H, W) uint8, "index": int}``, in training also ``box
 they are asked for, ``masks`` (n, H, W).
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +13,7 @@ import numpy as np
 
 from tasks.images.readers.scenes import DigitScenes, Scene, SceneConfig
 
+# Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -47,7 +46,9 @@ class DataConfig:
         if not 0 <= self.flip <= 1:
             raise ValueError(f"data.flip {self.flip}: must be a probability, from 0 to 1")
         if (self.name == "coco") != (self.root is not None):
-            raise ValueError(f"data.root {self.root}: the folder of data.name coco, and of no other; name is {self.name}")
+            raise ValueError(
+                f"data.root {self.root}: the folder of data.name coco, and of no other; name is {self.name}"
+            )
 
 
 class ObjectSource(Protocol):
@@ -209,7 +210,7 @@ class DetectionData:
         return {"image": image, "index": index, **target}
 
 
-def mirrored(image: Tensor, target: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+def mirrored(image: "Tensor", target: dict[str, "Tensor"]) -> tuple["Tensor", dict[str, "Tensor"]]:
     """Left becomes right in a picture (3, H, W), its boxes and its masks."""
     from torchvision.transforms.v2 import functional as transform
 

@@ -117,7 +117,7 @@ def build(config: Config, source: ObjectSource) -> MetaFormerVisionForObjectDete
 
 
 def cost(config: Config, start: Any = None) -> dict[str, Any]:
-    """What ``run`` will take, without training: ``steps``, ``samples`` and ``parameters``; see ``image_classification``.
+    """What ``run`` will take, without training: ``steps``, ``samples`` and ``parameters``.
 
     Raises:
         ValueError: as ``run`` does, for options that do not fit and data that is not there.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pycocotools import mask as rle
@@ -71,12 +70,14 @@ def open_detector(config: Config) -> tuple[ObjectSource, MetaFormerVisionForObje
     else:
         model = load_dense_model(config.checkpoint)  # type: ignore[assignment]
         if not isinstance(model, MetaFormerVisionForObjectDetection):
-            raise ValueError(f"checkpoint {config.checkpoint}: holds a segmenter; scripts/evaluate_segmentation.py takes it")
+            raise ValueError(
+                f"checkpoint {config.checkpoint}: holds a segmenter; scripts/evaluate_segmentation.py takes it"
+            )
         source = load_source(config.data, "validation", model.config.detector == "mask_rcnn")
     if model.config.categories() != source.category_ids:
         raise ValueError(
-            f"checkpoint {config.checkpoint} was trained on the categories {model.config.categories()[:10]} ..., the data "
-            f"has {source.category_ids[:10]} ... ({source.name(0)}); both must be the same"
+            f"checkpoint {config.checkpoint} was trained on the categories {model.config.categories()[:10]} ..., the "
+            f"data has {source.category_ids[:10]} ... ({source.name(0)}); both must be the same"
         )
     return source, model.eval()
 

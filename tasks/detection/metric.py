@@ -9,10 +9,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pycocotools import mask as rle
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from torch import Tensor
+
+try:
+    from pycocotools import mask as rle
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+except ModuleNotFoundError as error:
+    raise ValueError("detection needs the package pycocotools: pip install 'metaformer-nlp[dense]'") from error
 
 NAMES = (
     "ap", "ap_50", "ap_75", "ap_small", "ap_medium", "ap_large",
@@ -100,7 +104,9 @@ def coco_scores(
     """
     with contextlib.redirect_stdout(io.StringIO()):
         expected = _indexed(truth)
-        predicted = expected.loadRes([dict(result) for result in found]) if found else _indexed({**truth, "annotations": []})
+        predicted = (
+            expected.loadRes([dict(result) for result in found]) if found else _indexed({**truth, "annotations": []})
+        )
         evaluation = COCOeval(expected, predicted, kind)
         evaluation.params.imgIds = sorted(image_ids)
         evaluation.evaluate()

@@ -60,9 +60,9 @@ class DetectionConfig(TrainingConfig):
     def __post_init__(self) -> None:
         if self.run.eval_batch_size != 1:
             raise ValueError(
-                f"run.eval_batch_size {self.run.eval_batch_size}: must be 1 for detectors. Images of a batch are padded "
-                "to one size, and norms over whole maps see the padding: what is found in an image would depend on the "
-                "others"
+                f"run.eval_batch_size {self.run.eval_batch_size}: must be 1 for detectors. Images of a batch are "
+                "padded to one size, and norms over whole maps see the padding: what is found in an image would depend "
+                "on the others"
             )
         if self.model.new_head or self.model.classifier_dropout is not None:
             raise ValueError("model.new_head and model.classifier_dropout are a classifier's; leave them at null here")
