@@ -4,6 +4,7 @@
     python scripts/verify_data.py --data.name webdataset --data.root path/to/shards --report broken.csv --processes 16
     python scripts/verify_data.py --data.name parquet --data.root path/to/parquet
     python scripts/verify_data.py --data.name coco --data.root path/to/coco
+    python scripts/verify_data.py --data.name ade20k --data.root path/to/ADEChallengeData2016
 
 The data options are those of scripts/train_vision.py.
 """
@@ -13,5 +14,5 @@ import sys
 from metaformer_nlp.config.command_line import main
 from tasks.images.verify import CheckConfig
 
-if __name__ == "__main__" and main(CheckConfig, "tasks.detection.verify:run", __doc__)["broken"]:
+if __name__ == "__main__" and main(CheckConfig, "tasks.images.verify:run", __doc__)["broken"]:
     sys.exit(1)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tasks.detection.coco import CocoImages
-from tasks.images import verify
 from tasks.images.data import DataConfig
-from tasks.images.verify import CheckConfig
 from vision.images import Picture
 
 
@@ -30,15 +27,6 @@ class Pictures:
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
         return self.source.load(index).picture
-
-
-def run(config: CheckConfig) -> dict[str, Any]:
-    """As :func:`tasks.images.verify.run`, which takes every other layout.
-
-    Raises:
-        ValueError: what no image alone is to blame for, such as a wrong annotation; it is named.
-    """
-    return verify.run(config, load_splits) if config.data.name == "coco" else verify.run(config)
 
 
 def load_splits(config: DataConfig, _: int) -> tuple[Pictures, Pictures]:

@@ -8,11 +8,12 @@ that does it is named.
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -49,10 +50,12 @@ class Checked:
     why: str = ""
 
 
-def run(
-    config: CheckConfig, load: Callable[[DataConfig, int], tuple[ImageSource, ImageSource]] = load_sources
-) -> dict[str, Any]:
-    """Scan both parts, which ``load`` opens, write the report, print its summary; returns what the JSON report holds.
+DENSE_LAYOUTS = {"coco": "tasks.detection.verify", "ade20k": "tasks.segmentation.verify"}
+"""Values of data.name beside those of image classification -> the module whose ``load_splits`` opens both parts."""
+
+
+def run(config: CheckConfig) -> dict[str, Any]:
+    """Scan both parts, write the report, print its summary; returns what the JSON report holds.
 
     Raises:
         ValueError: what is wrong with the data set as a whole (see :func:`tasks.images.data.load_sources`), or with the
@@ -65,6 +68,8 @@ def run(
     if processes < 1:
         raise ValueError(f"processes {processes}: must be at least 1")
     path.parent.mkdir(parents=True, exist_ok=True)
+    layout = DENSE_LAYOUTS.get(config.data.name)
+    load = load_sources if layout is None else importlib.import_module(layout).load_splits
     sources = dict(zip(("train", "validation"), load(config.data, config.data.image_size or 224), strict=True))
     report: dict[str, Any] = {"data": to_dict(config.data), "parts": {}, "broken": []}
     for part, source in sources.items():

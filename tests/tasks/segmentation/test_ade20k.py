@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from metaformer_nlp.config.command_line import from_dict
+from tasks.images import verify
 from tasks.images.readers.scenes import SceneConfig, label_map
 from tasks.segmentation.ade20k import LabelMaps, read_classes
 from tasks.segmentation.data import DataConfig, SceneLabels, load_source, load_sources
@@ -201,3 +202,16 @@ def test_subsets_are_fixed(tmp_path: Path) -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         from_dict(DataConfig, options)
+
+
+def test_verify_data_scans_the_layout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = ade20k(tmp_path / "ade")
+    picture = root / "images/validation/ADE_validation_2.jpg"
+    picture.write_bytes(picture.read_bytes()[:500])
+    data = {"data.name": "ade20k", "data.root": str(root), "report": str(tmp_path / "report.json"), "processes": 1}
+    report = verify.run(from_dict(verify.CheckConfig, data))
+    assert [report["parts"][part]["images"] for part in ("train", "validation")] == [4, 3]
+    assert [(row["part"], Path(row["name"]).name) for row in report["broken"]] == [("validation", picture.name)]
+    missing_map(root)
+    with pytest.raises(ValueError, match="ADE_training_2 are missing"):
+        verify.run(from_dict(verify.CheckConfig, data))
