@@ -86,7 +86,7 @@ def open_segmenter(checkpoint: str, source: LabelSource) -> MetaFormerVisionForS
     model = load_dense_model(checkpoint)
     if not isinstance(model, MetaFormerVisionForSemanticSegmentation):
         raise ValueError(f"checkpoint {checkpoint}: holds a detector; scripts/evaluate_detection.py takes it")
-    names = [model.config.id2label[label] for label in range(model.config.num_labels)]  # type: ignore[index]
+    names = [name for _, name in sorted((model.config.id2label or {}).items())]
     wrong = [
         f"{label}: {a!r} and {b!r}" for label, (a, b) in enumerate(zip(names, source.classes, strict=False)) if a != b
     ]
