@@ -8,6 +8,8 @@ EXPERIMENTS = {
     "squad": "tasks.squad.finetuning",
     "probes_images": "tasks.probes.images",
     "probes_text": "tasks.probes.text",
+    "detection": "tasks.detection.detection",
+    "segmentation": "tasks.segmentation.segmentation",
 }
 """Name -> the module that defines ``Config`` and ``run``."""
 

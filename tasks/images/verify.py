@@ -8,6 +8,7 @@ that does it is named.
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import multiprocessing
 import os
@@ -49,6 +50,10 @@ class Checked:
     why: str = ""
 
 
+DENSE_LAYOUTS = {"coco": "tasks.detection.verify", "ade20k": "tasks.segmentation.verify"}
+"""Values of data.name beside those of image classification -> the module whose ``load_splits`` opens both parts."""
+
+
 def run(config: CheckConfig) -> dict[str, Any]:
     """Scan both parts, write the report, print its summary; returns what the JSON report holds.
 
@@ -65,7 +70,9 @@ def run(config: CheckConfig) -> dict[str, Any]:
     if processes < 1:
         raise ValueError(f"processes {processes}: must be at least 1")
     path.parent.mkdir(parents=True, exist_ok=True)
-    sources = dict(zip(("train", "validation"), load_sources(config.data, config.data.image_size or 224), strict=True))
+    layout = DENSE_LAYOUTS.get(config.data.name)
+    load = load_sources if layout is None else importlib.import_module(layout).load_splits
+    sources = dict(zip(("train", "validation"), load(config.data, config.data.image_size or 224), strict=True))
     report: dict[str, Any] = {"data": to_dict(config.data), "parts": {}, "broken": []}
     for part, source in sources.items():
         checked = scan(source, processes, part)

@@ -6,6 +6,7 @@ import ast
 
 from tests.architecture.test_imports import ALLOWED, ROOT, files, imports, room
 
+WIDTH = 100  # letters of the drawing
 PAGE = ROOT / "docs" / "architecture.md"
 
 
@@ -49,13 +50,23 @@ def boxes(names: list[str]) -> list[str]:
     ]
 
 
+def lines(names: list[str]) -> list[list[str]]:
+    """A floor cut into lines that fit a page."""
+    for count in range(1, len(names) + 1):
+        size = -(-len(names) // count)
+        parts = [names[start : start + size] for start in range(0, len(names), size)]
+        if max(len(boxes(part)[0]) for part in parts) <= WIDTH:
+            return parts
+    return [[name] for name in names]
+
+
 def page() -> str:
     """The text of docs/architecture.md."""
     edges = arrows()
     levels = floors(edges)
-    drawn = [boxes(level) for level in levels]
+    drawn = [boxes(line) for level in levels for line in lines(level)]
     width = max(len(lines[0]) for lines in drawn)
-    picture = "\n".join(f"{line:^{width}}".rstrip() for lines in drawn for line in lines)
+    picture = "\n".join(f"{line:^{width}}".rstrip() for row in drawn for line in row)
     rows = [
         f"| `{name}` | {', '.join(f'`{target}`' for target in sorted(edges[name])) or '-'} | {purpose(name)} |"
         for level in levels

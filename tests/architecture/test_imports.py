@@ -19,8 +19,9 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, BENCHMARK, EXPORT = (
-    f"tasks.{name}" for name in ("images", "text", "glue", "squad", "probes", "benchmark", "export")
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, BENCHMARK, EXPORT = (
+    f"tasks.{name}"
+    for name in ("images", "text", "glue", "squad", "probes", "detection", "segmentation", "benchmark", "export")
 )
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
@@ -55,8 +56,10 @@ ALLOWED: dict[str, set[str]] = {
     GLUE: {*BASE, IMAGES, TEXTS},
     SQUAD: {*BASE, TEXTS},
     PROBES: {*BASE, IMAGES, TEXTS},
-    BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
-    EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES},
+    DETECTION: {*BASE, IMAGES},
+    SEGMENTATION: {*BASE, IMAGES},
+    BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
+    EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     "scripts": {
         *BASE,
         NAMES,
@@ -71,6 +74,8 @@ ALLOWED: dict[str, set[str]] = {
         GLUE,
         SQUAD,
         PROBES,
+        DETECTION,
+        SEGMENTATION,
         BENCHMARK,
         EXPORT,
     },

@@ -66,10 +66,10 @@ class DigitsOnCanvas:
                 f"larger than the canvas (data.image_size {size})"
             )
         self.part, self.size, self.canvas = part, size, canvas
-        scans, labels = _scans()
-        order = np.random.default_rng(SPLIT_SEED).permutation(len(scans))
+        found, labels = scans()
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(found))
         self.indices = order[:NUM_VALIDATION] if part == "validation" else order[NUM_VALIDATION:]
-        self._scans, self.labels = scans[self.indices], labels[self.indices]
+        self._scans, self.labels = found[self.indices], labels[self.indices]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -113,13 +113,13 @@ class DigitsOnCanvas:
         height, width = (max(1, round(side * scale)) for side in scan.shape)
         top = int(numbers[1] * (self.size + 1 - height))
         left = int(numbers[2] * (self.size + 1 - width))
-        enlarged = _interpolation(scan.shape[0], height) @ scan @ _interpolation(scan.shape[1], width).T
+        enlarged = interpolation(scan.shape[0], height) @ scan @ interpolation(scan.shape[1], width).T
         window = canvas[top : top + height, left : left + width]
         np.maximum(window, enlarged, out=window)
 
 
 @functools.cache
-def _scans() -> tuple[np.ndarray, np.ndarray]:
+def scans() -> tuple[np.ndarray, np.ndarray]:
     """All scans, (1797, 8, 8) float32 in 0..1, and their labels, (1797,) int64."""
     from sklearn.datasets import load_digits  # imported here: it costs a second that other data sets should not pay
 
@@ -128,7 +128,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _interpolation(source: int, target: int) -> np.ndarray:
+def interpolation(source: int, target: int) -> np.ndarray:
     """(target, source) matrix of linear interpolation between pixel centres, the outermost ones held at the border."""
     centres = ((np.arange(target) + 0.5) * source / target - 0.5).clip(0, source - 1)
     matrix = np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(source)[None, :]))

@@ -1,0 +1,40 @@
+"""COCO's layout for scripts/verify_data.py: the annotations' faults, masks included, and images that cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tasks.detection.coco import CocoImages
+from tasks.images.data import DataConfig
+from vision.images import Picture
+
+
+class Pictures:
+    """The pictures of a split as a labelled source, all of one class, to be scanned."""
+
+    classes: Sequence[str] = ("",)
+
+    def __init__(self, source: CocoImages) -> None:
+        self.source, self.labels = source, np.zeros(len(source), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        return self.source.name(index)
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        return self.source.load(index).picture
+
+
+def load_splits(config: DataConfig, _: int) -> tuple[Pictures, Pictures]:
+    """All pictures of train2017 and val2017, whose annotations have no fault that is not repaired."""
+    if config.root is None:
+        raise ValueError("data.name coco needs --data.root, the folder that holds annotations/ and the images' folders")
+    train, validation = (
+        Pictures(CocoImages(config.root, split, training=split == "train2017", masks=True, empty_images=True))
+        for split in ("train2017", "val2017")
+    )
+    return train, validation
