@@ -58,14 +58,14 @@ def test_a_wrong_option_needs_no_library() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["metaformer_nlp", "metaformer_nlp.engine", "metaformer_nlp.study", "vision", "tasks"]
+    "package", ["metaformer_nlp", "metaformer_nlp.engine", "metaformer_nlp.study", "vision", "vision.dense", "tasks"]
 )
 def test_packages_load_no_library(package: str) -> None:
     done = run(f"import {package}\nfrom metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig")
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("package", ["metaformer_nlp", "metaformer_nlp.engine", "vision"])
+@pytest.mark.parametrize("package", ["metaformer_nlp", "metaformer_nlp.engine", "vision", "vision.dense"])
 def test_every_public_name_is_there(package: str) -> None:
     module = __import__(package, fromlist=["*"])
     assert set(module.__all__) <= set(dir(module))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from metaformer_nlp.startup import lazy_names
 
 if TYPE_CHECKING:
-    from vision.dense.checkpoints import load_dense_model, load_trunk
+    from vision.dense.checkpoints import load_checkpoint, load_dense_model, load_published, load_trunk
     from vision.dense.configuration import MetaFormerVisionDetectionConfig, MetaFormerVisionSegmentationConfig
     from vision.dense.detection import MetaFormerVisionForObjectDetection, create_detector
     from vision.dense.segmentation import (
@@ -25,7 +25,9 @@ __all__ = [
     "create_detector",
     "create_segmenter",
     "label_map",
+    "load_checkpoint",
     "load_dense_model",
+    "load_published",
     "load_trunk",
     "pixel_losses",
 ]

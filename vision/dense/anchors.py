@@ -26,7 +26,9 @@ class Anchors(AnchorGenerator):
             sizes=tuple(tuple(size * stride for size in sizes) for stride in strides),
             aspect_ratios=(RATIOS,) * len(strides),
         )
-        self.cell_anchors = []  # made where they are used: a tensor kept here would not move with the model
+        self.cell_anchors: list[
+            Tensor
+        ] = []  # made where they are used: a tensor kept here would not move with the model
         self.strides = list(strides)
 
     def forward(self, image_list: ImageList, feature_maps: list[Tensor]) -> list[Tensor]:

@@ -27,7 +27,8 @@ MODELS: dict[str, type[MetaFormerVisionForObjectDetection] | type[MetaFormerVisi
     MetaFormerVisionSegmentationConfig.model_type: MetaFormerVisionForSemanticSegmentation,
 }
 NORMS = {f"norm{2 * index}": f"hidden_states_norms.stage{index + 1}" for index in range(4)}
-"""The authors' norms of the trunk's maps, by ours."""
+"""The authors' norms of the trunk's maps, and ours."""
+CLASSIFIER = ("backbone.norm.", "backbone.head.")  # of a trunk, which a dense model does not have
 
 
 def load_dense_model(path: str | Path) -> DenseModel:
@@ -48,6 +49,21 @@ def load_dense_model(path: str | Path) -> DenseModel:
     return model
 
 
+def load_checkpoint(model: DenseModel, path: str | Path) -> None:
+    """Start a new model with what `path` holds: a dense model whole, saved or the authors', or a classifier's trunk.
+
+    Raises:
+        ValueError: as `load_published` and `load_trunk`; the model is then unchanged.
+    """
+    names = read_state_dict(folder := model_folder(Path(path)))
+    if any(name.startswith("neck.") for name in names):
+        load_published(model, folder)
+    elif any(name.startswith(_prefix(model) + "fpn.") for name in names):
+        fill(model, names, folder)
+    else:
+        load_trunk(model, folder)
+
+
 def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     """Start the trunk of a new model with a classifier's weights; say and return which of its tensors stay new.
 
@@ -64,9 +80,9 @@ def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     """
     path = model_folder(Path(path))
     trunk = model.pyramid.body
-    weights = read_state_dict(path)
+    weights, new = read_state_dict(path), tuple[str, ...]()
     if isinstance(trunk, TimmTrunk):
-        weights, new = _of_timm(trunk, weights), ()
+        weights = _of_timm(trunk, weights)
     else:
         weights, new = convert_state_dict(weights), ("hidden_states_norms.",)
         weights = resized_positions({key: x for key, x in weights.items() if key.startswith("metaformer.")}, trunk)
@@ -93,20 +109,17 @@ def load_published(model: DenseModel, path: str | Path) -> None:
     Raises:
         ValueError: not such a file; missing and left-over names and other shapes are listed; the model is unchanged.
     """
-    weights = read_state_dict(path)
-    trunk, others = {}, {}
-    for name, tensor in weights.items():
-        (trunk if name.startswith("backbone.") else others)[name.removeprefix("backbone.")] = tensor
-    ours, unknown = _trunk_names(model, trunk), []
-    patterns = _patterns(model)
-    for name, tensor in others.items():
-        new = renamed(name, patterns)
-        if new is None:
-            unknown.append(name)
-        else:
+    patterns, trunk, ours, unknown = _patterns(model), {}, {}, []
+    for name, tensor in read_state_dict(path).items():
+        if name.startswith("backbone.") and not name.startswith(CLASSIFIER):
+            trunk[name.removeprefix("backbone.")] = tensor
+        elif new := renamed(name, patterns):
             ours[new] = _background_first(new, tensor)
+        else:
+            unknown.append(name)
     if unknown:
         raise ValueError(f"{path} holds what {type(model).__name__} has no place for: {listed(unknown)}")
+    ours |= _trunk_weights(model, trunk)
     fill(model, ours, path)
 
 
@@ -115,7 +128,8 @@ def _prefix(model: DenseModel) -> str:
     return "detector.backbone." if isinstance(model, MetaFormerVisionForObjectDetection) else "backbone."
 
 
-def _trunk_names(model: DenseModel, weights: StateDict) -> StateDict:
+def _trunk_weights(model: DenseModel, weights: StateDict) -> StateDict:
+    """The authors' tensors of the trunk, by the names of the whole model."""
     start = _prefix(model) + "body."
     if not isinstance(model.pyramid.body, MetaFormerTrunk):
         return {f"{start}body.{name}": tensor for name, tensor in weights.items()}
@@ -172,6 +186,8 @@ def _background_first(name: str, tensor: Tensor) -> Tensor:
     if ".box_predictor.cls_score." in name:
         return tensor.roll(1, dims=0)
     rows = 4 if ".box_predictor.bbox_pred." in name else 1 if ".mask_fcn_logits." in name else 0
+    if not rows:
+        return tensor
     return torch.cat([tensor.new_zeros(rows, *tensor.shape[1:]), tensor])
 
 

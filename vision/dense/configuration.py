@@ -42,6 +42,11 @@ class DenseConfig(PreTrainedConfig):
         """timm's name of the trunk; None for a trunk of ours."""
         return (self.trunk or {}).get("architecture")
 
+    @property
+    def num_classes(self) -> int:
+        """K: the names of `id2label`. Background is none of them."""
+        return len(self.id2label or {})
+
     def trunk_config(self) -> MetaFormerVisionConfig:
         """The configuration of a trunk of ours."""
         return MetaFormerVisionConfig(**(self.trunk or {}))
@@ -118,10 +123,10 @@ class MetaFormerVisionDetectionConfig(DenseConfig):
             ValueError: category_ids has another number of entries than there are classes, or does not rise.
         """
         if self.category_ids is None:
-            return list(range(self.num_labels))
-        if len(self.category_ids) != self.num_labels or sorted(set(self.category_ids)) != self.category_ids:
+            return list(range(self.num_classes))
+        if len(self.category_ids) != self.num_classes or sorted(set(self.category_ids)) != self.category_ids:
             raise ValueError(
-                f"category_ids must be {self.num_labels} rising numbers, one a class; got {len(self.category_ids)}: "
+                f"category_ids must be {self.num_classes} rising numbers, one a class; got {len(self.category_ids)}: "
                 f"{self.category_ids[:10]}"
             )
         return self.category_ids

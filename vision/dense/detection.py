@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection._utils import Matcher
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
@@ -111,9 +112,9 @@ def build_retinanet(config: MetaFormerVisionDetectionConfig) -> RetinaNet:
     anchors = Anchors(pyramid.strides, [smallest * 2 ** (step / 3) for step in range(3)])
     detector = RetinaNet(
         pyramid,
-        config.num_labels,
+        config.num_classes,
         anchor_generator=anchors,
-        head=_RetinaNetHead(pyramid.out_channels, 3 * len(RATIOS), config.num_labels),
+        head=_RetinaNetHead(pyramid.out_channels, 3 * len(RATIOS), config.num_classes),
         score_thresh=config.score_threshold,
         detections_per_img=config.max_detections,
     )
@@ -124,7 +125,7 @@ def build_retinanet(config: MetaFormerVisionDetectionConfig) -> RetinaNet:
 def build_mask_rcnn(config: MetaFormerVisionDetectionConfig) -> GeneralizedRCNN:
     """Mask R-CNN on all of the trunk's maps, and one above for the proposals."""
     pyramid = FeaturePyramid(config, extra="pool")
-    channels, classes = pyramid.out_channels, config.num_labels + 1
+    channels, classes = pyramid.out_channels, config.num_classes + 1
     strides = pyramid.strides[:-1]
     proposals = _ProposalNetwork(
         Anchors(pyramid.strides, [8.0 if config.anchor_size is None else float(config.anchor_size)]),
@@ -137,6 +138,7 @@ def build_mask_rcnn(config: MetaFormerVisionDetectionConfig) -> GeneralizedRCNN:
         post_nms_top_n={"training": config.proposals, "testing": config.proposals},
         nms_thresh=0.7,
     )
+    proposals.proposal_matcher = _ProposalMatcher(0.7, 0.3, allow_low_quality_matches=True)
     heads = _RegionHeads(
         AlignedPool(strides, 7),
         TwoMLPHead(channels * 7 * 7, config.box_head_channels),
@@ -169,6 +171,15 @@ class _ProposalHead(RPNHead):
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         scores, deltas = super().forward(x)
         return [x.float() for x in scores], [x.float() for x in deltas]
+
+
+class _ProposalMatcher(Matcher):
+    """An object's best anchor is its own from an IoU of 0.3 on only; torchvision's takes it whatever the overlap."""
+
+    def set_low_quality_matches_(self, matches: Tensor, all_matches: Tensor, match_quality_matrix: Tensor) -> None:
+        """(anchors,) twice, and the IoU (objects, anchors); the first is changed in place."""
+        matched = match_quality_matrix.max(dim=1).values >= 0.3
+        super().set_low_quality_matches_(matches, all_matches, match_quality_matrix[matched])
 
 
 class _ProposalNetwork(RegionProposalNetwork):

@@ -37,9 +37,10 @@ class DensePreTrainedModel(PreTrainedModel):
             ValueError: the folder's weights lack a tensor of the model, or hold one that it has no place for.
         """
         told = kwargs.pop("output_loading_info", False)
-        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        loaded: Any = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        model, info = loaded
         problems = {key: sorted(map(str, info[key])) for key in ("missing_keys", "unexpected_keys", "mismatched_keys")}
         if any(problems.values()):
             found = "; ".join(f"{key.replace('_', ' ')}: {listed(names)}" for key, names in problems.items() if names)
             raise ValueError(f"{args[0] if args else kwargs} does not fit {cls.__name__} ({found})")
-        return (model, info) if told else model
+        return loaded if told else model

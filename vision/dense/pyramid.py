@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import mul
-from typing import Any
+from typing import Any, cast
 
 import timm
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class MetaFormerTrunk(MetaFormerVisionBackbone):
 
     def __init__(self, config: DenseConfig, first: int) -> None:
         trunk = config.trunk_config()
-        trunk.out_features = trunk.stage_names[1 + first :]  # type: ignore[misc]
+        trunk.out_features = trunk.stage_names[1 + first :]
         super().__init__(trunk)
         self.map_strides = list(accumulate(trunk.strides, mul))[first:]
         self.map_channels = list(self.channels)
@@ -51,7 +51,7 @@ class TimmTrunk(nn.Module):
         except (RuntimeError, ValueError, AttributeError) as error:
             hint = nearest(architecture, timm.list_models())
             raise ValueError(f"timm builds no trunk from {architecture!r} ({error}).{hint}") from error
-        info = self.body.feature_info
+        info: Any = self.body.feature_info
         self.chosen = [index for index, stride in enumerate(info.reduction()) if stride >= FINEST][first:]
         if len(self.chosen) < 2:
             raise ValueError(f"{architecture} gives maps of strides {info.reduction()}: too few for a pyramid")
@@ -90,7 +90,7 @@ class ExtraLevels(ExtraFPNBlock):
         for index in range(levels):
             layer = nn.Conv2d(out_channels if index else in_channels, out_channels, 3, stride=2, padding=1)
             nn.init.kaiming_uniform_(layer.weight, a=1)
-            nn.init.zeros_(layer.bias)
+            nn.init.zeros_(cast(Tensor, layer.bias))
             self.add_module(f"p{index + 6}", layer)
 
     def forward(self, results: list[Tensor], x: list[Tensor], names: list[str]) -> tuple[list[Tensor], list[str]]:

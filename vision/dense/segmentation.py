@@ -1,7 +1,7 @@
 """Semantic FPN (arXiv 1901.02446): the pyramid's maps brought to one size, added, and classified place by place."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,14 +34,14 @@ class SemanticFPNHead(nn.Module):
             for level in range(levels)
         )
         self.dropout = nn.Dropout2d(config.head_dropout)
-        self.classifier = nn.Conv2d(channels, config.num_labels, 1)
+        self.classifier = nn.Conv2d(channels, config.num_classes, 1)
         nn.init.normal_(self.classifier.weight, std=0.01)
-        nn.init.zeros_(self.classifier.bias)
+        nn.init.zeros_(cast(Tensor, self.classifier.bias))
 
     def forward(self, maps: list[Tensor]) -> Tensor:
         total: Tensor | None = None
         for level, (branch, x) in enumerate(zip(self.branches, maps, strict=True)):
-            for layer in branch:  # type: ignore[union-attr]
+            for layer in branch.children():
                 x = layer(x)
                 if level:
                     x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
