@@ -23,8 +23,7 @@ from tasks.detection.detection import Scoring
 from tasks.detection.drawing import draw
 from tasks.detection.metric import Kind, Result
 from tasks.detection.options import EvaluationConfig as Config
-from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_dense_model
-from vision.dense.checkpoints import load_published
+from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_dense_model, load_published
 
 
 def run(config: Config) -> dict[str, float]:
