@@ -12,7 +12,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -301,9 +302,7 @@ def _row(entry: Any) -> str:
 
 
 def _twice(ids: Iterable[Any]) -> list[Any]:
-    seen: set[Any] = set()
-    add: Callable[[Any], None] = seen.add
-    return [value for value in ids if value in seen or add(value)]
+    return [value for value, count in Counter(ids).items() if count > 1]
 
 
 def _listed(rows: Sequence[Any]) -> str:

@@ -22,7 +22,7 @@ from tasks.detection.options import DetectionConfig as Config
 from tasks.images.model import DEFAULT
 from tasks.planned_cost import counted_once, parameters_of, planned_training, without_memory
 from tasks.training import train
-from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_trunk
+from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_checkpoint
 
 
 class Scoring(EvaluationTask):
@@ -67,14 +67,14 @@ class ObjectDetection(Scoring, Task):
         self._started = False
 
     def build_model(self) -> MetaFormerVisionForObjectDetection:
-        """The detector, its weights drawn from torch's generator, its trunk's read from the checkpoint.
+        """The detector, its weights drawn from torch's generator, or read from the checkpoint as far as it has them.
 
         The checkpoint is read once: at the end of a run of days, when a model is asked for only to be filled with the
         trained weights, it may be gone.
         """
         model = build(self.config, self.source)
         if self.config.model.checkpoint is not None and not self._started:
-            load_trunk(model, self.config.model.checkpoint)
+            load_checkpoint(model, self.config.model.checkpoint)
         self._started = True
         return model
 

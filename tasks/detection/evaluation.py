@@ -23,8 +23,7 @@ from tasks.detection.detection import Scoring
 from tasks.detection.drawing import draw
 from tasks.detection.metric import Kind, Result
 from tasks.detection.options import EvaluationConfig as Config
-from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_dense_model
-from vision.dense.checkpoints import load_published
+from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_dense_model, load_published
 
 
 def run(config: Config) -> dict[str, float]:
@@ -89,12 +88,12 @@ def draw_pictures(config: Config, source: ObjectSource, split: str) -> None:
     results: dict[Kind, list[Result]] = {}
     for kind in ("bbox", "segm"):
         file = folder / f"{split}.{kind}.json"
-        results[kind] = json.loads(file.read_bytes()) if file.exists() else []  # type: ignore[index]
+        results[kind] = json.loads(file.read_bytes()) if file.exists() else []
     for index in range(min(config.pictures, len(source))):
         image_id = source.image_ids[index]
         boxes, masks = (
             [row for row in results[kind] if row["image_id"] == image_id and row["score"] >= config.picture_threshold]
-            for kind in ("bbox", "segm")  # type: ignore[misc]
+            for kind in ("bbox", "segm")
         )
         corners = np.array([row["bbox"] for row in boxes]).reshape(-1, 4)
         corners[:, 2:] += corners[:, :2]

@@ -51,9 +51,9 @@ class SceneConfig:
     """Smallest side of an enlarged scan in pixels."""
     max_side: int = 32
     """Largest one."""
-    clutter: int = 4
+    clutter: int = 3
     """Rectangles under the digits."""
-    noise: float = 0.05
+    noise: float = 0.03
     """Standard deviation of the pixels' noise, white being 1."""
     train_scenes: int = 2000
     """Scenes of an epoch; each epoch has others."""
@@ -97,17 +97,17 @@ class DigitScenes:
             rng = np.random.default_rng([SCENE_SEED, self.part == "train", index])
         size = self.config.image_size
         canvas = np.empty((size, size, 3), dtype=np.float32)
-        canvas[:] = rng.uniform(0, 0.4, 3)
+        canvas[:] = rng.uniform(0, 0.3, 3)
         for _ in range(self.config.clutter):
             height, width = rng.integers(4, size // 2, 2)
             top, left = rng.integers(0, size - height + 1), rng.integers(0, size - width + 1)
-            canvas[top : top + height, left : left + width] = rng.uniform(0, 0.6, 3)
+            canvas[top : top + height, left : left + width] = rng.uniform(0, 0.5, 3)
         boxes, labels, masks = [], [], []
         free = np.ones((size, size), dtype=bool)
         for _ in range(int(rng.integers(1, self.config.max_digits + 1))):
             page = int(rng.integers(len(self._pages)))
             side = int(rng.integers(self.config.min_side, self.config.max_side + 1))
-            colour = rng.uniform(0.5, 1, 3).astype(np.float32)
+            colour = rng.uniform(0.6, 1, 3).astype(np.float32)
             matrix = interpolation(self._pages.shape[1], side)
             ink = matrix @ self._pages[page] @ matrix.T
             place = self._free_place(free, side, rng)
