@@ -24,7 +24,7 @@ def draw(
     scores: Sequence[float] | None = None,
     masks: np.ndarray | None = None,
 ) -> Image.Image:
-    """The picture with its n objects, best first: boxes (n, 4) as pixel corners, labels, perhaps masks (n, H, W)."""
+    """The picture with its n objects, best first: boxes (n, 4) as corners, labels, and perhaps masks (n, H, W)."""
     colours = [COLOURS[label % len(COLOURS)] for label in labels]
     pixels = np.array(picture)
     for mask, colour in reversed(list(zip(masks if masks is not None else [], colours, strict=False))):
