@@ -25,7 +25,6 @@ from tests.tasks.images.test_kinds import GOOD, encode
 from vision.images import BadImage, load_rgb
 from vision.pixels import EvalTransform
 from vision.processing import IMAGE_PROCESSORS, image_processor, preprocessing
-from vision.registration import AUTO_CLASSES
 
 ROOT = Path(__file__).parents[2]
 NOISE = np.random.default_rng(0).integers(0, 256, (90, 70, 4), dtype=np.uint8)
@@ -179,7 +178,7 @@ def test_saved_folders_run_through_their_pipelines_in_a_fresh_process(tmp_path: 
     for name, model in rows.items():
         model.save_pretrained(tmp_path / name)
         image_processor(model.config).save_pretrained(tmp_path / name)
-    assert len(AUTO_CLASSES) == 4, "a new kind of model: try its pipeline here"
+    assert len(vision.MetaFormerVisionConfig.auto_classes) == 5, "a new kind of model: try its pipeline here"
     for name in ("noise RGBA", "noise I;16", "turned 6", "1 x 5000", "noise P with a clear colour", "1 x 1"):
         (tmp_path / f"picture-{name}").write_bytes(KINDS[name])
     done = subprocess.run(

@@ -45,8 +45,7 @@ def describe(study: Study, folder: Path, build: Build, parallel: int | None = No
     """
     if parallel is not None and parallel < 1:
         raise ValueError(f"--parallel must be a whole number from 1 on, not {parallel}.")
-    folder = folder.resolve()
-    refuse_folder(study, folder)
+    refuse_folder(study, folder.resolve())
     overview = _Overview(study, folder, build, parallel or study.parallel)
     console, width = overview.console, overview.console.width
     for part in overview.parts():
