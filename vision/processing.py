@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image
@@ -119,9 +120,8 @@ class MetaFormerImageProcessor(PoolFormerImageProcessorPil):
         if isinstance(given, os.PathLike) or os.path.exists(given):
             return decode(given)
         if given.startswith(("http://", "https://")):
-            import httpx
-
-            return decode(httpx.get(given, follow_redirects=True).raise_for_status().content, given)
+            with urlopen(Request(given, headers={"User-Agent": "metaformer-nlp"}), timeout=60) as answer:
+                return decode(answer.read(), given)
         text = given.partition(",")[2] if given.startswith("data:image/") else given
         try:
             data = base64.b64decode("".join(text.split()), validate=True)

@@ -20,15 +20,13 @@ from vision.modeling import (
 from vision.pipelines import PIPELINES
 from vision.processing import IMAGE_PROCESSORS
 
-register_models(
-    MetaFormerVisionConfig,
-    {
-        AutoModel: MetaFormerVisionModel,
-        AutoModelForImageClassification: MetaFormerVisionForImageClassification,
-        AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
-        AutoBackbone: MetaFormerVisionBackbone,
-    },
-)
+AUTO_CLASSES = {
+    AutoModel: MetaFormerVisionModel,
+    AutoModelForImageClassification: MetaFormerVisionForImageClassification,
+    AutoModelForMaskedImageModeling: MetaFormerVisionForMaskedImageModeling,
+    AutoBackbone: MetaFormerVisionBackbone,
+}
+register_models(MetaFormerVisionConfig, AUTO_CLASSES)
 AutoImageProcessor.register(MetaFormerVisionConfig, image_processor_classes=IMAGE_PROCESSORS)
 for task, pipeline_class in PIPELINES.items():
     SUPPORTED_TASKS[task]["impl"] = pipeline_class  # type: ignore[index]

@@ -82,9 +82,8 @@ def main(config_class: type[C], run: str, description: str | None) -> Any:
     """
     config = parse(config_class, description=description)
     module, _, function = run.partition(":")
-    start = getattr(importlib.import_module(module), function)
     try:
-        return start(config)
+        return getattr(importlib.import_module(module), function)(config)
     except (ValueError, RunFolderBusyError, NonFiniteLossError) as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
         print(f"error: {error}{notes}", file=sys.stderr)

@@ -77,7 +77,9 @@ def read_recipe(path: Path) -> Mapping[str, Any]:
         ValueError: a file that is not there, cannot be read, or holds something else.
     """
     if not os.path.exists(path):  # a Path's own raises for names that are too long
-        raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()})")
+        named = path.with_suffix("").as_posix()
+        hint = f"; did you mean {_PREFIX}{named}?" if os.path.exists(SCRIPTS / "recipes" / f"{named}.yaml") else ""
+        raise ValueError(f"recipe {path}: no such file (looked in {Path.cwd()}){hint}")
     values = read_yaml(read_text(path, "a recipe"), f"recipe {path}")
     if not isinstance(values, dict | None):
         raise ValueError(f"recipe {path}: must hold `key: value` lines, not a {type(values).__name__}")

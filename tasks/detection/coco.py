@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as rle
 
 from tasks.cache import build_once, cache_folder, short_hash
 from tasks.content import content_hash
+from tasks.detection.metric import rle
 from tasks.images.readers.classes import say
 from tasks.images.readers.scenes import Scene
 from vision.images import load_rgb

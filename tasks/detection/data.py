@@ -95,7 +95,7 @@ class SceneObjects(DigitScenes):
     @functools.cached_property
     def ground_truth(self) -> dict[str, Any]:
         """Boxes and masks of all fixed scenes."""
-        from pycocotools import mask as rle
+        from tasks.detection.metric import rle
 
         annotations: list[dict[str, Any]] = []
         for image_id in self.image_ids:

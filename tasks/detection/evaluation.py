@@ -11,7 +11,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from pycocotools import mask as rle
 from tqdm import tqdm
 
 from metaformer_nlp.config.plugins import import_plugins
@@ -21,7 +20,7 @@ from metaformer_nlp.engine.processes import on_first, start_processes
 from tasks.detection.data import ObjectSource, load_source
 from tasks.detection.detection import Scoring
 from tasks.detection.drawing import draw
-from tasks.detection.metric import Kind, Result
+from tasks.detection.metric import Kind, Result, rle
 from tasks.detection.options import EvaluationConfig as Config
 from vision.dense import MetaFormerVisionForObjectDetection, create_detector, load_dense_model, load_published
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 CORE, TEXT, ENGINE, HUB = (f"metaformer_nlp.{name}" for name in ("core", "text", "engine", "hub"))
@@ -194,6 +198,22 @@ def test_nobody_imports_scripts_or_tests() -> None:
     everywhere = [path for name in ALLOWED for path in files(name)]
     wrong = {(str(path), m) for path in everywhere for m in imports(path) if m.split(".")[0] in ("scripts", "tests")}
     assert not wrong
+
+
+def test_every_library_is_a_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(line for extra in project["optional-dependencies"].values() for line in extra),
+    ]
+    named = {canonicalize_name(Requirement(line).name) for line in needed}
+    packages = packages_distributions()
+    missing: dict[str, set[str]] = {}
+    for path in [path for folder in ("metaformer_nlp", "vision", "tasks", "scripts") for path in files(folder)]:
+        for library in {name.partition(".")[0] for name in imports(path)} - set(sys.stdlib_module_names) - set(OURS):
+            if not named & {canonicalize_name(name) for name in packages.get(library, ())}:
+                missing.setdefault(library, set()).add(str(path.relative_to(ROOT)))
+    assert not missing
 
 
 def test_generic_names_are_ours() -> None:

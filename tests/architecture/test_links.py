@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), RESULTS / "README.md"]
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 
 
 def prose(page: Path) -> str:
@@ -33,9 +34,12 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not fragment or fragment in anchors(file), f"{page.name} links to {path}, which has no #{fragment}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *SCRIPTS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_scripts_and_recipes_exist(page: Path) -> None:
-    named = re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)\b", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\bscripts/[\w/]+\.(?:py|yaml)\b", text)
+    recipes = re.findall(r"\brecipe:([\w/]+)", text)
+    named += [f"scripts/recipes/{name}.yaml" for name in recipes if name.islower()]  # not NAME
     assert not {path for path in named if not (ROOT / path).exists()}
 
 

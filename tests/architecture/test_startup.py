@@ -58,6 +58,24 @@ def test_a_wrong_option_needs_no_library() -> None:
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        ("train_detection", "--config", "recipe:scenes_retinanet"),
+        ("evaluate_detection", "--checkpoint", "runs/none", "--output", "runs/none"),
+        ("verify_data", "--data.name", "coco", "--data.root", "."),
+    ],
+    ids=lambda options: options[0],
+)
+def test_a_library_that_only_detection_needs_is_named(options: tuple[str, ...], tmp_path: Path) -> None:
+    program = "sys.modules['pycocotools'] = None; runpy.run_module('metaformer_nlp', run_name='__main__')"
+    command = [sys.executable, "-c", f"import runpy, sys; {program}", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "error: detection needs the package pycocotools: pip install 'metaformer-nlp[dense]'\n"
+
+
+@pytest.mark.parametrize(
     "package", ["metaformer_nlp", "metaformer_nlp.engine", "metaformer_nlp.study", "vision", "vision.dense", "tasks"]
 )
 def test_packages_load_no_library(package: str) -> None:

@@ -98,6 +98,8 @@ def test_plain_values_and_back() -> None:
         (["--run.folder", "a", "--optim.lr", "fast"], "optim.lr"),
         (["--run.folder", "a", "--optim.lr", "-1"], "must not be negative"),
         (["--config", "missing.yaml"], "missing.yaml: no such file"),
+        (["--config", "digits"], "; did you mean recipe:digits?"),
+        (["--config", "pretrain/small.yaml"], "; did you mean recipe:pretrain/small?"),
         (["--config"], "needs the path"),
         ([], "run.folder"),
     ],

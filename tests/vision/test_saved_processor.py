@@ -6,10 +6,13 @@ Walks over all kinds of pictures, with one and with three channels, through the 
 from __future__ import annotations
 
 import base64
+import functools
+import http.server
 import io
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +94,19 @@ def test_the_saved_processor_sees_what_evaluation_sees(channels: int, tmp_path: 
             assert torch.equal(pixels[0], expected), (name, way)
     both = processor([str(file), file], return_tensors="pt")["pixel_values"]
     assert both.shape == (2, channels, 32, 32)
+
+
+def test_a_picture_at_a_url(tmp_path: Path) -> None:
+    processor, transform = saved(tmp_path)
+    file = tmp_path / "picture"
+    file.write_bytes(next(iter(KINDS.values())))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/picture"
+        pixels = processor(url, return_tensors="pt")["pixel_values"]
+        server.shutdown()
+    assert torch.equal(pixels[0], transform(load_rgb(file)))
 
 
 @pytest.mark.parametrize("backend", [name for name in IMAGE_PROCESSORS if name != "poolformer"])

@@ -79,7 +79,7 @@ class Domains:
         return entries
 
     def _entries(self, domain: Domain) -> Entries:
-        entries = {"Experiment": domain.experiment}
+        entries = {"Experiment": domain.module or domain.experiment}
         if domain.after:
             entries["Starts from"] = f"the same arm's and seed's cell of {domain.after}"
         chance = f"that of {domain.chance}" if isinstance(domain.chance, str) else f"{domain.chance:g}"

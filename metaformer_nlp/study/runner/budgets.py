@@ -97,7 +97,7 @@ def _cost(
         configurations = [_configuration(cell, build, folder)]
         count = getattr(load_experiment(cell.module or cell.experiment), "cost", None)
         if count is None:
-            return Cost(minutes=minutes, problem=f"{domain.experiment} defines no cost(config)")
+            return Cost(minutes=minutes, problem=f"{cell.module or cell.experiment} defines no cost(config)")
         if domain.after:
             before = make_cell(study, study.domain(domain.after), arm, study.seeds[0], values)
             configurations.append(_configuration(before, build, folder))
@@ -142,7 +142,8 @@ def _unknown(domain: Domain, budget: str, costs: Mapping[Place, Cost]) -> list[s
     for (_, arm, _), cost in costs.items():
         if cost.of(budget) is None:
             known = [name for name in BUDGETS if cost.of(name) is not None]
-            missing = f"{domain.experiment} cannot tell it before a run (it tells {', '.join(known) or 'nothing'})"
+            experiment = domain.module or domain.experiment
+            missing = f"{experiment} cannot tell it before a run (it tells {', '.join(known) or 'nothing'})"
             if budget == "seconds":
                 missing = f"time is held equal by {MINUTES} alone, which is not set; set it, or"
             elif cost.minutes is not None:

@@ -43,6 +43,6 @@ def make_executor(
     try:
         module = importlib.import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        raise ValueError(f"--executor {name} needs {error.name}: pip install -e '.[{name}]'") from error
+        raise ValueError(f"--executor {name} needs {error.name}: pip install 'metaformer-nlp[{name}]'") from error
     executor: Executor = getattr(module, EXECUTORS[name])(study, folder, build, parallel, options)
     return executor
