@@ -32,6 +32,8 @@ from tasks.images.readers.scenes import Scene
 from vision.images import load_rgb
 
 SHOWN = 5  # of what is wrong alike
+LONGEST = 100
+"""How many times as long as wide a picture may be."""
 _KEYS: dict[str, dict[str, Any]] = {
     "images": {"id": int, "file_name": str, "width": int, "height": int},
     "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float), "iscrowd": int},
@@ -133,6 +135,13 @@ class CocoImages:
         """What makes the file as a whole unusable."""
         stop = functools.partial(_stop, self.file)
         stop("images", _twice(image["id"] for image in images), "have an id that another has", "number them anew")
+        strips = [
+            f"{image['file_name']} ({image['width']} x {image['height']})"
+            for image in images
+            if max(image["width"], image["height"]) > LONGEST * min(image["width"], image["height"])
+        ]
+        mend = "cut or remove them: the model makes a picture smaller until its long side fits, and nothing is left"
+        stop("images", strips, f"are empty, or more than {LONGEST} times as long as wide", mend)
         stop("categories", _twice(self.category_ids), "have an id that another has", "number them anew")
         twice = _twice(entry["id"] for entry in annotations)
         stop("annotations", twice, "have an id that another has", "number them anew, from 1")

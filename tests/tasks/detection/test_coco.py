@@ -82,6 +82,7 @@ STOPPED: dict[str, tuple[Change, str]] = {
     "missing picture": (lambda value: value["images"][0].update(file_name="x.jpg"), "images x.jpg are not in"),
     "image twice": (lambda value: value["images"][0].update(id=10), "images 10 have an id"),
     "no area": (lambda value: value["annotations"][0].pop("area"), r"entry 0 of annotations \(id 1\) lacks area"),
+    "strip": (lambda value: value["images"][1].update(width=3001), r"images 10.jpg \(3001 x 30\) .*100 times as long"),
     "area NaN": (entry(0, area=float("nan")), r"entry 0 of annotations \(id 1\) has area nan; .*finite"),
     "area a text": (entry(0, area="80"), r"entry 0 of annotations \(id 1\) has area '80'"),
     "id a text": (lambda value: value["images"][0].update(id="a"), r"entry 0 of images \(id a\) has id 'a'"),
