@@ -174,13 +174,15 @@ class RunFolder:
         """Lock the folder and compare its configuration; the result if the run has finished, with the same data.
 
         Errors: RunFolderBusyError; ValueError listing the keys in which the configuration, or the fingerprint of a
-        finished run, differs; OSError naming the path.
+        finished run, differs, or naming a path that cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self.lock_path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror}: the run folder cannot be written", str(self.path)) from error
+            raise ValueError(
+                f"{self.path}: the run folder cannot be written: {error.strerror}. Give another --run.folder."
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

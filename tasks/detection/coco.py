@@ -11,7 +11,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,15 +26,18 @@ from PIL import Image
 from tasks.cache import build_once, cache_folder, short_hash
 from tasks.content import content_hash
 from tasks.detection.metric import rle
+from tasks.images.data import known_content
 from tasks.images.readers.classes import say
 from tasks.images.readers.scenes import Scene
 from vision.images import load_rgb
 
 SHOWN = 5  # of what is wrong alike
-_KEYS = {
-    "images": ("id", "file_name", "width", "height"),
-    "annotations": ("id", "image_id", "category_id", "bbox", "area", "iscrowd"),
-    "categories": ("id", "name"),
+LONGEST = 100
+"""How many times as long as wide a picture may be."""
+_KEYS: dict[str, dict[str, Any]] = {
+    "images": {"id": int, "file_name": str, "width": int, "height": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "bbox": list, "area": (int, float), "iscrowd": int},
+    "categories": {"id": int, "name": str},
 }
 
 
@@ -80,7 +85,11 @@ class CocoImages:
             if not chosen:
                 raise ValueError(f"{self.file}: no image has a box to train on")
             if len(chosen) < len(images):
-                say(f"{self.file}: {len(images) - len(chosen)} of {len(images)} images have no box and are left out")
+                first = images[int(np.flatnonzero(counts == 0)[0])]["file_name"]
+                say(
+                    f"{self.file}: {len(images) - len(chosen)} of {len(images)} images have no box and are left out "
+                    f"(the first: {first})"
+                )
         self.image_ids = [int(images[index]["id"]) for index in chosen]
         self._images = [(images[i]["file_name"], int(images[i]["height"]), int(images[i]["width"])) for i in chosen]
         self._spans = [(int(ends[index] - counts[index]), int(ends[index])) for index in chosen]
@@ -105,11 +114,12 @@ class CocoImages:
         return Scene(load_rgb(self.folder / file_name), self._boxes[first:last], self._labels[first:last], masks)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the data: the annotations' content, and names and sizes of the image files that are used."""
-        digest = hashlib.sha256()
+        """Identity of the data: what the annotations and the image files that are used hold, their names and sizes."""
+        digest, paths = hashlib.sha256(), [self.folder / file_name for file_name, *_ in self._images]
         for file_name, *_ in self._images:
             digest.update(f"{file_name}\0{os.stat(self.folder / file_name).st_size}\0".encode())
-        return {"annotations": content_hash([self.file]), "size": len(self), "sha256": digest.hexdigest()}
+        identity = {"annotations": content_hash([self.file]), "size": len(self), "sha256": digest.hexdigest()}
+        return identity | known_content(paths)
 
     @functools.cached_property
     def ground_truth(self) -> dict[str, Any]:
@@ -125,6 +135,13 @@ class CocoImages:
         """What makes the file as a whole unusable."""
         stop = functools.partial(_stop, self.file)
         stop("images", _twice(image["id"] for image in images), "have an id that another has", "number them anew")
+        strips = [
+            f"{image['file_name']} ({image['width']} x {image['height']})"
+            for image in images
+            if max(image["width"], image["height"]) > LONGEST * min(image["width"], image["height"])
+        ]
+        mend = "cut or remove them: the model makes a picture smaller until its long side fits, and nothing is left"
+        stop("images", strips, f"are empty, or more than {LONGEST} times as long as wide", mend)
         stop("categories", _twice(self.category_ids), "have an id that another has", "number them anew")
         twice = _twice(entry["id"] for entry in annotations)
         stop("annotations", twice, "have an id that another has", "number them anew, from 1")
@@ -168,6 +185,7 @@ class CocoImages:
         moved = keep & (np.abs(clipped - corners) > 1).any(1)
         if training:
             what = [
+                (crowds, "of crowds are left out"),
                 (tiny & ~crowds, "of less than a pixel are left out"),
                 (outside & ~crowds, "outside their images are left out"),
                 (moved, "that reach beyond their images are clipped"),
@@ -203,7 +221,7 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
         )
     try:
         content = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: no json ({error}); it is damaged or not yet complete, fetch it again") from error
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _KEYS):
         raise ValueError(f"{file}: must hold the lists {', '.join(_KEYS)}, as COCO's instances_*.json do")
@@ -211,10 +229,17 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{file}: a panoptic file, which is for another task; take instances_*.json")
     for kind, keys in _KEYS.items():
         for row, entry in enumerate(content[kind]):
+            if not isinstance(entry, dict):
+                raise ValueError(f"{file}: entry {row} of {kind} is a {type(entry).__name__}; it must be an object")
             if missing := [key for key in keys if key not in entry]:
                 raise ValueError(
                     f"{file}: entry {row} of {kind} (id {entry.get('id')}) lacks {', '.join(missing)}; write iscrowd "
                     "0 where no crowd is marked, and the box's area where no mask is known"
+                )
+            if wrong := [f"{key} {entry[key]!r}" for key, type_ in keys.items() if not _is_a(entry[key], type_)]:
+                raise ValueError(
+                    f"{file}: entry {row} of {kind} (id {entry['id']}) has {', '.join(wrong)}; ids, width, height and "
+                    "iscrowd are whole numbers, area is a finite number, names are texts, a bbox is a list"
                 )
     return {key: content[key] for key in _KEYS}
 
@@ -275,16 +300,21 @@ def _mask_fault(segmentation: Any, height: int, width: int) -> str:
     if not segmentation:
         return "have no segmentation, but masks are asked for"
     if isinstance(segmentation, list):
+        if not all(_is_polygon(polygon, 10 * max(height, width)) for polygon in segmentation):
+            return "have polygons that are not lists of numbers, or that reach far beyond their images"
         if any(len(polygon) % 2 for polygon in segmentation):
             return "have a polygon with an odd number of coordinates"
         if any(len(polygon) < 6 for polygon in segmentation):
             return "have a polygon of fewer than three points, which would be taken for a box"
         return ""
+    if not isinstance(segmentation, dict):
+        return "have a segmentation that is neither polygons nor a run-length mask"
     counts, size = segmentation.get("counts"), segmentation.get("size")
     if list(size or []) != [height, width]:
         return "have a run-length mask of another size than their image"
     if isinstance(counts, list):
-        return "" if sum(counts) == height * width else "have run lengths that do not add up to their image"
+        whole = all(_is_a(count, int) and count >= 0 for count in counts)
+        return "" if whole and sum(counts) == height * width else "have run lengths that do not add up to their image"
     try:
         rle.area(segmentation)
     except Exception as error:  # whatever the C code makes of it
@@ -292,9 +322,28 @@ def _mask_fault(segmentation: Any, height: int, width: int) -> str:
     return ""
 
 
+def _is_polygon(value: Any, most: int) -> bool:
+    """Whether it is a list of numbers up to ``most``: the C code would follow NaN, or what is far away, without end."""
+    try:
+        return (
+            isinstance(value, list)
+            and -most <= min(value, default=0)
+            and max(value, default=0) <= most
+            and math.isfinite(sum(value))
+        )
+    except TypeError:
+        return False
+
+
 def _is_box(value: Any) -> bool:
-    numbers = isinstance(value, list) and len(value) == 4 and all(isinstance(x, (int, float)) for x in value)
-    return numbers and bool(np.isfinite(value).all())
+    return isinstance(value, list) and len(value) == 4 and all(_is_a(x, (int, float)) for x in value)
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether it is of this type; numbers are finite and such that a float can hold them, 3.0 is a whole one."""
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return True
+    return isinstance(value, kind) and (not isinstance(value, (int, float)) or abs(value) <= sys.float_info.max)
 
 
 def _row(entry: Any) -> str:

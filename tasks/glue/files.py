@@ -61,7 +61,9 @@ def _shards(task: GlueTask, part: str, root: Path) -> list[Path]:
     """The hub's parquet files of a split; all of them, where their names say how many there are."""
     if task.hub_name is None:
         return []
-    paths = sorted((root / task.hub_name).glob(f"{task.hub_split(part)}-*.parquet"))
+    paths = sorted(
+        path for path in (root / task.hub_name).glob(f"{task.hub_split(part)}-*") if path.suffix.lower() == ".parquet"
+    )
     numbers = [re.fullmatch(r".*-(\d+)-of-(\d+)", path.stem) for path in paths]
     counted = [(int(number[1]), int(number[2])) for number in numbers if number]
     if counted and counted != [(number, len(paths)) for number in range(len(paths))]:
@@ -114,7 +116,7 @@ def read_split(task: GlueTask, part: str, root: str | None) -> list[Example]:
         examples, where = read_hub(task, part, labelled), f"{HUB} {task.hub_name} {part}"
     elif not files:
         raise ValueError(_missing(task, part, Path(root)))
-    elif files[0].suffix == ".parquet":
+    elif files[0].suffix.lower() == ".parquet":
         _check_class_names(task, Path(root))
         examples, where = read_parquet(files, task, labelled=labelled), str(files[0])
     else:
@@ -135,7 +137,7 @@ def _check_class_names(task: GlueTask, root: Path) -> None:
     """A label is a number in parquet: what it means must be the same in all files of the task, and as in the table."""
     parts = [*(["train"] if task.train else []), *task.evaluation, *task.test]
     first: tuple[Path, list[str]] | None = None
-    for path in (path for part in parts for path in find_files(task, part, root) if path.suffix == ".parquet"):
+    for path in (path for part in parts for path in find_files(task, part, root) if path.suffix.lower() == ".parquet"):
         with reading(path, f"{task.name} in the hub's form", pyarrow.ArrowException, ValueError, AttributeError):
             metadata = pyarrow.parquet.read_schema(path).metadata or {}
             known = json.loads(metadata.get(b"huggingface", b"{}"))
@@ -210,10 +212,10 @@ def read_tsv(path: Path, task: GlueTask, *, labelled: bool = True) -> list[Examp
 
 def _columns(header: Sequence[str], task: GlueTask, labelled: bool, where: str) -> dict[str, int]:
     needed = [*task.texts, *([task.label] if labelled else [])]
-    missing = [name for name in needed if name not in header]
+    missing = [name for name in needed if header.count(name) != 1]
     if missing:
         raise ValueError(
-            f"{where}: no column {', '.join(map(repr, missing))} for {task.name}; the header has "
+            f"{where}: no column {', '.join(map(repr, missing))} for {task.name}, or several; the header has "
             f"{', '.join(map(repr, header))}"
         )
     return {name: header.index(name) for name in (*task.texts, task.label) if name in header}

@@ -177,10 +177,15 @@ def fingerprint(source: ImageSource) -> dict[str, Any]:
         digest.update(source.name(index).encode(errors="surrogateescape") + b"\0")
         digest.update(_file_size(source, index))
     identity = {"size": len(source), "classes": len(source.classes), "sha256": digest.hexdigest()}
-    return identity | _content(source.paths(range(len(source))))
+    return identity | known_content(source.paths(range(len(source))))
 
 
-def _content(files: list[Path]) -> dict[str, Any]:
+def known_content(files: list[Path]) -> dict[str, Any]:
+    """``content``, the hash over the bytes of ``files``; ``bytes`` of more than ``CONTENT_LIMIT``, which a line says.
+
+    Raises:
+        ValueError: a file that is not there or cannot be read.
+    """
     if not files:
         return {}
     try:

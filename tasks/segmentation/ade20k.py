@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from metaformer_nlp.errors import read_lines, reading
 from tasks.cache import build_once, cache_folder, short_hash
 from tasks.content import content_hash
-from tasks.images.readers.classes import say
+from tasks.images.data import known_content
+from tasks.images.readers.classes import say, say_left_out
 from vision.images import Picture, load_rgb
 
 IGNORE = 255
@@ -86,7 +88,7 @@ class LabelMaps:
         return LabelledPicture(load_rgb(picture), values)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identity of the data: the label maps' content, and names and sizes of the image files."""
+        """Identity of the data: what the label maps and the image files hold, and the latter's names and sizes."""
         digest = hashlib.sha256()
         for picture, _ in self._pairs:
             digest.update(f"{picture.name}\0{os.stat(picture).st_size}\0".encode())
@@ -96,12 +98,14 @@ class LabelMaps:
             "classes": len(self.classes),
             "size": len(self),
             "sha256": digest.hexdigest(),
-        }
+        } | known_content([picture for picture, _ in self._pairs])
 
     def _check_maps(self) -> None:
         stamps = []
         for pair in self._pairs:
-            for status in map(os.stat, pair):
+            for path in pair:
+                with reading(path, "an image"):
+                    status = os.stat(path)
                 stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
 
         def write(entry: Path) -> None:
@@ -165,7 +169,7 @@ def read_classes(root: str | Path) -> list[str]:
     if not file.is_file():
         _check_layout(file.parent, file.parent / "images", file.parent / "annotations")
         raise ValueError(f"{file}: not there; it names the classes and lies beside images/ in ADEChallengeData2016.zip")
-    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines() if line.strip()][1:]
+    rows = [line.split("\t") for line in read_lines(file) if line.strip()][1:]
     if [row[0].strip() for row in rows] != [str(number) for number in range(1, len(rows) + 1)] or any(
         len(row) != 5 for row in rows
     ):
@@ -198,12 +202,15 @@ def _check_layout(root: Path, images: Path, maps: Path) -> None:
 
 def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    twice = []
+    twice, others = [], []
     for entry in os.scandir(folder):
         path = Path(entry.path)
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
             twice += [f"{path.name} and {found[path.stem].name}"] if path.stem in found else []
             found[path.stem] = path
+        else:
+            others.append(path.name)
+    say_left_out(folder, {f"files and folders that are hidden or not {', '.join(suffixes)}": others})
     _stop(folder, sorted(twice), "have the same stem, by which images and label maps are paired; remove one")
     return found
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.errors import checked_text, reading
+
 __all__ = ["Question", "read_squad"]
 
 _NAMED = 5  # broken answers that an error lists
@@ -43,7 +45,7 @@ def read_squad(place: str, option: str) -> list[Question]:
         ValueError: no such file, no valid json or parquet, another layout, no questions, ids that come twice, or
             answers that do not stand at their ``answer_start`` (all are counted, the first are named).
     """
-    paths = [Path(name) for name in sorted(glob.glob(place))]
+    paths = [Path(place)] if Path(place).exists() else [Path(name) for name in sorted(glob.glob(place))]
     if not paths:
         raise ValueError(
             f"{option}={place}: no such file (looked in {Path.cwd()}); give SQuAD's json, such as train-v1.1.json, or "
@@ -52,13 +54,13 @@ def read_squad(place: str, option: str) -> list[Question]:
     questions, broken = [], []
     seen: dict[str, str] = {}
     for path in paths:
-        for where, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
-            id_, question, context = (_entry(row, key, str, where) for key in ("id", "question", "context"))
+        for where, row in _parquet_rows(path) if path.suffix.lower() == ".parquet" else _json_rows(path):
+            id_, question, context = (_text(row, key, where) for key in ("id", "question", "context"))
             if id_ in seen:
                 raise ValueError(f"{where}: id {id_!r} is that of {seen[id_]} too; predictions need an id for each")
             seen[id_] = where
             answers = [
-                (_entry(answer, "text", str, where), _entry(answer, "answer_start", int, where))
+                (_text(answer, "text", where), _entry(answer, "answer_start", int, where))
                 for answer in _entry(row, "answers", list, where)
             ]
             for text, start in answers:
@@ -82,11 +84,11 @@ def read_squad(place: str, option: str) -> list[Question]:
 
 def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place in the file and ``id``, ``question``, ``context``, ``answers`` of each question."""
+    with reading(path, "a .json or .parquet file"):
+        text = path.read_bytes().decode("utf-8-sig")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error}; give a .json or .parquet file") from error
-    except ValueError as error:  # UnicodeDecodeError, too
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no valid json ({error}); where the file was cut off, download it again") from error
     for i, article in enumerate(_entry(content, "data", list, str(path))):
         for j, paragraph in enumerate(_entry(article, "paragraphs", list, f"{path}: data[{i}]")):
@@ -102,10 +104,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: no parquet file that can be read ({error}); download it again") from error
+    with reading(path, "a parquet file", pyarrow.ArrowException):
+        rows = pyarrow.parquet.ParquetFile(path).read().to_pylist()
     for number, row in enumerate(rows):
         where = f"{path}: row {number}"
         answers = _entry(row, "answers", dict, where)
@@ -114,6 +114,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{where}.answers has {len(texts)} text and {len(starts)} answer_start; give one for each")
         pairs = zip(texts, starts, strict=True)
         yield where, {**row, "answers": [{"text": text, "answer_start": start} for text, start in pairs]}
+
+
+def _text(parent: Any, key: str, where: str) -> str:
+    """``parent[key]``, checked to be text that a tokenizer takes."""
+    return checked_text(_entry(parent, key, str, where), f"{where}: {key!r}")
 
 
 def _entry(parent: Any, key: str, kind: type, where: str) -> Any:

@@ -231,7 +231,7 @@ def test_a_log_that_cannot_be_written_is_named(run: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match=r"file/run"):
+    with pytest.raises(ValueError, match=r"file/run: the run folder cannot be written: .*Give another --run.folder"):
         toy.train(tmp_path / "file" / "run", **OPTIONS)
     folder = tmp_path / "run"
     folder.mkdir()

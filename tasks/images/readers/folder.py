@@ -141,11 +141,11 @@ def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassLi
     files: list[str] = []
     labels: list[int] = []
     numbers, suffixes = classes.labels, image_suffixes()
-    others: list[str] = []
+    others, again = list[str](), list[str]()
     beside, hidden = _beside(root, part)
     for class_name in folders:
         found = []
-        for path in _files(root, str(root / part / class_name)):
+        for path in _files(root, str(root / part / class_name), again):
             if "/." in path:
                 hidden += [path] if _is_hidden_image(root, path) else []
             elif os.path.splitext(path)[1].lower() in suffixes:
@@ -162,7 +162,7 @@ def _list_images(root: Path, part: str, folders: Sequence[str], classes: ClassLi
         files += sorted(found)
         labels += [numbers[class_name]] * len(found)
     kinds = {"files that are no images": others, "hidden images": hidden, "files beside the class folders": beside}
-    say_left_out(root / part, kinds)
+    say_left_out(root / part, kinds | {"links to folders that are read already": again})
     return files, labels
 
 
@@ -174,13 +174,28 @@ def _beside(root: Path, part: str) -> tuple[list[str], list[str]]:
         if entry.name[0] != ".":
             beside += [] if entry.is_dir() else [path]
         else:
-            paths = _files(root, entry.path) if entry.is_dir() else [path]
+            paths = _files(root, entry.path, []) if entry.is_dir() else [path]
             hidden += [path for path in paths if _is_hidden_image(root, path)]
     return beside, hidden
 
 
-def _files(root: Path, folder: str) -> Iterator[str]:
+def entries_below(root: Path) -> list[Path]:
+    """All files and folders below ``root``, through links to folders too, sorted.
+
+    Raises:
+        ValueError: a folder that cannot be read.
+    """
+    return sorted(root / place / name for place, names, more in _walk(root, root, []) for name in (*names, *more))
+
+
+def _files(root: Path, folder: str, again: list[str]) -> Iterator[str]:
     """Paths relative to ``root`` of all files below ``folder``, hidden ones too."""
+    return (f"{place}/{name}" for place, _, names in _walk(root, folder, again) for name in names)
+
+
+def _walk(root: Path, folder: str | Path, again: list[str]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each folder from ``folder`` on, relative to ``root``, with its folders and files. A folder that a link leads to
+    once more goes to ``again``."""
 
     def stop(error: OSError) -> None:
         if "/." not in f"/{os.path.relpath(error.filename, root)}":
@@ -189,12 +204,13 @@ def _files(root: Path, folder: str) -> Iterator[str]:
     seen = set()
     for directory, below, names in os.walk(folder, onerror=stop, followlinks=True):
         place = os.path.realpath(directory)
-        if place in seen:  # a link to a folder above itself
+        relative = os.path.relpath(directory, root)
+        if place in seen:  # perhaps a link to a folder above itself
             below.clear()
+            again.append(relative)
             continue
         seen.add(place)
-        relative = os.path.relpath(directory, root)
-        yield from (f"{relative}/{name}" for name in names)
+        yield relative, below, names
 
 
 def _is_hidden_image(root: Path, path: str) -> bool:

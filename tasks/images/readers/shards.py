@@ -27,8 +27,8 @@ from typing import IO
 import numpy as np
 
 from tasks.cache import build_once, cache_folder, short_hash
-from tasks.images.readers.classes import ClassList, count_classes, is_number, label_numbers, say_left_out
-from tasks.images.readers.folder import HELD_OUT
+from tasks.images.readers.classes import ClassList, count_classes, label_numbers, say_left_out
+from tasks.images.readers.folder import HELD_OUT, entries_below
 from tasks.images.readers.table import check_labels
 from vision.images import BadImage, Picture, image_suffixes, is_image, load_rgb
 
@@ -113,9 +113,9 @@ def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = Non
     Raises:
         ValueError: a part without shards, a damaged shard, a sample without image or label, a label that is no class.
     """
-    files = {path: path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))}
+    files = {path: path.relative_to(root).as_posix() for path in entries_below(root)}
     archives = [path for path, name in files.items() if re.search(r"\.(tar(\.\w+)?|tgz)$", name.lower())]
-    shards = {path: _part(path.relative_to(root)) for path in archives if _is_shard(path)}
+    shards = {path: _part(path.relative_to(root)) for path in archives if _is_shard(files[path])}
     held_out = next((name for name in HELD_OUT if name in shards.values()), None)
     parts = [[path for path, part in shards.items() if part == wanted] for wanted in ("train", held_out)]
     if held_out is None or not all(parts):
@@ -131,13 +131,8 @@ def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = Non
     for name, index in zip(("train", held_out), indexes, strict=True):
         say_left_out(f"{root}, {name}", index.left_out)
     if class_list is None:
-        numbers = [int(text) for text in indexes[0].label_texts if is_number(text)]
-        if not numbers:
-            raise ValueError(
-                f"{parts[0][0]}: labels such as {indexes[0].label_texts[:3]} are no class numbers; say by "
-                "--data.class_file which number each name has"
-            )
-        classes = count_classes(numbers, f"{parts[0][0]} ...")
+        labels = _labels(indexes[0], parts[0], None)
+        classes = count_classes(np.unique(labels).tolist(), f"{parts[0][0]} ...")
     else:
         classes = class_list
     first, second = (
@@ -147,8 +142,8 @@ def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = Non
     return first, second
 
 
-def _is_shard(path: Path) -> bool:
-    return path.name[0] != "." and path.name.lower().endswith(".tar")
+def _is_shard(name: str) -> bool:
+    return "/." not in f"/{name}" and name.lower().endswith(".tar")
 
 
 def _part(path: Path) -> str | None:
@@ -246,6 +241,9 @@ def _members(shard: Path, file: IO[bytes], left_out: LeftOut) -> Iterator[tarfil
         file.seek(tar.offset)
         if file.read(_BLOCK) != bytes(_BLOCK):
             raise tarfile.ReadError(f"no end of the archive at byte {tar.offset} of {end}")
+        while block := file.read(1 << 20):
+            if any(block):  # by cat, for example; most readers stop at the first end
+                raise tarfile.ReadError(f"more follows after the end of the archive at byte {tar.offset} of {end}")
 
 
 def _read(file: IO[bytes], member: tarfile.TarInfo, most: int) -> bytes:
@@ -277,9 +275,12 @@ def _read_sample(where: str, members: list[tarfile.TarInfo], file: IO[bytes]) ->
     data = _read(file, labels[0], _MAX_LABEL_BYTES)
     try:
         if labels[0].name.lower().endswith(".json"):
-            return images[0], str(json.loads(data)["label"])
+            label = json.loads(data)["label"]
+            if isinstance(label, bool) or not isinstance(label, (int, str)):
+                raise TypeError(f"{label!r} is neither a whole number nor a text")
+            return images[0], str(label)
         return images[0], data.decode().strip()
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{where}: {labels[0].name} holds no label ({type(error).__name__}: {error}); .cls needs a number or name, "
             '.json {"label": ...}'

@@ -13,6 +13,7 @@ from PIL import Image
 
 from metaformer_nlp.errors import reading
 from tasks.images.readers.classes import ClassList, count_classes, is_number, label_numbers, say_left_out
+from tasks.images.readers.folder import entries_below
 from vision.images import BadImage, Picture, load_rgb
 
 if TYPE_CHECKING:
@@ -88,7 +89,10 @@ class TableImages:
                     continue
                 paths = chunk.field("path")
                 chunk = paths.filter(chunk.field("bytes").is_null()) if "bytes" in fields else paths
-            if pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type):
+            if pa.types.is_dictionary(chunk.type):
+                chunk = chunk.dictionary_decode()
+            if (pa.types.is_string(chunk.type) or pa.types.is_large_string(chunk.type)
+                    or pa.types.is_string_view(chunk.type)):  # fmt: skip
                 yield from (self._folder / path for path in chunk.drop_null().to_pylist())
 
     def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
@@ -125,7 +129,8 @@ def read_parquet(
         ValueError: a part without files, damaged files, files of a part that differ in their columns or classes,
             columns that cannot be found, labels out of range.
     """
-    names = {path: path.relative_to(root).as_posix() for path in sorted(root.rglob("*"))}
+    names = {path: path.relative_to(root).as_posix() for path in entries_below(root)}
+    unnamed = [name for path, name in names.items() if "/" not in name and _is_unnamed_parquet(path)]
     names = {path: name for path, name in names.items() if name.lower().endswith(".parquet")}
     chosen, parts = [], []
     for part, prefixes in {"train": ("train",), "validation": ("validation", "val", "test")}.items():
@@ -137,8 +142,17 @@ def read_parquet(
         chosen += files
         parts.append(_read_files(files, root))
     unread = [name for path, name in names.items() if path not in chosen]
-    say_left_out(root, {"parquet files that are of neither part": unread})
+    kinds = {"parquet files that are of neither part": unread, "parquet files not named *.parquet": unnamed}
+    say_left_out(root, kinds)
     return _table_sources(parts, columns, apply_exif, class_list)
+
+
+def _is_unnamed_parquet(path: Path) -> bool:
+    """Whether a file is a parquet file by its first bytes, but not by its name."""
+    if path.name.lower().endswith(".parquet") or not path.is_file():
+        return False
+    with reading(path, "a parquet file"), path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def _is_of(name: str, prefix: str) -> bool:

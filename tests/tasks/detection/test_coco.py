@@ -82,6 +82,17 @@ STOPPED: dict[str, tuple[Change, str]] = {
     "missing picture": (lambda value: value["images"][0].update(file_name="x.jpg"), "images x.jpg are not in"),
     "image twice": (lambda value: value["images"][0].update(id=10), "images 10 have an id"),
     "no area": (lambda value: value["annotations"][0].pop("area"), r"entry 0 of annotations \(id 1\) lacks area"),
+    "strip": (lambda value: value["images"][1].update(width=3001), r"images 10.jpg \(3001 x 30\) .*100 times as long"),
+    "area NaN": (entry(0, area=float("nan")), r"entry 0 of annotations \(id 1\) has area nan; .*finite"),
+    "area a text": (entry(0, area="80"), r"entry 0 of annotations \(id 1\) has area '80'"),
+    "id a text": (lambda value: value["images"][0].update(id="a"), r"entry 0 of images \(id a\) has id 'a'"),
+    "no object": (lambda value: value["images"].append(3), "entry 3 of images is a int"),
+    "beyond all floats": (entry(0, bbox=[1, 1, 10**400, 3]), "annotations 1 .* four finite numbers"),
+    "polygon NaN": (entry(0, segmentation=[[1, 1, float("nan"), 4, 9, 9]]), "annotations 1 have polygons .* numbers"),
+    "polygon of texts": (entry(0, segmentation=["abcdef"]), "annotations 1 have polygons .* numbers"),
+    "polygon far away": (entry(0, segmentation=[[1, 1, 1e9, 4, 9, 9]]), "annotations 1 have polygons .* far beyond"),
+    "mask a text": (entry(3, segmentation="abc"), "annotations 6 .*neither polygons nor a run-length mask"),
+    "run lengths below 0": (entry(3, segmentation={**CROWD, "counts": [-1, 1201]}), "annotations 6 .*do not add up"),
     "panoptic": (lambda value: value["annotations"][0].update(segments_info=[]), "a panoptic file"),
     "no list": (lambda value: value.pop("categories"), "must hold the lists"),
 }
@@ -147,6 +158,29 @@ def test_the_fingerprint_sees_annotations_and_pictures(tmp_path: Path) -> None:
     assert changed(tmp_path, entry(0, bbox=[5, 4, 10, 7])).fingerprint() != before
     (tmp_path / "train2017/10.jpg").write_bytes((tmp_path / "train2017/10.jpg").read_bytes() + b"\0")
     assert opened(tmp_path).fingerprint() != before
+
+
+def test_the_fingerprint_sees_a_picture_of_the_same_size(tmp_path: Path) -> None:
+    picture = coco(tmp_path) / "train2017/10.jpg"
+    before, size = opened(tmp_path).fingerprint(), picture.stat().st_size
+    data = bytearray(picture.read_bytes())
+    data[-3] ^= 1
+    picture.write_bytes(data)
+    assert picture.stat().st_size == size
+    assert opened(tmp_path).fingerprint() != before
+
+
+def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened(coco(tmp_path))
+    said = capsys.readouterr().err
+    assert "instances_train2017.json: 1 boxes of crowds are left out (annotations 5)\n" in said
+    assert "1 of 3 images have no box and are left out (the first: 20.jpg)\n" in said
+
+
+def test_json_without_end_is_named(tmp_path: Path) -> None:
+    (coco(tmp_path) / "annotations/instances_train2017.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"instances_train2017.json: no json .*fetch it again"):
+        opened(tmp_path)
 
 
 def test_a_missing_file_says_the_layout(tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     assert read_tsv(rte, GLUE["RTE"]) == [Example(("a", "b"), 1)]
     mrpc = write(tmp_path / "mrpc.tsv", "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String\n1\t7\t8\ta\tb\n")
     assert read_tsv(mrpc, GLUE["MRPC"]) == [Example(("a", "b"), 1)]
-    with pytest.raises(ValueError, match=r"sst.tsv:1: no column 'sentence' for SST-2; the header has 'text', 'label'"):
+    with pytest.raises(
+        ValueError, match=r"sst.tsv:1: no column 'sentence' for SST-2, or several; the header has 'text', 'label'"
+    ):
         read_tsv(write(tmp_path / "sst.tsv", "text\tlabel\na\t1\n"), GLUE["SST-2"])
 
 
@@ -294,6 +296,14 @@ def test_missing_and_second_parquet_files_are_named(tmp_path: Path, caplog: pyte
     write(tmp_path / "SST-2" / "train.tsv", "sentence\tlabel\ntsv\t1\n")
     assert len(read_split(GLUE["SST-2"], "train", str(tmp_path))) == 1
     assert "train.tsv is read; left out 3 parquet files of the same rows; the first: " in caplog.text
+
+
+def test_the_case_of_a_suffix_and_a_column_given_twice(tmp_path: Path) -> None:
+    for number, suffix in enumerate(("parquet", "PARQUET")):
+        hub_file(tmp_path / "sst2" / f"train-{number}.{suffix}", None, sentence=[f"text {number}"], label=[number])
+    assert [example.label for example in read_split(GLUE["SST-2"], "train", str(tmp_path))] == [0, 1]
+    with pytest.raises(ValueError, match=r"no column 'label' for SST-2, or several"):
+        read_tsv(write(tmp_path / "twice.tsv", "sentence\tlabel\tlabel\na\t0\t1\n"), GLUE["SST-2"])
 
 
 def test_tables_and_parquet_give_the_same_rows(tmp_path: Path) -> None:

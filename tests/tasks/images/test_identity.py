@@ -8,6 +8,7 @@ import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -51,7 +52,21 @@ def parquet(root: Path, level: int) -> DataConfig:
 
 def parquet_of_paths(root: Path, level: int) -> DataConfig:
     keeping_times(lambda path: path.write_bytes(bmp(level)), root / "one.bmp")
-    table = pa.table({"image": [{"bytes": None, "path": "one.bmp"}] * 6, "label": [0, 1] * 3})
+    return _table_of(root, [{"bytes": None, "path": "one.bmp"}] * 6)
+
+
+def parquet_of_repeated_paths(root: Path, level: int) -> DataConfig:
+    keeping_times(lambda path: path.write_bytes(bmp(level)), root / "one.bmp")
+    return _table_of(root, pa.array(["one.bmp"] * 6).dictionary_encode())
+
+
+def parquet_of_views(root: Path, level: int) -> DataConfig:
+    keeping_times(lambda path: path.write_bytes(bmp(level)), root / "one.bmp")
+    return _table_of(root, pa.array(["one.bmp"] * 6, pa.string_view()))
+
+
+def _table_of(root: Path, images: Any) -> DataConfig:
+    table = pa.table({"image": images, "label": [0, 1] * 3})
     for part in ("train", "val"):
         if not (root / f"{part}.parquet").exists():
             pq.write_table(table, root / f"{part}.parquet")
@@ -72,7 +87,7 @@ def webdataset(root: Path, level: int) -> DataConfig:
     return DataConfig(name="webdataset", root=str(root))
 
 
-KINDS = [folder, parquet, parquet_of_paths, webdataset]
+KINDS = [folder, parquet, parquet_of_paths, parquet_of_repeated_paths, parquet_of_views, webdataset]
 
 
 def sources(config: DataConfig) -> tuple[ImageSource, ImageSource]:

@@ -131,6 +131,25 @@ def test_tables_name_what_they_leave_out(tmp_path: Path, capsys: pytest.CaptureF
     assert said == (
         f"{tmp_path}: left out 2 parquet files that are of neither part (the first: more/train-2.parquet)\n"
     )
+    (tmp_path / "more").rename(tmp_path.parent / "elsewhere")
+    (tmp_path / "more").symlink_to(tmp_path.parent / "elsewhere")
+    (tmp_path / "test.parquet").rename(tmp_path / "train-3.pq")
+    load_sources(DataConfig(name="parquet", root=str(tmp_path)), 8)
+    assert capsys.readouterr().err == (
+        f"{tmp_path}: left out 1 parquet files that are of neither part (the first: more/train-2.parquet), "
+        "1 parquet files not named *.parquet (the first: train-3.pq)\n"
+    )
+
+
+def test_a_folder_that_is_linked_twice_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = fill(tmp_path / "data", BASE)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "x.png").write_bytes(PNG)
+    folder = root / next(name for name in BASE if name.startswith("train/")).rsplit("/", 1)[0]
+    for name in ("again", "first"):
+        (folder / name).symlink_to(tmp_path / "one")
+    load_sources(DataConfig(name="folder", root=str(root)), 8)
+    assert "left out 1 links to folders that are read already (the first: train/" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 20231204], [1, 2, 3], [0, 2], [2**40, 0, 1]])

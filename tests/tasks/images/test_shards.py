@@ -112,6 +112,13 @@ def test_labels_by_name_need_a_class_file(tmp_path: Path) -> None:
         ({"a.jpg": b"x", "a.cls": b"\xff\xfe"}, r"a\.cls holds no label"),
         ({"a.jpg": b"x", "a.json": b"[1]"}, r"a\.json holds no label"),
         ({"a.jpg": b"x", "a.json": b'{"class": 1}'}, r"a\.json holds no label"),
+        ({"a.jpg": b"x", "a.json": b'{"label": NaN}'}, r"a\.json holds no label \(TypeError: nan is neither"),
+        ({"a.jpg": b"x", "a.json": b'{"label": [1]}'}, r"a\.json holds no label"),
+        ({"a.jpg": b"x", "a.json": b"[" * 100_000}, r"a\.json holds no label"),
+        (
+            {"a.jpg": b"x", "a.cls": b"1", "b.jpg": b"x", "b.cls": b"cat"},
+            r"b\.jpg: label 'cat' is neither .*class_file",
+        ),
         ({"a.jpg": b"x", "a.cls": b"-1"}, "owl|no class numbers"),
         ({"a.jpg": b"x", "a.cls": b"0", "b.jpg": b"x", "b.cls": b"-1"}, r"b\.jpg: label -1 is out of range"),
         ({}, "hold no sample"),
@@ -146,6 +153,28 @@ def test_what_is_no_tar_file_is_named(tmp_path: Path, data: bytes) -> None:
     (root / "train-0001.tar").write_bytes(data)
     with pytest.raises(ValueError, match=r"train-0001\.tar is damaged or no tar"):
         load_sources(config(root), 8)
+
+
+def test_shards_joined_into_one_are_refused(tmp_path: Path) -> None:
+    """Readers of tar files stop at the first end of an archive."""
+    joined = write(tmp_path) / "train-0000.tar"
+    joined.write_bytes(joined.read_bytes() + (tmp_path / "train-0001.tar").read_bytes())
+    with pytest.raises(ValueError, match=r"train-0000.tar is damaged .*more follows after the end of the archive"):
+        load_sources(config(tmp_path), 8)
+
+
+def test_links_to_folders_are_followed_and_hidden_copies_are_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "data")
+    shard(tmp_path / "elsewhere/train-0002.tar", {"h.jpg": png(80), "h.cls": b"0"})
+    (root / "more").symlink_to(tmp_path / "elsewhere")
+    shard(root / ".copies/train-0003.tar", {"h.jpg": png(80), "h.cls": b"0"})
+    train, _ = load_sources(config(root), 8)
+    assert len(train) == 6
+    assert "left out 1 archives that are not of train or val (the first: .copies/train-0003.tar)" in (
+        capsys.readouterr().err
+    )
 
 
 def test_garbage_between_samples_is_not_taken_for_the_end(tmp_path: Path) -> None:

@@ -70,6 +70,27 @@ def test_the_identity_changes_with_a_label(tmp_path: Path) -> None:
     assert reader(root).fingerprint() != before
 
 
+def test_the_identity_changes_with_a_picture_of_the_same_size(tmp_path: Path) -> None:
+    picture = ade20k(tmp_path) / "images/training/ADE_training_1.jpg"
+    before, data = reader(tmp_path).fingerprint(), bytearray(picture.read_bytes())
+    data[-3] ^= 1
+    picture.write_bytes(data)
+    assert reader(tmp_path).fingerprint() != before
+
+
+def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = ade20k(tmp_path) / "images/training"
+    reader(tmp_path)
+    assert capsys.readouterr().err == ""
+    for folder, suffix in ((images, "webp"), (tmp_path / "annotations/training", "tif")):
+        (folder / f"more.{suffix}").write_bytes(b"")
+    (images / ".hidden.jpg").write_bytes(b"")
+    assert len(reader(tmp_path)) == 4
+    said = capsys.readouterr().err
+    assert f"{images}: left out 2 files and folders" in said
+    assert "training: left out 1 files and folders that are hidden or not .png (the first: more.tif)\n" in said
+
+
 def full_release(root: Path) -> None:
     (root / "images/training/ADE_train_00000001_seg.png").write_bytes(b"")
 
@@ -116,6 +137,12 @@ def no_folder(root: Path) -> None:
     (root / "images").rename(root / "pictures")
 
 
+def broken_link(root: Path) -> None:
+    file = root / "images/training/ADE_training_1.jpg"
+    file.unlink()
+    file.symlink_to("nowhere")
+
+
 FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (full_release, r"full ADE20K release.*colours.*ADEChallengeData2016.zip"),
     (missing_map, r"annotations/training: ADE_training_2 are missing here.*fetch or remove them"),
@@ -129,6 +156,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (colours, r"ADE_training_4.png \(pixels of mode RGB; a label map is 8-bit grey"),
     (turned, r"ADE_training_1.png \(48 x 40 pixels, ADE_training_1.jpg 40 x 48; pictures are not turned by their EXIF"),
     (truncated, r"ADE_training_1.png \(cannot be read: .*mend or remove them"),
+    (broken_link, r"ADE_training_1.jpg: there is no such file"),
     (empty, r"images/training: holds no image"),
     (no_folder, r"images/training: not there. The layout is .*found annotations, objectInfo150.txt, pictures"),
 ]
@@ -158,6 +186,11 @@ def test_wrong_class_files_are_refused(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("2\t", "7\t", 1))
     with pytest.raises(ValueError, match=r"objectInfo150.txt: must have a head line and rows of Idx"):
         read_classes(tmp_path)
+    file.write_bytes("Idx\tRatio\tTrain\tVal\tName\n1\t0\t1\t1\tcaf\xe9\n".encode("latin1"))
+    with pytest.raises(ValueError, match=r"objectInfo150.txt:2: not UTF-8"):
+        read_classes(tmp_path)
+    file.write_text("Idx\tRatio\tTrain\tVal\tName\n1\t0\t1\t1\ta\u2028b\n", encoding="utf-8")
+    assert read_classes(tmp_path) == ["a\u2028b"]
     file.unlink()
     with pytest.raises(ValueError, match=r"objectInfo150.txt: not there"):
         read_classes(tmp_path)

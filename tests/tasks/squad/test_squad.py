@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from torch import nn
@@ -304,8 +306,28 @@ def test_other_errors_of_the_reader(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"id 'q0' is that of .*qas\[0\] too"):
         read_squad(write_json(tmp_path / "twice.json", [("a b", [row(0, []), row(0, [])])]), "data.train")
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match="no parquet file that can be read"):
+    with pytest.raises(ValueError, match=r"x\.parquet: damaged, or not a parquet file"):
         read_squad(str(tmp_path / "x.parquet"), "data.train")
+    (tmp_path / "x.json").write_bytes('{"data": ["caf\xe9"]}'.encode("latin1"))
+    with pytest.raises(ValueError, match=r"x.json: not UTF-8: .*iconv"):
+        read_squad(str(tmp_path / "x.json"), "data.train")
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"x.json: no valid json"):
+        read_squad(str(tmp_path / "x.json"), "data.train")
+    for key in ("id", "question"):
+        half = write_json(tmp_path / "half.json", [("a b", [{**row(0, []), key: "\ud800?"}])])
+        with pytest.raises(ValueError, match=rf"half.json: data\[0\].*'{key}' holds .* half of a surrogate pair"):
+            read_squad(half, "data.train")
+
+
+def test_the_kind_of_a_file_and_its_name(tmp_path: Path) -> None:
+    table = {**row(0, []), "context": "a b", "answers": {"text": ["a"], "answer_start": [0]}}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([table]), tmp_path / "x.PARQUET")
+    questions = read_squad(str(tmp_path / "x.PARQUET"), "data.train")
+    assert [question.span for question in questions] == [(0, 1)]
+    named = write_json(tmp_path / "x[1].json", [("a b", [row(0, [])])])
+    (tmp_path / "x[1].json").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "x[1].json").read_bytes())
+    assert len(read_squad(named, "data.train")) == 1
 
 
 NAMES = ["apple", "bread", "chair", "door", "eagle", "fish", "grass", "house"]
