@@ -157,11 +157,12 @@ def _check_class_names(task: GlueTask, root: Path) -> None:
 def _missing(task: GlueTask, part: str, root: Path) -> str:
     file = {"train": task.train, **task.evaluation, **task.test}[part]
     path = root / task.name / f"{file}.tsv"
-    there = sorted(p.name for p in path.parent.glob("*.tsv")) if path.parent.is_dir() else []
+    folders = [path.parent, *([root / task.hub_name] if task.hub_name else [])]
+    there = sorted({f"{p.parent.name}/{p.name}" for folder in folders if folder.is_dir() for p in folder.iterdir()})
     hub = f" (or {root / task.hub_name / task.hub_split(part)}-*.parquet)" if task.hub_name else ""
     return (
         f"{path}{hub} is missing; {task.name} needs it for its split {part!r} "
-        f"({'the folder has ' + ', '.join(there) if there else 'there is no such folder'})"
+        f"({'there are ' + ', '.join(there[:10]) if there else 'there is no such folder'})"
     )
 
 

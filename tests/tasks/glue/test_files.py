@@ -148,7 +148,7 @@ def test_what_lies_in_a_folder_and_what_is_missing(tmp_path: Path) -> None:
     for name in ("SST-2/train", "SST-2/dev", "QNLI/dev"):
         write(tmp_path / f"{name}.tsv", "")
     assert available_tasks(tmp_path) == (["SST-2"], ["QNLI (no train)"])
-    with pytest.raises(ValueError, match=r"train.tsv .*is missing; QNLI needs it .*the folder has dev.tsv"):
+    with pytest.raises(ValueError, match=r"train.tsv .*is missing; QNLI needs it .*there are QNLI.dev.tsv"):
         read_split(GLUE["QNLI"], "train", str(tmp_path))
     with pytest.raises(ValueError, match="there is no such folder"):
         read_split(GLUE["RTE"], "train", str(tmp_path))
@@ -302,6 +302,11 @@ def test_the_case_of_a_suffix_and_a_column_given_twice(tmp_path: Path) -> None:
     for number, suffix in enumerate(("parquet", "PARQUET")):
         hub_file(tmp_path / "sst2" / f"train-{number}.{suffix}", None, sentence=[f"text {number}"], label=[number])
     assert [example.label for example in read_split(GLUE["SST-2"], "train", str(tmp_path))] == [0, 1]
+    (tmp_path / "sst2" / "validation.parquet").write_bytes(b"")  # not as the hub calls it
+    with pytest.raises(
+        ValueError, match=r"is missing; SST-2 .*there are sst2/train-0.parquet, .*sst2/validation.parquet"
+    ):
+        read_split(GLUE["SST-2"], "validation", str(tmp_path))
     with pytest.raises(ValueError, match=r"no column 'label' for SST-2, or several"):
         read_tsv(write(tmp_path / "twice.tsv", "sentence\tlabel\tlabel\na\t0\t1\n"), GLUE["SST-2"])
 
