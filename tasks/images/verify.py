@@ -24,6 +24,7 @@ import numpy as np
 
 from metaformer_nlp.config.command_line import to_dict
 from tasks.images.data import DataConfig, ImageSource, load_sources
+from vision.images import Picture
 
 _CHUNK = 32
 
@@ -48,6 +49,29 @@ class Checked:
     height: int = 0
     name: str = ""
     why: str = ""
+
+
+class Pictures:
+    """The pictures of a dense data set as a labelled source, all of one class, to be scanned.
+
+    ``source`` has a length and names, and what its ``load(index)`` gives has a ``picture``.
+    """
+
+    classes: Sequence[str] = ("",)
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.labels = source, np.zeros(len(source), dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def name(self, index: int) -> str:
+        name: str = self.source.name(index)
+        return name
+
+    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+        picture: Picture = self.source.load(index).picture
+        return picture
 
 
 DENSE_LAYOUTS = {"coco": "tasks.detection.verify", "ade20k": "tasks.segmentation.verify"}

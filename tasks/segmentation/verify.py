@@ -2,31 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
 from tasks.images.data import DataConfig
+from tasks.images.verify import Pictures
 from tasks.segmentation.ade20k import LabelMaps, read_classes
-from vision.images import Picture
-
-
-class Pictures:
-    """The pictures of a split as a labelled source, all of one class, to be scanned."""
-
-    classes: Sequence[str] = ("",)
-
-    def __init__(self, source: LabelMaps) -> None:
-        self.source, self.labels = source, np.zeros(len(source), dtype=np.int64)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def name(self, index: int) -> str:
-        return self.source.name(index)
-
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
-        return self.source.load(index).picture
 
 
 def load_splits(config: DataConfig, _: int) -> tuple[Pictures, Pictures]:
