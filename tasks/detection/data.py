@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from tasks.images.data import check_count, fixed_choice
 from tasks.images.readers.scenes import DigitScenes, Scene, SceneConfig
 
 # Annotations are not postponed here: where they are, jsonargparse runs the imports under TYPE_CHECKING to read them.
@@ -122,7 +123,7 @@ class Subset:
 
     def __init__(self, source: ObjectSource, size: int) -> None:
         self.source, self.classes, self.category_ids = source, source.classes, source.category_ids
-        self.indices = sorted(np.random.default_rng(len(source)).permutation(len(source))[:size].tolist())
+        self.indices: list[int] = fixed_choice(len(source), size).tolist()
         self.image_ids = [source.image_ids[index] for index in self.indices]
 
     def __len__(self) -> int:
@@ -163,11 +164,7 @@ def load_source(config: DataConfig, part: str, masks: bool) -> ObjectSource:
         )  # fmt: skip
     setting = "max_train_samples" if training else "max_eval_samples"
     count = getattr(config, setting)
-    if count is None:
-        return source
-    if not 1 <= count <= len(source):
-        raise ValueError(f"data.{setting} {count}: must lie in 1..{len(source)}, the number of images")
-    return Subset(source, count)
+    return source if count is None else Subset(source, check_count(count, len(source), f"data.{setting}"))
 
 
 def load_sources(config: DataConfig, masks: bool) -> tuple[ObjectSource, ObjectSource]:

@@ -108,11 +108,19 @@ def limited(source: ImageSource, count: int | None, setting: str) -> ImageSource
     Raises:
         ValueError: ``count`` outside 1..len(source).
     """
-    if count is None:
-        return source
-    if not 1 <= count <= len(source):
-        raise ValueError(f"{setting} {count}: must lie in 1..{len(source)}, the number of images")
-    return Subset(source, count)
+    return source if count is None else Subset(source, check_count(count, len(source), setting))
+
+
+def check_count(count: int, total: int, setting: str) -> int:
+    """``count``, of ``total`` images; ValueError in the name of ``setting`` if there are not so many."""
+    if not 1 <= count <= total:
+        raise ValueError(f"{setting} {count}: must lie in 1..{total}, the number of images")
+    return count
+
+
+def fixed_choice(total: int, count: int) -> np.ndarray:
+    """(count,): the numbers of a fixed random choice among ``total`` samples, rising."""
+    return np.sort(np.random.default_rng(total).permutation(total)[:count])
 
 
 def load_sources(config: DataConfig, image_size: int) -> tuple[ImageSource, ImageSource]:
@@ -227,9 +235,7 @@ class Subset:
 
     def __init__(self, source: ImageSource, size: int, indices: np.ndarray | None = None) -> None:
         self.source, self.classes, self.class_names = source, source.classes, readable_names(source)
-        if indices is None:
-            indices = np.random.default_rng(len(source)).permutation(len(source))[:size]
-        self.indices = np.sort(indices)
+        self.indices = fixed_choice(len(source), size) if indices is None else np.sort(indices)
         self.labels = source.labels[self.indices]
 
     def __len__(self) -> int:

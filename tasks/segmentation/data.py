@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from tasks.images.data import check_count, fixed_choice
 from tasks.images.readers.scenes import DigitScenes, SceneConfig, label_map
 from tasks.segmentation.ade20k import LabelledPicture, LabelMaps, read_classes
 
@@ -136,7 +137,7 @@ class Subset:
 
     def __init__(self, source: LabelSource, size: int) -> None:
         self.source, self.classes = source, source.classes
-        self.indices = sorted(np.random.default_rng(len(source)).permutation(len(source))[:size].tolist())
+        self.indices: list[int] = fixed_choice(len(source), size).tolist()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -170,11 +171,7 @@ def load_source(config: DataConfig, part: str) -> LabelSource:
         source = LabelMaps(config.root, split, classes, first_is_other=ade20k)
     setting = "max_train_samples" if training else "max_eval_samples"
     count = getattr(config, setting)
-    if count is None:
-        return source
-    if not 1 <= count <= len(source):
-        raise ValueError(f"data.{setting} {count}: must lie in 1..{len(source)}, the number of images")
-    return Subset(source, count)
+    return source if count is None else Subset(source, check_count(count, len(source), f"data.{setting}"))
 
 
 def load_sources(config: DataConfig) -> tuple[LabelSource, LabelSource]:
