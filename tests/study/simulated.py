@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metaformer_nlp.study.analysis.results import empty_row
+from metaformer_nlp.study.analysis.rows import empty_row
 from metaformer_nlp.study.protocol.study import Study
 
 Row = dict[str, Any]

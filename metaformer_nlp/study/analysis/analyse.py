@@ -19,7 +19,7 @@ from metaformer_nlp.engine.files import read_object
 from metaformer_nlp.study.analysis.across import across
 from metaformer_nlp.study.analysis.effects import above, effects, variance
 from metaformer_nlp.study.analysis.merge import merge_studies
-from metaformer_nlp.study.analysis.results import (
+from metaformer_nlp.study.analysis.rows import (
     Row,
     empty_row,
     of_all_starts,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from metaformer_nlp.study.analysis.results import Row
+from metaformer_nlp.study.analysis.rows import Row
 from metaformer_nlp.study.protocol.study import Arm, Domain, KnownAnswer, Study
 from metaformer_nlp.study.words import listed
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.analysis.analyse import analyse_folders
-from metaformer_nlp.study.analysis.results import fold_environments
+from metaformer_nlp.study.analysis.rows import fold_environments
 from metaformer_nlp.study.report.render import build_document
 from metaformer_nlp.study.report.replace import replacing, restore
 from metaformer_nlp.study.report.reproduction import command_of

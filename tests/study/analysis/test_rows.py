@@ -11,7 +11,7 @@ import pytest
 
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.analysis.analyse import analyse_folders
-from metaformer_nlp.study.analysis.results import read_curve
+from metaformer_nlp.study.analysis.rows import read_curve
 from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report.render import build_document

@@ -1,12 +1,17 @@
-"""One cell as a flat row: what the analysis knows of it."""
+"""A cell of a study as a flat row of plain data: all that the analysis knows of it."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metaformer_nlp.config.numbers import number
+from metaformer_nlp.engine.items import read_items
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study
 from metaformer_nlp.study.runner.cell import cell_folder, is_result, read_json, read_outcome, result_problem
 from metaformer_nlp.study.runner.sessions import objects
@@ -33,7 +38,7 @@ CURVE = 40  # points of a learning curve that are kept: enough for a picture, an
 def empty_row() -> Row:
     """A row of which nothing is known yet."""
     row: Row = {"status": "missing", "problem": None, **dict.fromkeys(NUMBERS), "restarted": None}
-    return {**row, "tasks": {}, "curve": [], "tuned": {}, "environment": None}
+    return {**row, "tasks": {}, "curve": [], "tuned": {}, "items": None, "environment": None}
 
 
 def read_row(study: Study, folder: Path, cell: Cell) -> Row:
@@ -68,6 +73,7 @@ def read_row(study: Study, folder: Path, cell: Cell) -> Row:
             for task in domain.tasks
         },
         "curve": read_curve(cell_folder(folder, cell) / "metrics.jsonl", domain.metric),
+        "items": packed_items(cell_folder(folder, cell), domain.metric, float(metrics[domain.metric])),
     }
 
 
@@ -120,6 +126,34 @@ def read_curve(path: Path, metric: str) -> list[list[float]]:
     if len(points) <= CURVE:
         return points
     return [points[round(place * (len(points) - 1) / (CURVE - 1))] for place in range(CURVE)]
+
+
+def packed_items(folder: Path, metric: str, score: float) -> dict[str, Any] | None:
+    """Which test items the score was earned on, as ``items.json`` packs them; None if the run does not tell.
+
+    The items of the metric's split that were answered correctly or, of masked words, those of them that were hidden:
+    those whose share is the score.
+    """
+    try:
+        items = read_items(folder)
+    except (OSError, ValueError):
+        return None
+    split = metric.rpartition("/")[0]
+    correct = items.pop(f"{split}/correct", None)
+    if correct is None:
+        return None
+    others = [bits for name, bits in items.items() if name.startswith(f"{split}/") and len(bits) == len(correct)]
+    for which in (correct, *(correct[bits] for bits in others)):
+        if len(which) and abs(float(which.mean()) - score) < 1e-6:
+            return {"bits": base64.b64encode(np.packbits(which).tobytes()).decode(), "count": len(which)}
+    return None
+
+
+def unpacked_items(row: Row) -> NDArray[np.bool_] | None:
+    """A truth for each test item of a cell, in the order of the data."""
+    if not (packed := row.get("items")):
+        return None
+    return np.unpackbits(np.frombuffer(base64.b64decode(packed["bits"]), np.uint8), count=packed["count"]).astype(bool)
 
 
 def fold_environments(rows: Sequence[Row]) -> tuple[list[Row], list[Any]]:
