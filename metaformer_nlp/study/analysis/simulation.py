@@ -17,8 +17,8 @@ from metaformer_nlp.study.analysis.statistics.composed import compose
 from metaformer_nlp.study.analysis.statistics.failures import with_failures
 from metaformer_nlp.study.analysis.statistics.gain import share_of_gain
 from metaformer_nlp.study.analysis.statistics.items import over_items
-from metaformer_nlp.study.analysis.statistics.moderated import Family, Scores, compare_arms
-from metaformer_nlp.study.analysis.statistics.pairs import compare_pairs
+from metaformer_nlp.study.analysis.statistics.moderated import Comparison, Family, Scores, compare_arms
+from metaformer_nlp.study.analysis.statistics.pairs import compare_pairs, every_pair
 from metaformer_nlp.study.analysis.statistics.power import Until, look_level, until_error
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import scaling, transform
@@ -129,7 +129,7 @@ def _pairs() -> Iterator[World]:
 
         def judge(rng: np.random.Generator, studies: int) -> Hits:
             families = map(Family, _studies(rng, studies, means, seeds))
-            return [compare_pairs(family, of_parts, of_swaps).answer.word == word for family in families]
+            return [compare_pairs(family, every_pair(of_parts, of_swaps)).answer.word == word for family in families]
 
         return World(f"{name}, {seeds} seeds", word, low, high, judge)
 
@@ -183,7 +183,7 @@ def _families() -> Iterator[World]:
         def judge(rng: np.random.Generator, studies: int) -> Hits:
             drawn = _studies(rng, studies, means, seeds, sds.tolist(), correlation)
             found = (compare_arms(Family(scores), "reference") for scores in drawn)
-            return [tests["arm 0"].sign > 0 if off else any(test.sign for test in tests.values()) for tests in found]
+            return [tests["arm 0"].word == "above" if off else any(map(_shown, tests.values())) for tests in found]
 
         return World(f"8 arms: {name}, {seeds} seeds", "found" if off else "false alarm", low, high, judge)
 
@@ -205,9 +205,13 @@ def _families() -> Iterator[World]:
         families = (
             Family({a: dict(enumerate(r)) for a, r in zip(arms, study, strict=True)}) for study in right.tolist()
         )
-        return [any(test.sign for test in compare_arms(family, "reference").values()) for family in families]
+        return [any(map(_shown, compare_arms(family, "reference").values())) for family in families]
 
     yield World("8 arms: 277 items, sd 0.25 points, so that runs often tie, 3 seeds", "false alarm", 0, 0.05, grid)
+
+
+def _shown(test: Comparison) -> bool:
+    return test.word in ("above", "below")
 
 
 def _slopes() -> Iterator[World]:

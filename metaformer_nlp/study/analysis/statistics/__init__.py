@@ -6,21 +6,20 @@ by what mixing adds over a control; `pairs` sets every part beside every swap; `
 of an answer; `scaling` follows the gap over budgets; `settings` predicts another setting; `items` lets test items vary
 too; `power` says what a study can see and when to stop.
 
-Descriptions: `estimates` has means, paired differences and retention; `comparisons` tests paired differences from one
-reference; `tasks` averages over tasks; `variance` shares the variance out; `ranks` compares two rankings.
+Descriptions: `estimates` has means and retention; `comparisons` corrects many tests; `tasks` averages over tasks; `ranks`
+compares two rankings.
 
 Each method names its source. tests/study/analysis/test_statistics*.py hold each to a truth that is known, and
 test_simulated_worlds.py (long: scripts/simulate_verdicts.py) the rules of the verdict to their error rates.
 """
 
-from metaformer_nlp.study.analysis.statistics.comparisons import compare_family, hochberg, holm
+from metaformer_nlp.study.analysis.statistics.comparisons import hochberg, holm
 from metaformer_nlp.study.analysis.statistics.composed import Answer, Composed, answer, compose
 from metaformer_nlp.study.analysis.statistics.estimates import (
     LEVEL,
     MIN_BOOTSTRAP,
     Estimate,
     mean_interval,
-    mean_of_paired,
     paired_values,
     retention,
     side,
@@ -42,7 +41,7 @@ from metaformer_nlp.study.analysis.statistics.moderated import (
     compare_arms,
     seed_correlation,
 )
-from metaformer_nlp.study.analysis.statistics.pairs import Pair, Pairs, compare_pairs, costs
+from metaformer_nlp.study.analysis.statistics.pairs import Pair, Pairs, compare_pairs, every_pair
 from metaformer_nlp.study.analysis.statistics.power import Until, look_level, minimal_detectable_difference
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import (
@@ -56,7 +55,6 @@ from metaformer_nlp.study.analysis.statistics.scaling import (
 )
 from metaformer_nlp.study.analysis.statistics.settings import OverSettings, over_settings
 from metaformer_nlp.study.analysis.statistics.tasks import over_tasks
-from metaformer_nlp.study.analysis.statistics.variance import variance_shares
 
 __all__ = [
     "LEVEL",
@@ -80,18 +78,16 @@ __all__ = [
     "WithFailures",
     "answer",
     "compare_arms",
-    "compare_family",
     "compare_pairs",
     "compose",
-    "costs",
     "diverged",
     "envelope",
+    "every_pair",
     "failure_rate",
     "hochberg",
     "holm",
     "look_level",
     "mean_interval",
-    "mean_of_paired",
     "minimal_detectable_difference",
     "over_items",
     "over_settings",
@@ -105,6 +101,5 @@ __all__ = [
     "side",
     "take_off",
     "transform",
-    "variance_shares",
     "with_failures",
 ]

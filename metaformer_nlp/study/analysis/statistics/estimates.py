@@ -119,14 +119,3 @@ def _fieller(x: np.ndarray, y: np.ndarray, value: float, level: float) -> Estima
     root = math.sqrt(max(b * b - a * c, 0.0))
     note = "few seeds: Fieller's interval, since a bootstrap over so few would be too narrow"
     return Estimate(value, n, low=float((b - root) / a), high=float((b + root) / a), method="Fieller", note=note)
-
-
-def mean_of_paired(differences: Sequence[Mapping[int, float]], level: float = LEVEL) -> Estimate:
-    """Mean over several arms' differences (seed -> difference): each seed's mean over arms first, then over the seeds.
-
-    Only seeds that every arm has are used, so that no arm weighs more in one seed than in another.
-    """
-    if not differences:
-        return Estimate(None, 0, note="no arm")
-    common = set.intersection(*(set(difference) for difference in differences))
-    return mean_interval([float(np.mean([item[seed] for item in differences])) for seed in sorted(common)], level)

@@ -12,19 +12,21 @@ Whether seeds are paired is decided once a domain, from residuals alone, before 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from metaformer_nlp.study.analysis.statistics.comparisons import DIFFERENT, EQUIVALENT, UNCLEAR, WITHIN, hochberg, holm
+from metaformer_nlp.study.analysis.statistics.comparisons import hochberg, holm
 from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
 
 MOST_PRIOR = 4.0
 MIN_EQUAL = 5  # runs that score the same are chance on a small test set, below this many
 Scores = Mapping[str, Mapping[int, float]]  # arm -> seed -> score
+Standing = Literal["above", "below", "equal", "open"]  # of an arm beside a reference, as shown
 
 
 @dataclass(frozen=True)
@@ -249,18 +251,21 @@ class Comparison:
     p: float | None
     p_holm: float | None
     p_equivalent: float | None  # the two one-sided tests, corrected by Hochberg; None without a margin
-    label: str  # as in `compare_family`
-    sign: int  # of the difference, 0 unless it is shown
+    word: Standing
+    within_margin: bool  # shown to be smaller than the margin, whether or not it is shown
     comparisons: int
 
 
-def compare_arms(family: Family, reference: str, margin: float | None = None) -> dict[str, Comparison]:
-    """Every other arm minus the reference, as one family of tests, with the family's variances.
+def compare_arms(
+    family: Family, reference: str, margin: float | None = None, arms: Collection[str] | None = None
+) -> dict[str, Comparison]:
+    """Every other arm (of `arms`, if given) minus the reference, as one family of tests, with the family's variances.
 
     Simulated (scripts/simulate_verdicts.py): where no arm differs, some arm is called different in at most 5 % of
     studies with equal spreads, in at most 9 % (3 seeds) and 7 % (5 seeds) with spreads ten-fold apart.
     """
-    contrasts = {arm: family.contrast({arm: 1.0, reference: -1.0}) for arm in family.scores if arm != reference}
+    others = [arm for arm in family.scores if arm != reference and (arms is None or arm in arms)]
+    contrasts = {arm: family.contrast({arm: 1.0, reference: -1.0}) for arm in others}
     tested = {arm: contrast for arm, contrast in contrasts.items() if contrast.error is not None}
     alpha = 1 - LEVEL
     p_holm = dict(zip(tested, holm([contrast.p for contrast in tested.values()]), strict=True))
@@ -272,6 +277,7 @@ def compare_arms(family: Family, reference: str, margin: float | None = None) ->
     for arm, contrast in contrasts.items():
         different = p_holm.get(arm, 1.0) < alpha
         equivalent = p_equivalent.get(arm, 1.0) < alpha
+        shown: Standing = "above" if (contrast.value or 0) > 0 else "below"
         found[arm] = Comparison(
             arm,
             contrast,
@@ -280,8 +286,8 @@ def compare_arms(family: Family, reference: str, margin: float | None = None) ->
             contrast.p if arm in tested else None,
             p_holm.get(arm),
             p_equivalent.get(arm),
-            (WITHIN if equivalent else DIFFERENT) if different else (EQUIVALENT if equivalent else UNCLEAR),
-            (1 if (contrast.value or 0) > 0 else -1) if different else 0,
+            shown if different else "equal" if equivalent else "open",
+            equivalent,
             len(tested),
         )
     return found

@@ -6,11 +6,14 @@ swap (another mixer, another norm, another activation).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from metaformer_nlp.study.analysis.statistics.composed import ALPHA, Answer, answer
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast, Family
+
+Change = tuple[str, str]  # an arm, and the arm it was made from
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,8 @@ class Pair:
 
     part: str
     swap: str
+    part_of: str
+    swap_of: str
     cost: float | None
     swap_cost: float | None
     p_more: float
@@ -36,23 +41,23 @@ class Pairs:
     answer: Answer
 
 
-def costs(family: Family, arms: Mapping[str, str]) -> dict[str, Contrast]:
-    """What each arm costs: the arm it was made from (arm -> that arm) minus itself."""
-    return {arm: family.contrast({of: 1.0, arm: -1.0}) for arm, of in arms.items()}
+def every_pair(parts: Mapping[str, str], swaps: Mapping[str, str]) -> list[tuple[Change, Change]]:
+    """Every part beside every swap (arm -> the arm it was made from)."""
+    return list(product(parts.items(), swaps.items()))
 
 
-def compare_pairs(family: Family, parts: Mapping[str, str], swaps: Mapping[str, str], signed: bool = True) -> Pairs:
-    """Is cost(part) > |cost(swap)|, for every part and every swap (arm -> the arm it was made from)?
+def compare_pairs(family: Family, beside: Sequence[tuple[Change, Change]], signed: bool = True) -> Pairs:
+    """Is the first change's cost larger than the size of the second's, in every pair?
 
-    `signed`: a part's cost counts as it is (a removal that helps costs less than nothing); else its size counts, as
-    that of the swaps does (swap beside swap).
+    `signed`: the first cost counts as it is (a removal that helps costs less than nothing); else its size counts, as
+    that of the second does (swap beside swap).
 
     "More" must hold against the swap's cost and against its negative (intersection-union; Berger, Technometrics 24,
     1982), and "less" against one of the two (Bonferroni). Over pairs: yes if more is shown in all (intersection-union,
     no correction), no if less is shown in some pair (Bonferroni). Each is wrong in at most 2.5 % of studies. A pair
     needs the runs of its own arms alone.
     """
-    pairs = tuple(_pair(family, part, swap, parts[part], swaps[swap], signed) for part in parts for swap in swaps)
+    pairs = tuple(_pair(family, *first, *second, signed) for first, second in beside)
     if not pairs:
         return Pairs((), 0, 0, 0, Answer("open", 1.0, 1.0, "no pair"))
     level = ALPHA / len(pairs)
@@ -67,7 +72,7 @@ def compare_pairs(family: Family, parts: Mapping[str, str], swaps: Mapping[str, 
     )
 
 
-def _pair(family: Family, part: str, swap: str, part_of: str, swap_of: str, signed: bool) -> Pair:
+def _pair(family: Family, part: str, part_of: str, swap: str, swap_of: str, signed: bool) -> Pair:
     def combined(sign: int) -> Contrast:
         """Cost of the part plus `sign` times that of the swap; the arms may be the same, so that weights add."""
         weights: dict[str, float] = {}
@@ -83,4 +88,4 @@ def _pair(family: Family, part: str, swap: str, part_of: str, swap_of: str, sign
         less = min(max(minus.p_below(), plus.p_above()), max(minus.p_above(), plus.p_below()))
     cost = family.contrast({part_of: 1.0, part: -1.0}).value
     swap_cost = family.contrast({swap_of: 1.0, swap: -1.0}).value
-    return Pair(part, swap, cost, swap_cost, more, less)
+    return Pair(part, swap, part_of, swap_of, cost, swap_cost, more, less)

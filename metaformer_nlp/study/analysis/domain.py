@@ -1,0 +1,363 @@
+"""The analysis of one domain: from the rows of its cells to its arms, removals, swaps and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from math import fsum, isfinite
+from statistics import median
+from typing import Any
+
+from metaformer_nlp.study.analysis import results
+from metaformer_nlp.study.analysis.results import Difference, Known, Removal, Swap
+from metaformer_nlp.study.analysis.rows import Row, unpacked_items
+from metaformer_nlp.study.analysis.statistics import (
+    LEVEL,
+    Answer,
+    Comparison,
+    Contrast,
+    Estimate,
+    Family,
+    Pairs,
+    answer,
+    compare_arms,
+    compare_pairs,
+    compose,
+    diverged,
+    failure_rate,
+    mean_interval,
+    minimal_detectable_difference,
+    over_items,
+    over_tasks,
+    paired_values,
+    retention,
+    share_of_gain,
+    take_off,
+    with_failures,
+)
+from metaformer_nlp.study.analysis.statistics.pairs import Change
+from metaformer_nlp.study.protocol.study import Arm, Domain, Study
+
+SHARE = 0.5  # of the gain of mixing that a claim asks for where the study file names none
+_SWAPPED = ("model.norm", "model.hidden_act")  # a variant that sets one of these swaps a part; others do not
+_COST = ("total", "trainable", "macs", "steps", "tokens")
+
+
+def analyse_domain(study: Study, domain: Domain, rows: Sequence[Row]) -> results.Domain:
+    """What the cells of `domain` show; `rows` are theirs."""
+    return _Domain(study, domain, rows).result()
+
+
+class _Domain:
+    def __init__(self, study: Study, domain: Domain, rows: Sequence[Row]) -> None:
+        self.study, self.domain, self.rows = study, domain, rows
+        self.arms = {arm.name: arm for arm in study.arms_of(domain.name)}
+        finished = [row for row in rows if row["status"] == "finished"]
+        self.finished = {name: [row for row in finished if row["arm"] == name] for name in self.arms}
+        self.scores = {arm: {row["seed"]: row["score"] for row in its} for arm, its in self.finished.items()}
+        self.family = Family(self.scores)
+        self.chance = _mean(row["chance"] for row in finished)
+        if self.chance is None and not isinstance(domain.chance, str):
+            self.chance = domain.chance
+        self.absent = {
+            name: tuple(sorted(row["seed"] for row in rows if row["arm"] == name and row["status"] != "finished"))
+            for name in self.arms
+        }
+        spread = self.family.prior.variance**0.5
+        self.diverged = {
+            name: () if self.chance is None else diverged(runs, self.chance, spread)
+            for name, runs in self.scores.items()
+        }
+        self.control = study.control if study.control in self.arms else None
+        self.against = {reference: self._compared(reference) for reference in self._references()}
+        self.pairs: dict[str, Pairs] = {}
+
+    def result(self) -> results.Domain:
+        study, base = self.study, self.study.baseline
+        ends = [difference.detectable for difference in self.against[base].values()]
+        known = self._known()
+        removals, swaps = self._removals(), self._swaps()
+        return results.Domain(
+            name=self.domain.name,
+            label=self.domain.title,
+            metric=self.domain.metric,
+            chance=self.chance,
+            margin=self.domain.margin,
+            axis=self.domain.axis,
+            learned=self.above_chance(base),
+            telling=self.telling,
+            correlation=self.family.correlation,
+            paired=self.family.paired,
+            detectable=_median(ends),
+            mixing=estimate(self.family.contrast({base: 1.0, self.control: -1.0})) if self.control else None,
+            task_chance={
+                task.name: _mean(row["tasks"][task.name]["chance"] for its in self.finished.values() for row in its)
+                for task in self.domain.tasks
+            },
+            arms={name: self._arm(arm) for name, arm in self.arms.items()},
+            known=known,
+            removals=removals,
+            swaps=swaps,
+            answers=self._answers(study, known, removals, swaps),
+            pairs=self.pairs,
+        )
+
+    def above_chance(self, arm: str, level: float = LEVEL) -> bool:
+        low = mean_interval(list(self.scores[arm].values()), level).low
+        return self.chance is not None and low is not None and low > self.chance
+
+    def _references(self) -> list[str]:
+        """The arms that others are compared with: all of them with the first, and with an origin what is made of it."""
+        wanted = (self.study.baseline, *self.study.references, self.control, *(arm.of for arm in self.arms.values()))
+        return [name for name in dict.fromkeys(wanted) if name in self.scores]
+
+    def _compared(self, reference: str) -> dict[str, Difference]:
+        everybody = (self.study.baseline, *self.study.references)
+        arms = None
+        if reference == self.control and reference not in everybody:
+            arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer"}
+        elif reference not in everybody:
+            arms = {arm.name for arm in self.arms.values() if arm.of == reference} | {self.control or ""}
+        found = compare_arms(self.family, reference, self.domain.margin, arms)
+        return {name: _difference(item) for name, item in found.items()}
+
+    def _arm(self, arm: Arm) -> results.Arm:
+        name, base, its = arm.name, self.study.baseline, self.scores[arm.name]
+        runs = self.finished[name]
+        kept = Estimate(1.0, len(its), note="the baseline, by definition") if name == base else None
+        share = None
+        if self.control and name != self.control and arm.kind == "mixer":
+            share = share_of_gain(self.family, name, base, self.control, self._share_asked(name))
+        tasks = {task.name: self._task_scores(name, task.name) for task in self.domain.tasks}
+        differences = {task: paired_values(its, self._task_scores(base, task)) for task, its in tasks.items()}
+        return results.Arm(
+            name=name,
+            kind=arm.kind,
+            of=arm.of,
+            label=arm.title,
+            planned=sum(row["arm"] == name for row in self.rows),
+            seeds={str(seed): score for seed, score in its.items()},
+            absent=self.absent[name],
+            diverged=self.diverged[name],
+            failures=failure_rate(
+                sum(row["arm"] == name and row["status"] == "failed" for row in self.rows),
+                max(1, sum(row["arm"] == name and row["status"] != "missing" for row in self.rows)),
+            ),
+            score=mean_interval(list(its.values())),
+            retention=kept or retention(its, self.scores[base], self.chance or 0.0),
+            share=share,
+            against={reference: of[name] for reference, of in self.against.items() if name in of},
+            tasks={task: mean_interval(list(scores.values())) for task, scores in tasks.items()},
+            over_tasks=over_tasks(differences) if len(tasks) > 1 and name != base else None,
+            over_items=self._over_items(name),
+            curve=_curve([row["curve"] for row in runs]),
+            take_off=self._take_off(name),
+            tuned={str(row["seed"]): row["tuned"] for row in self.rows if row["arm"] == name and row["tuned"]},
+            **{key: _mean(row[key] for row in runs) for key in _COST},
+            train_seconds=_median(row["train_seconds"] for row in runs),
+        )
+
+    def _share_asked(self, arm: str) -> float:
+        claim = self.study.claim
+        return claim.gain if claim and claim.arm == arm and claim.gain is not None else SHARE
+
+    def _task_scores(self, arm: str, task: str) -> dict[int, float]:
+        return {row["seed"]: row["tasks"][task]["score"] for row in self.finished[arm]}
+
+    def _over_items(self, arm: str) -> Estimate | None:
+        """None where a run does not tell of its items, or tells of others than the rest."""
+        base = self.study.baseline
+        items = {name: [unpacked_items(row) for row in self.finished[name]] for name in (arm, base)}
+        found = {name: [bits for bits in runs if bits is not None] for name, runs in items.items()}
+        if arm == base or any(len(found[name]) < max(2, len(items[name])) for name in found):
+            return None
+        if len({len(bits) for runs in found.values() for bits in runs}) > 1:
+            return None
+        import numpy as np  # here, as only few studies have items
+
+        return over_items({name: np.stack(runs) for name, runs in found.items()}, {arm: 1.0, base: -1.0})
+
+    def _take_off(self, arm: str) -> Any:
+        """When the arm's runs leave all that the control ever scored."""
+        if self.control is None or arm == self.control:
+            return None
+        curves, controls = (
+            [[(point[2] if len(point) > 2 else point[0], point[1]) for point in row["curve"]] for row in rows]
+            for rows in (self.finished[arm], self.finished[self.control])
+        )
+        if not curves or not controls or any(len(curve) < 2 for curve in (*curves, *controls)):
+            return None
+        return take_off(curves, max(score for curve in controls for _, score in curve))
+
+    def _known(self) -> tuple[Known, ...]:
+        found = []
+        for expected in self.study.expected:
+            where = expected.domains or (self.domain.name,)
+            if self.domain.name not in where or not {expected.arm, expected.reference} <= self.arms.keys():
+                continue
+            sign = 1.0 if expected.sign == "higher" else -1.0
+            weights = {expected.arm: sign, expected.reference: -sign}
+            contrast = self.family.contrast({expected.arm: 1.0, expected.reference: -1.0})
+            interval, inside = contrast.interval(), None
+            if expected.size is not None and interval:
+                inside = interval[0] <= sign * expected.size <= interval[1]
+            word = self._judge(weights, lambda family, weights=weights: _above_zero(family.contrast(weights)))
+            found.append(Known(expected, estimate(contrast), word, inside))
+        return tuple(found)
+
+    def _removals(self) -> tuple[Removal, ...]:
+        """The mixer and the parts taken out of the same arm, for each arm that parts are taken out of."""
+        found = []
+        for origin in self._origins():
+            changes = [self.control] if self.control and self.control != origin else []
+            changes += [arm.name for arm in self.arms.values() if arm.of == origin and arm.kind == "architecture"]
+            for name in changes:
+                word: Any = self.against[origin][name].word if name in self.against[origin] else "open"
+                gone = bool(self.scores[name]) and not self.above_chance(name)
+                found.append(Removal(name, origin, self._cost(name, origin), word, gone))
+        return tuple(found)
+
+    def _origins(self) -> list[str]:
+        of_parts = (arm.of for arm in self.arms.values() if arm.kind == "architecture")
+        return [name for name in dict.fromkeys(of_parts) if name in self.scores]
+
+    def _swaps(self) -> tuple[Swap, ...]:
+        """Other mixers than the baseline's, and variants that take another norm or activation."""
+        found = []
+        for arm in self.arms.values():
+            if arm.kind == "mixer" and arm.name not in (self.study.baseline, self.control):
+                found.append(Swap(arm.name, self.study.baseline, True, self._cost(arm.name, self.study.baseline)))
+            elif arm.kind == "variant" and arm.of in self.arms and _swaps_a_part(arm, self.arms[arm.of]):
+                found.append(Swap(arm.name, arm.of, False, self._cost(arm.name, arm.of)))
+        return tuple(found)
+
+    def _cost(self, arm: str, of: str) -> Estimate:
+        return estimate(self.family.contrast({of: 1.0, arm: -1.0}))
+
+    def _answers(
+        self, study: Study, known: Sequence[Known], removals: Sequence[Removal], swaps: Sequence[Swap]
+    ) -> dict[str, Answer]:
+        """By the question's name; a question that the arms do not allow is left out."""
+        base, control, found = study.baseline, self.control, dict[str, Answer]()
+        if known:
+            found["known"] = compose({str(place): item.answer for place, item in enumerate(known)}).answer
+        if control:
+            found["mixing"] = self._judge((base, control), lambda family: _mixing(family, base, control, self._margin))
+        if study.claim and study.claim.arm in self.arms and (control or study.claim.retains is not None):
+            arm, asked = study.claim.arm, self._share_asked(study.claim.arm)
+            found["claim"] = (
+                self._judge((arm, base, control), lambda family: share_of_gain(family, arm, base, control, asked).answer)
+                if control
+                else Answer("open", 1.0, 1.0, "there is no control, so that the gain of mixing is not known")
+            )
+        parts = [(item.arm, item.of) for item in removals if item.arm != control]
+        if control and parts:
+            beside = [(part, (control, part[1])) for part in parts if part[1] != control]
+            found["removals"] = self._by_pairs("removals", beside)
+        mixers = [arm.name for arm in self.arms.values() if arm.kind == "mixer"]
+        if parts and len(mixers) > 1:
+            beside = [(part, (mixer, part[1])) for part in parts for mixer in mixers if mixer != part[1]]
+            found["parts"] = self._by_pairs("parts", beside)
+        of_parts = [(swap.arm, swap.of) for swap in swaps if not swap.mixer]
+        if of_parts and any(swap.mixer for swap in swaps):
+            beside = [((swap.arm, swap.of), part) for swap in swaps if swap.mixer for part in of_parts]
+            found["swaps"] = self._by_pairs("swaps", beside, signed=False)
+        if len(mixers) > 1:
+            found["mixers"] = self._judge(mixers, lambda family: _differ(family, base, mixers, self.domain.margin))
+        if not self.telling:
+            return {name: Answer("open", 1.0, 1.0, "no arm is above chance here") for name in found}
+        return found
+
+    @cached_property
+    def telling(self) -> bool:
+        level = 1 - (1 - LEVEL) / len(self.arms)  # where all are at chance, few studies find one that is not
+        return any(self.above_chance(name, level) for name in self.arms)
+
+    @property
+    def _margin(self) -> float:
+        return self.domain.margin or 0.0
+
+    def _by_pairs(self, name: str, beside: Sequence[tuple[Change, Change]], signed: bool = True) -> Answer:
+        self.pairs[name] = compare_pairs(self.family, beside, signed)
+        arms = {arm for pair in beside for change in pair for arm in change}
+        if silent := [of for (_, of), _ in beside if not self.above_chance(of)]:
+            return Answer("open", 1.0, 1.0, f"{self.arms[silent[0]].title} is not above chance: it has nothing to lose")
+        return self._judge(arms, lambda family: compare_pairs(family, beside, signed).answer)
+
+    def _judge(self, arms: Iterable[str], judge: Callable[[Family], Answer]) -> Answer:
+        """The answer, which is yes or no only if it stands with and without the runs that failed or diverged."""
+        gone = {arm: {*self.absent[arm], *self.diverged[arm]} for arm in arms}
+        if not any(gone.values()):
+            return judge(self.family)
+        if self.chance is None:
+            return Answer("open", 1.0, 1.0, "runs are missing")
+        return with_failures(lambda scores: judge(Family(scores)), self.scores, gone, self.chance).answer
+
+
+def estimate(contrast: Contrast) -> Estimate:
+    """A contrast with its 95 % interval."""
+    low, high = contrast.interval() or (None, None)
+    return Estimate(contrast.value, contrast.n, None, low, high, "moderated t", contrast.note)
+
+
+def _difference(item: Comparison) -> Difference:
+    return Difference(
+        estimate(item.contrast),
+        item.corrected,
+        item.p,
+        item.p_holm,
+        item.p_equivalent,
+        item.word,
+        item.within_margin,
+        item.comparisons,
+        minimal_detectable_difference(item.contrast, max(1, item.comparisons)),
+    )
+
+
+def _above_zero(contrast: Contrast) -> Answer:
+    return answer(contrast.p_above(), contrast.p_below(), contrast.note)
+
+
+def _mixing(family: Family, baseline: str, control: str, margin: float) -> Answer:
+    """Yes if the baseline is above the control; no if it is shown to be above it by less than the margin, if at all."""
+    gain = family.contrast({baseline: 1.0, control: -1.0})
+    return answer(gain.p_above(), gain.p_below(margin), gain.note)
+
+
+def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float | None) -> Answer:
+    """Yes if some mixer is shown to differ from the baseline, no if all are shown to be equal to it."""
+    found = compare_arms(family, baseline, margin, mixers).values()
+    p_differ = [item.p_holm for item in found if item.p_holm is not None]
+    p_equal = [1.0 if item.p_equivalent is None else item.p_equivalent for item in found]
+    return answer(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)
+
+
+def _swaps_a_part(arm: Arm, origin: Arm) -> bool:
+    """Whether a variant differs from its origin in the norm or the activation, and in nothing else."""
+    changed = {key for key in {*arm.set, *origin.set} if arm.set.get(key) != origin.set.get(key)}
+    return bool(changed) and changed <= set(_SWAPPED)
+
+
+def _curve(curves: Sequence[Sequence[Sequence[float]]]) -> list[list[float | None]]:
+    """[step, mean, low, high, n] at every step that all runs have."""
+    if not curves:
+        return []
+    runs = [{int(point[0]): point[1] for point in curve} for curve in curves]
+    points: list[list[float | None]] = []
+    for step in sorted(set[int].intersection(*(set(run) for run in runs))):
+        found = mean_interval([run[step] for run in runs])
+        points.append([step, found.value, found.low, found.high, found.n])
+    return points
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    """Of seconds, too: a run that was made to wait would move their mean, though it took no more work."""
+    known = [value for value in values if value is not None and isfinite(value)]
+    return median(known) if known else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return fsum(known) / len(known) if known else None
+
+

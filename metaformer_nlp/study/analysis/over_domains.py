@@ -1,0 +1,151 @@
+"""What holds over several domains: the order of mixers, effects over settings, and trends over budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations, groupby
+from math import fsum
+
+from metaformer_nlp.study.analysis.results import Domain, Ranks, Setting, Trends
+from metaformer_nlp.study.analysis.statistics import (
+    LEVEL,
+    Answer,
+    Estimate,
+    Family,
+    compose,
+    envelope,
+    over_settings,
+    rank_agreement,
+    scaling,
+    side,
+)
+from metaformer_nlp.study.analysis.statistics.settings import MIN_SETTINGS
+from metaformer_nlp.study.protocol.study import Scale, Study
+
+MOST_FIRST = 3  # domains that one screen has room for
+Domains = Mapping[str, Domain]
+
+
+def primary_domains(study: Study, domains: Domains) -> dict[str, Domain]:
+    """The domains that answers are composed over: those outside of any scale, else the largest of each scale."""
+    scaled = {name for scale in study.scale for name in scale.domains}
+    largest = {list(scale.domains)[-1] for scale in study.scale}
+    outside = [name for name in domains if name not in scaled]
+    return {name: domain for name, domain in domains.items() if name in (outside or largest)}
+
+
+def first_domains(study: Study, domains: Domains) -> tuple[str, ...]:
+    """The primary domains of the first screen: one of each experiment, then others while there is room."""
+    names, seen = list(domains), set[str]()
+    for name in domains:
+        experiment = study.domain(name).experiment
+        if experiment in seen:
+            names.remove(name)
+            names.append(name)
+        seen.add(experiment)
+    chosen = names[:MOST_FIRST]
+    return tuple(name for name in domains if name in chosen)
+
+
+def ranks(domains: Domains) -> tuple[Ranks, ...]:
+    """For each pair of domains that can tell arms apart: do they order their mixers alike?"""
+    found = []
+    for pair in combinations([domain for domain in domains.values() if domain.telling], 2):
+        scores = [{arm.name: list(arm.seeds.values()) for arm in domain.runs if arm.kind == "mixer"} for domain in pair]
+        if (its := rank_agreement(*scores, unequal=True)) is not None:
+            tau = Estimate(its["value"], its["n"], None, its["low"], its["high"], its["method"], its["note"])
+            found.append(Ranks((pair[0].name, pair[1].name), tau, its["p"], its["pairs"]))
+    return tuple(found)
+
+
+def agreement(baseline: str, domains: Domains, ranks: Sequence[Ranks]) -> Answer:
+    """Do the domains agree on the mixers?
+
+    No where some mixer is shown above the baseline in one domain and below it in another, both corrected for the
+    number of domains too. Yes where, in addition to that not being so, the interval of the rank agreement lies above
+    zero for every pair of domains.
+    """
+    telling = [domain for domain in domains.values() if domain.telling]
+    if len(telling) < 2:
+        return Answer("open", 1.0, 1.0, "of fewer than two domains can anything be said")
+    alpha = (1 - LEVEL) / len(telling)
+    shown: dict[str, set[str]] = {}
+    for domain in telling:
+        for arm in domain.arms.values():
+            difference = arm.against.get(baseline)
+            if arm.kind == "mixer" and difference and difference.p_holm is not None and difference.p_holm < alpha:
+                shown.setdefault(arm.label, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
+    turned = [label for label, words in shown.items() if len(words) > 1]
+    missing = any(arm.absent for domain in telling for arm in domain.arms.values() if arm.kind == "mixer")
+    if turned:
+        return Answer("no", 1.0, 0.0, f"above in one domain and below in another: {', '.join(turned)}")
+    alike = bool(ranks) and all(side({"low": rank.tau.low, "high": rank.tau.high}) > 0 for rank in ranks)
+    if missing:
+        return Answer("open", 1.0, 1.0, "runs are missing")
+    return Answer("yes", 0.0, 1.0) if alike else Answer("open", 1.0, 1.0, "")
+
+
+def settings(study: Study, domains: Domains, references: Iterable[str]) -> tuple[Setting, ...]:
+    """The differences between arms over domains that are settings of one experiment, where there are three or more."""
+
+    def kind(name: str) -> tuple[str, str]:
+        return study.domain(name).experiment, study.domain(name).metric
+
+    found = []
+    for _, names in groupby(sorted((name for name in domains if domains[name].telling), key=kind), kind):
+        its = [domains[name] for name in domains if name in set(names)]
+        if len(its) < MIN_SETTINGS:
+            continue
+        families = {domain.name: Family({arm.name: arm.seeds for arm in domain.runs}) for domain in its}  # type: ignore[misc]
+        for reference in references:
+            for arm in study.arms:
+                effects = {
+                    name: contrast
+                    for name, family in families.items()
+                    if {arm.name, reference} <= set(family.scores)
+                    and (contrast := family.contrast({arm.name: 1.0, reference: -1.0})).error is not None
+                }
+                if arm.name != reference and len(effects) >= MIN_SETTINGS:
+                    values = [contrast.value or 0.0 for contrast in effects.values()]
+                    errors = [contrast.error or 0.0 for contrast in effects.values()]
+                    found.append(Setting(arm.name, reference, tuple(effects), over_settings(values, errors)))
+    return tuple(found)
+
+
+def trends(study: Study, scale: Scale, domains: Domains) -> Trends | None:
+    """The gaps to the baseline over the budgets of `scale`; None where chance is not known."""
+    its = {budget: domains[name] for name, budget in scale.domains.items()}
+    chances = [domain.chance for domain in its.values() if domain.chance is not None]
+    if len(chances) < len(its):
+        return None
+    chance = fsum(chances) / len(chances)
+    runs = {budget: {arm.name: list(arm.seeds.values()) for arm in its[budget].runs} for budget in its}
+    if not any(study.baseline in by_arm for by_arm in runs.values()):
+        return None
+    margin = None if scale.margin is None else _in_logits(scale.margin, runs, study.baseline, chance)
+    lines = scaling(runs, study.baseline, chance, floor=chance, margin=margin)
+    beyond = {name: drawn for name, line in lines.items() if (drawn := envelope(line)) is not None}
+    return Trends(scale, margin, lines, beyond)
+
+
+def _in_logits(
+    margin: float, runs: Mapping[float, Mapping[str, Sequence[float]]], baseline: str, chance: float
+) -> float | None:
+    """A margin in the metric's unit as logits, where the baseline stands on average: d logit = d p / (p (1 - p))."""
+    scores = [score for by_arm in runs.values() for score in by_arm.get(baseline, ())]
+    share = (fsum(scores) / len(scores) - chance) / (1 - chance)
+    return margin / (1 - chance) / (share * (1 - share)) if 0 < share < 1 else None
+
+
+def composed(domains: Domains, name: str) -> tuple[Answer, dict[str, Answer], tuple[str, ...]] | None:
+    """The answers to one question in all domains that ask it, and over them; None if none does."""
+    its = {domain.name: domain.answers[name] for domain in domains.values() if name in domain.answers}
+    if not its:
+        return None
+    if len(its) == 1:
+        ((only, word),) = its.items()
+        return word, its, (only,) if word.word == "no" else ()
+    whole = compose(its)
+    return whole.answer, its, whole.shown_against
+
+
