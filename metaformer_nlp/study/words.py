@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from math import isfinite
+from typing import Any, Protocol
 
 _MINUS = "\N{MINUS SIGN}"
 _SPACE = "\N{NO-BREAK SPACE}"  # within brackets: an interval is read in one go
@@ -31,23 +32,34 @@ def setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
+class Interval(Protocol):
+    """A number with its interval, whose ends are None where there is none."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def interval(estimate: Interval, signed: bool = False) -> str:
     """An estimate with its interval: "87.1 [85.0, 89.2]"; only the number where there is no interval."""
-    text = points(estimate["value"], signed)
-    if estimate["value"] is None or estimate["low"] is None:
+    text = points(estimate.value, signed)
+    if estimate.value is None or estimate.low is None:
         return text
-    return f"{text} [{points(estimate['low'], signed)},{_SPACE}{points(estimate['high'], signed)}]"
+    return f"{text} [{points(estimate.low, signed)},{_SPACE}{points(estimate.high, signed)}]"
 
 
-def percent(estimate: Mapping[str, Any]) -> str:
-    """A share with its interval in whole percent: "93 [88, 99]"."""
-    if estimate["value"] is None:
+def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A share with its interval in whole percent: "93 % [88, 99]"; an end that is not known is "…"."""
+    if value is None:
         return "–"
-    value, low, high = (
-        None if estimate[key] is None else f"{round(100 * estimate[key])}".replace("-", _MINUS)
-        for key in ("value", "low", "high")
-    )
-    return f"{value} [{low},{_SPACE}{high}]" if low is not None else f"{value}"
+    text = f"{round(100 * value)}{PERCENT}".replace("-", _MINUS)
+    if interval is None:
+        return text
+    ends = (f"{round(100 * end)}".replace("-", _MINUS) if isfinite(end) else "…" for end in interval)
+    return f"{text} [{f',{_SPACE}'.join(ends)}]"
 
 
 def count(value: float | None) -> str:
@@ -84,17 +96,13 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def ratio(estimate: Mapping[str, Any]) -> str:
+def ratio(estimate: Interval, signed: bool = False) -> str:
     """A plain number with its interval: "0.62 [0.14, 0.90]"."""
+    plus = "+" if signed else ""
     value, low, high = (
-        None if estimate[key] is None else f"{estimate[key]:.2f}".replace("-0.00", "0.00").replace("-", _MINUS)
-        for key in ("value", "low", "high")
+        None if end is None else f"{end:{plus}.2f}".replace("-0.00", "0.00").replace("-", _MINUS)
+        for end in (estimate.value, estimate.low, estimate.high)
     )
     if value is None:
         return "–"
     return f"{value} [{low},{_SPACE}{high}]" if low is not None else value
-
-
-def share_of(part: Mapping[str, Any]) -> dict[str, Any]:
-    """The share of a component of the variance, as an estimate."""
-    return {"value": part["share"], "low": part["share_low"], "high": part["share_high"]}

@@ -279,9 +279,7 @@ def _others() -> Iterator[World]:
         second = 0.001 * steps[:, None] + sds[:, None] * rng.normal(size=(studies, 5, 3))
         found = []
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
-            result = rank_agreement(
-                dict(zip("abcde", one, strict=True)), dict(zip("abcde", other, strict=True)), unequal=True
-            )
+            result = rank_agreement(dict(zip("abcde", one, strict=True)), dict(zip("abcde", other, strict=True)))
             found.append(result is not None and result["high"] >= 1 - 1e-9)
         return found
 
