@@ -64,7 +64,6 @@ def analyse(
     trends = (over_domains.trends(study, scale, domains) for scale in study.scale)
     return Analysis(
         study=study,
-        claim=study.claim,
         cells=rows,
         trials=trials,
         text=text,

@@ -319,9 +319,9 @@ def _above_zero(contrast: Contrast) -> Answer:
 
 
 def _mixing(family: Family, baseline: str, control: str, margin: float) -> Answer:
-    """Yes if the baseline is above the control; no if it is shown to be above it by less than the margin, if at all."""
+    """Yes if the baseline is above the control; else no, if it is shown to be above it by less than the margin."""
     gain = family.contrast({baseline: 1.0, control: -1.0})
-    return answer(gain.p_above(), gain.p_below(margin), gain.note)
+    return _first_of(gain.p_above(), gain.p_below(margin), gain.note)
 
 
 def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float | None) -> Answer:
@@ -329,7 +329,13 @@ def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float 
     found = compare_arms(family, baseline, margin, mixers).values()
     p_differ = [item.p_holm for item in found if item.p_holm is not None]
     p_equal = [1.0 if item.p_equivalent is None else item.p_equivalent for item in found]
-    return answer(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)
+    return _first_of(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)
+
+
+def _first_of(p_yes: float, p_no: float, note: str = "") -> Answer:
+    """The answer where a small effect allows both words: yes, then."""
+    word = answer(p_yes, p_no, note)
+    return Answer("yes", p_yes, 1.0, note) if word.word == "yes" else word
 
 
 def _swaps_a_part(arm: Arm, origin: Arm) -> bool:

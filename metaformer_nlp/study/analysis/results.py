@@ -24,7 +24,7 @@ from metaformer_nlp.study.analysis.statistics import (
     TakeOff,
 )
 from metaformer_nlp.study.analysis.statistics.moderated import Standing
-from metaformer_nlp.study.protocol.study import Claim, KnownAnswer, Scale, Study
+from metaformer_nlp.study.protocol.study import KnownAnswer, Scale, Study
 
 Curve = Sequence[Sequence[float | None]]  # [step, mean, low, high, n] at every step that all runs of an arm have
 
@@ -135,6 +135,12 @@ class Domain:
         """The arms that have a finished run."""
         return [arm for arm in self.arms.values() if arm.seeds]
 
+    @property
+    def best_mixer(self) -> Arm | None:
+        """The mixer with the highest mean score; None where none has a finished run."""
+        mixers = [arm for arm in self.runs if arm.kind == "mixer"]
+        return max(mixers, key=lambda arm: arm.score.value or 0.0, default=None)
+
 
 @dataclass(frozen=True)
 class Question:
@@ -182,7 +188,6 @@ class Analysis:
     follows from them."""
 
     study: Study
-    claim: Claim | None
     cells: Sequence[Row]
     trials: Sequence[Row]
     text: str
@@ -193,6 +198,11 @@ class Analysis:
     ranks: tuple[Ranks, ...]
     settings: tuple[Setting, ...]
     trends: tuple[Trends, ...]
+
+    @property
+    def centre(self) -> str:
+        """The arm that the first screen is about: the claim's, else the first reference, else the baseline."""
+        return self.study.claim.arm if self.study.claim else (*self.study.references, self.study.baseline)[0]
 
     def question(self, name: str) -> Question | None:
         return next((question for question in self.questions if question.name == name), None)

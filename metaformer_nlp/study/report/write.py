@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from metaformer_nlp.study.analysis.analyse import analyse_folders
+from metaformer_nlp.study.analysis.results import Analysis, Arm, Domain
 from metaformer_nlp.study.analysis.rows import fold_environments
-from metaformer_nlp.study.report.render import build_document
+from metaformer_nlp.study.protocol.file import study_to_mapping
+from metaformer_nlp.study.report import render
+from metaformer_nlp.study.report.protocol import command_of
 from metaformer_nlp.study.report.replace import replacing, restore
-from metaformer_nlp.study.report.reproduction import command_of
-from metaformer_nlp.study.report.sentences import sentences_of
-from metaformer_nlp.study.report.verdict import verdict
 from metaformer_nlp.study.words import setting
 
 FILE = "report.json"
-_INPUTS = ("study", "cells", "trials", "text", "sessions")
 _DIGITS = 10  # of computed numbers: fewer than a float has, so that another processor's last bit changes no byte
 
 
@@ -49,7 +50,7 @@ def report_folder(folder: Path) -> Path:
     return folder if (folder / FILE).is_file() and not (folder / "study.json").is_file() else folder / "report"
 
 
-def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
+def write_report(analysis: Analysis, folder: Path) -> Path:
     """Writes the report of an analysis: the same numbers give the same files. Files of others in `folder` stay."""
     from metaformer_nlp.study.report.figures import (  # matplotlib: the runner and its cells do without
         DRAWN_WITH,
@@ -59,33 +60,51 @@ def write_report(analysis: Mapping[str, Any], folder: Path) -> Path:
     folder = folder.resolve()
     with replacing(folder) as new:
         shutil.rmtree(new / "plots", ignore_errors=True)  # a picture of numbers that are gone must not stay
-        answers = {"verdict": verdict(analysis), "findings": sentences_of(analysis)}
-        (new / FILE).write_text(to_json({**answers, **analysis, "drawn_with": DRAWN_WITH}), encoding="utf-8")
-        if analysis.get("text"):
-            (new / "study.yaml").write_text(analysis["text"], encoding="utf-8")
-        commands = [command_of(analysis, row) for row in analysis["cells"]]
-        cells = [_cell_columns(row, command) for row, command in zip(analysis["cells"], commands, strict=True)]
-        _write_csv(new / "cells.csv", cells)
-        arms = [_arm_columns(domain, arm) for domain in analysis["domains"].values() for arm in domain["arms"]]
+        (new / FILE).write_text(to_json(analysis, DRAWN_WITH), encoding="utf-8")
+        if analysis.text:
+            (new / "study.yaml").write_text(analysis.text, encoding="utf-8")
+        _write_csv(new / "cells.csv", [_cell_columns(row, command_of(analysis, row)) for row in analysis.cells])
+        arms = [_arm_columns(domain, arm) for domain in analysis.domains.values() for arm in domain.arms.values()]
         _write_csv(new / "arms.csv", arms)
-        document = build_document(analysis, draw_all(analysis, new / "plots"))
-        (new / "report.md").write_text(document.markdown(), encoding="utf-8")
-        (new / "report.html").write_text(document.html(), encoding="utf-8")
+        pictures = draw_all(analysis, new / "plots")
+        (new / "report.md").write_text(render.markdown(analysis, pictures), encoding="utf-8")
+        (new / "report.html").write_text(render.page(analysis, pictures), encoding="utf-8")
+        (new / render.RULES).write_text(render.rules_text(), encoding="utf-8")
     return folder / "report.html"
 
 
-def to_json(report: Mapping[str, Any]) -> str:
-    """The content of ``report.json``: inputs as they are, environments once, computed numbers rounded."""
-    cells, environments = fold_environments(report["cells"])
-    content = {key: value if key in _INPUTS else rounded(value) for key, value in report.items()}
-    first = {key: content[key] for key in ("verdict", "findings", "study") if key in content}
-    return _lines({**first, **content, "cells": cells, "environments": environments}) + "\n"
+def to_json(analysis: Analysis, drawn_with: str) -> str:
+    """The content of ``report.json``: the answer first; inputs as they are, environments once, numbers rounded."""
+    cells, environments = fold_environments(analysis.cells)
+    found = {key: rounded(_plain(getattr(analysis, key))) for key in ("domains", "ranks", "settings", "trends")}
+    answers = {question.name: rounded(_plain(question)) for question in analysis.questions}
+    inputs = {"trials": analysis.trials, "text": analysis.text, "sessions": analysis.sessions}
+    content = {
+        "conclusion": render.conclusion(analysis),
+        "answers": answers,
+        "study": study_to_mapping(analysis.study),
+        "cells": cells,
+        "environments": environments,
+        **found,
+        **inputs,
+        "drawn_with": drawn_with,
+    }
+    return _lines(content) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Results as plain data."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def rounded(value: Any) -> Any:
-    """Plain data with its floats rounded to `_DIGITS` significant digits."""
+    """Plain data with its floats rounded to `_DIGITS` significant digits; an end that does not exist is None."""
     if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
+        return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {key: rounded(inner) for key, inner in value.items()}
     return [rounded(inner) for inner in value] if isinstance(value, list | tuple) else value
@@ -116,24 +135,29 @@ def _is_series(value: Any) -> bool:
 
 def _cell_columns(row: Mapping[str, Any], command: str) -> dict[str, Any]:
     flat = {key: row[key] for key in ("domain", "arm", "seed")}
-    flat |= {key: value for key, value in row.items() if key not in ("tasks", "environment", "curve", "tuned")}
+    flat |= {key: value for key, value in row.items() if key not in ("tasks", "environment", "curve", "tuned", "items")}
     flat |= {f"task:{name}": task["score"] for name, task in row["tasks"].items()}
     flat |= {f"tuned:{key}": setting(value) for key, value in row["tuned"].items()}
     return flat | {"command": command}
 
 
-def _arm_columns(domain: Mapping[str, Any], arm: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {"domain": domain["name"], **{key: arm[key] for key in ("arm", "kind", "of", "planned")}}
-    columns |= {"n": arm["score"]["n"], "mean": arm["score"]["value"], "sd": arm["score"]["sd"]}
-    columns |= {"low": arm["score"]["low"], "high": arm["score"]["high"], "chance": domain["chance"]}
-    kept = arm["retention"]
-    columns |= {"retention": kept["value"], "retention_low": kept["low"], "retention_high": kept["high"]}
-    for reference, pair in arm["against"].items():
-        keys = ("value", "low", "high", "low_corrected", "high_corrected", "p", "p_holm", "label")
-        columns |= {f"minus {reference}: {key}": pair[key] for key in keys}
-        columns[f"minus {reference}: p_equivalent"] = (pair["tost"] or {}).get("p_corrected")
-    columns |= {key: arm[key] for key in ("total", "trainable", "macs", "steps", "tokens", "train_seconds")}
-    return rounded(columns | {f"task:{name}": task["value"] for name, task in arm["tasks"].items()})
+def _arm_columns(domain: Domain, arm: Arm) -> dict[str, Any]:
+    columns: dict[str, Any] = {"domain": domain.name, "arm": arm.name, "kind": arm.kind, "of": arm.of}
+    columns |= {"planned": arm.planned, "n": arm.score.n, "mean": arm.score.value, "sd": arm.score.sd}
+    columns |= {"low": arm.score.low, "high": arm.score.high, "chance": domain.chance}
+    kept, share = arm.retention, arm.share
+    columns |= {"retention": kept.value, "retention_low": kept.low, "retention_high": kept.high}
+    if share:
+        low, high = share.interval or (None, None)
+        columns |= {"gain_kept": share.value, "gain_kept_low": low, "gain_kept_high": high}
+    for reference, pair in arm.against.items():
+        low, high = pair.corrected or (None, None)
+        its = {"value": pair.estimate.value, "low": pair.estimate.low, "high": pair.estimate.high}
+        its |= {"low_corrected": low, "high_corrected": high, "p": pair.p, "p_holm": pair.p_holm}
+        its |= {"p_equivalent": pair.p_equivalent, "shown": pair.word}
+        columns |= {f"minus {reference}: {key}": value for key, value in its.items()}
+    columns |= {key: getattr(arm, key) for key in ("total", "trainable", "macs", "steps", "tokens", "train_seconds")}
+    return dict(rounded(columns | {f"task:{name}": task.value for name, task in arm.tasks.items()}))
 
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -36,8 +36,8 @@ class Pairs:
 
     pairs: tuple[Pair, ...]
     more: int  # pairs in which the part's cost is the larger, as estimated
-    shown_more: int  # pairs in which that is shown, corrected for the number of pairs
-    shown_less: int
+    shown_more: int  # pairs in which that is shown
+    shown_less: int  # pairs in which the opposite is shown, corrected for the number of pairs
     answer: Answer
 
 
@@ -66,7 +66,7 @@ def compare_pairs(family: Family, beside: Sequence[tuple[Change, Change]], signe
     return Pairs(
         pairs,
         sum(cost > swap for cost, swap, _ in known),
-        sum(pair.p_more <= level for pair in pairs),
+        sum(pair.p_more <= ALPHA for pair in pairs),
         sum(pair.p_less <= level for pair in pairs),
         answer(max(pair.p_more for pair in pairs), min(1.0, len(pairs) * min(pair.p_less for pair in pairs))),
     )

@@ -133,3 +133,11 @@ def title_of(domain: Mapping[str, Any]) -> str:
 def with_results(domain: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """The domain's arms that have a finished run."""
     return (arm for arm in domain["arms"] if arm["score"]["n"])
+
+
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Picture:
+    path: Path
+    alt: str
+    caption: str

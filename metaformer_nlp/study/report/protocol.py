@@ -1,0 +1,218 @@
+"""The report's last part, from which the study can be made again: budgets, tuning, settings, commands, surroundings."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+from metaformer_nlp.config.yaml_text import read_yaml
+from metaformer_nlp.study.analysis.results import Analysis, Domain
+from metaformer_nlp.study.protocol.study import Tune
+from metaformer_nlp.study.runner.budgets import kept_budgets
+from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
+from metaformer_nlp.study.runner.tuning import are_numbers, grid_order, tie_rule, tuned_on_scores
+from metaformer_nlp.study.words import capital, deviation, duration, listed, points, setting
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """The cell's name, as `Cell.key` has it."""
+    return f"{row['domain']}/{row['arm']}/seed-{row['seed']}"
+
+
+def command_of(analysis: Analysis, row: Mapping[str, Any]) -> str:
+    """The command that runs this cell alone."""
+    file, folder, domain = _source(analysis, row["domain"])
+    into = ["--folder", folder] if folder else []
+    only = f"{domain}/{row['arm']}/seed-{row['seed']}"
+    return shlex.join(["python", "scripts/run_study.py", "run", file, *into, "--only", only])
+
+
+def commands(analysis: Analysis) -> list[tuple[str, str, str, str]]:
+    """Of every cell its name, score, seconds and command."""
+    return [
+        (
+            key_of(row),
+            points(row["score"]),
+            "–" if row["cell_seconds"] is None else f"{row['cell_seconds']:.0f}",
+            command_of(analysis, row),
+        )
+        for row in analysis.cells
+    ]
+
+
+def _source(analysis: Analysis, domain: str) -> tuple[str, str | None, str]:
+    """The study file that a domain comes from and the folder, as named when it ran, and the domain's name in it."""
+    commands = (session["command"] or "" for session in sessions_of(analysis.sessions))
+    runs = [run for command in commands if (run := file_and_folder(command))]
+    name = analysis.study.name
+    for data in _study_files(analysis):
+        inner = next((key for key in (domain, domain.removeprefix(f"{data['name']}-")) if key in data["domains"]), None)
+        if inner:
+            name, domain = data["name"], inner
+            break
+    # Of a study alone, the file is the one that was run, whatever its name.
+    named = [run for run in runs if Path(run[0]).stem == name] or (runs if len(_study_files(analysis)) < 2 else [])
+    file, folder = named[-1] if named else (f"{name}.yaml", None)
+    return file, folder, domain
+
+
+def _study_files(analysis: Analysis) -> list[dict[str, Any]]:
+    """The study files as they were written; of merged studies, one after the other."""
+    return _read(analysis.text)
+
+
+@lru_cache(maxsize=1)  # asked for each cell
+def _read(text: str) -> list[dict[str, Any]]:
+    return [read_yaml(part, "the study file in the report") for part in text.split("\n---\n") if part]
+
+
+def questions(analysis: Analysis) -> list[tuple[str, str, list[str]]]:
+    """(name, question, labels of its domains) of each study that the report is of."""
+    labels = {name: domain.label for name, domain in analysis.domains.items()}
+    files = _study_files(analysis)
+    if len(files) < 2:
+        return [(analysis.study.name, analysis.study.question, list(labels.values()))]
+    return [
+        (
+            data["name"],
+            data["question"],
+            [labels[key] for name in data["domains"] for key in (f"{data['name']}-{name}", name) if key in labels],
+        )
+        for data in files
+    ]
+
+
+def budgets(analysis: Analysis) -> list[tuple[str, str, str, str, str]]:
+    """What the study file asks to be equal, and whether it was: domain, budget, allowed, kept, arms that differ."""
+    study, rows, names = analysis.study, [], analysis.labels()
+    for domain in study.domains:
+        its = [row for row in analysis.cells if row["domain"] == domain.name]
+        for entry in kept_budgets(domain.equal, study.baseline, its):
+            unlike = [f"{names[item['arm']]} {deviation(item['difference'])}" for item in entry["broken"]]
+            unlike += [f"not known of {names[arm]}" for arm in entry["unknown"]]
+            kept = {True: "yes", False: "no", None: "not known"}[entry["kept"]]
+            allowed = f"{100 * entry['allowed']:g} %"
+            rows.append((domain.title, entry["budget"], allowed, kept, ", ".join(unlike) or "–"))
+    return rows
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """How the arms of a domain chose a setting: the values that were tried, and a row for each arm."""
+
+    domain: str
+    tune: Tune
+    values: list[Any]
+    rule: str
+    on_scores: bool  # judged on the data that the scores are measured on
+    table: tuple[list[str], list[list[str]]]
+    outermost: list[str]  # the arms whose choice is an end of what was tried
+
+
+def tuned(analysis: Analysis) -> list[Tuned]:
+    """What was tuned, domain by domain."""
+    return [
+        _tuned(analysis, analysis.domains[domain.name], domain.tune) for domain in analysis.study.domains if domain.tune
+    ]
+
+
+def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
+    order = grid_order(tune.values)  # a value that was appended later stands where it belongs
+    values = [tune.values[place] for place in order]
+    its = [trial for trial in analysis.trials if trial["domain"] == domain.name]  # older reports hold none
+    rows, outermost = [], []
+    for arm in domain.arms.values():
+        chosen = [its[tune.key] for its in arm.tuned.values() if tune.key in its]
+        if are_numbers(values) and any(value in (values[0], values[-1]) for value in chosen):
+            outermost.append(arm.label)
+        of_arm = [trial for trial in its if trial["arm"] == arm.name]
+        scores = [_trials([trial for trial in of_arm if trial["value"] == value], tune.metric) for value in values]
+        rows.append([arm.label, *(scores if its else ()), " or ".join(dict.fromkeys(map(setting, chosen))) or "–"])
+    header = ["arm", *(f"{tune.key} {setting(value)}" for value in (values if its else ())), "chosen"]
+    rule = tie_rule(tune.tie, values)
+    return Tuned(domain.label, tune, values, rule, tuned_on_scores(asdict(tune), domain.metric), (header, rows), outermost)
+
+
+def _trials(trials: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """The mean over a value's trials and each of them: "53.1 (52.9, 53.3)"; of a single one its score."""
+    each = [_trial(trial, metric) for trial in trials]
+    if not each:
+        return "–"
+    if len(each) == 1:
+        return each[0]
+    scores = [trial["score"] for trial in trials if trial["score"] is not None]
+    mean = _score(fsum(scores) / len(scores), metric) if len(scores) == len(each) else "–"
+    return f"{mean} ({', '.join(each)})"
+
+
+def _trial(trial: Mapping[str, Any], metric: str) -> str:
+    """A trial's score, or its status if it has none."""
+    if trial["score"] is None:
+        return "–" if trial["status"] == "missing" else str(trial["status"])
+    return _score(trial["score"], metric)
+
+
+def _score(score: float, metric: str) -> str:
+    """A loss as it is, other metrics in points."""
+    return f"{score:.4g}" if metric.endswith("loss") else points(score)
+
+
+def changes(analysis: Analysis) -> list[dict[str, Any]]:
+    """What was changed in the analysis after results were there, so that it was not decided beforehand."""
+    return [
+        {**change, "changed": [(field, *map(setting, pair)) for field, pair in change["changed"].items()]}
+        for change in changes_of(analysis.sessions)
+    ]
+
+
+def times(analysis: Analysis) -> list[str]:
+    """Wall-clock time and commands of the sessions in which the study ran."""
+    lines = []
+    for session in sessions_of(analysis.sessions):
+        if session["seconds"] is None:
+            ran = f"Started at {session['started']}, with no end recorded (it was killed, or was still running),"
+        else:
+            ran = f"Ran for {duration(session['seconds'])} from {session['started']}"
+        host = f" of {session['host']}" if session.get("host") else ""
+        executor = session.get("executor", "processes")
+        place = "" if executor == "processes" else f"{executor}, "
+        cells = "one cell" if session["parallel"] == 1 else f"{session['parallel']} cells"
+        end = ", interrupted" if session["interrupted"] else ""
+        lines.append(
+            f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{cells} at once{end}: "
+            f"{session['command'] or 'run_study()'}"
+        )
+    seconds = [row["cell_seconds"] for row in analysis.cells if row["cell_seconds"]]
+    if seconds:
+        trials = ", trials not counted" if analysis.trials else ""
+        lines.append(
+            f"All finished cells together took {duration(sum(seconds))}{trials}, the longest {duration(max(seconds))}."
+        )
+    if again := [key_of(row) for row in analysis.cells if row["restarted"]]:
+        lines.append(
+            f"Started more than once: {listed(again)}. Seconds are those of all starts; what a start that was killed "
+            "did after its last checkpoint is not in them."
+        )
+    return lines
+
+
+def surroundings(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The versions the cells ran with; more than one set is a flaw of the study, and the report says so."""
+    found: dict[str, int] = {}
+    for row in cells:
+        if where := row["environment"]:
+            versions = {"python": where["python"], **where["packages"]}
+            parts = [f"{name} {version}" for name, version in versions.items()]
+            parts += [where["machine"], where["gpu"] or "no GPU", f"commit {(where['commit'] or 'unknown')[:12]}"]
+            text = ", ".join(parts)
+            found[text] = found.get(text, 0) + 1
+    if len(found) > 1:
+        each = "; ".join(f"{number} cells with {text}" for text, number in found.items())
+        return [f"Caution: not all cells ran in the same surroundings: {each}."]
+    return [capital(f"ran with {text}.") for text in found]

@@ -1,0 +1,284 @@
+"""The report's tables: rows of numbers as people read them, from the typed results. Sentences are in the templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+
+from markupsafe import Markup
+
+from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
+from metaformer_nlp.study.analysis.statistics import Contrast
+from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, setting
+
+_LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
+_KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Every table of one report; `table` makes Markdown of a head and rows."""
+
+    analysis: Analysis
+    table: Callable[[Sequence[str], Sequence[Sequence[str]]], Markup]
+
+    def first(self) -> Markup:
+        """The first screen: a row for each question, a column for each of the first domains."""
+        a, labels = self.analysis, self.analysis.labels()
+        base, control = labels[a.study.baseline], a.study.control
+        domains = [a.domains[name] for name in a.first]
+        rows: list[tuple[str, Callable[[Domain], str]]] = []
+        if control:
+            rows.append((f"mixing adds ({base} over {labels[control]})", self._mixing))
+            if a.centre not in (a.study.baseline, control):
+                rows.append((f"{labels[a.centre]} keeps of that gain", self._share))
+        if a.study.expected:
+            rows.append(("published differences", self._known))
+        for of, name in dict.fromkeys((item.of, item.arm) for domain in domains for item in domain.removals):
+            if of == a.centre or all(item.of != a.centre for domain in domains for item in domain.removals):
+                what = "the mixer" if name == control else labels[name].removeprefix("no ")
+                rows.append((f"out of {labels[of]}: {what}", lambda d, of=of, name=name: self._removal(d, of, name)))
+        if a.question("removals"):
+            rows.append(("a part costs more than the mixer, each taken out", lambda d: self._by_pairs(d, "removals")))
+        if a.question("parts"):
+            rows.append(("a part costs more than any change of the mixer", lambda d: self._by_pairs(d, "parts")))
+        rows.append((f"best mixer, over {base}", self._best))
+        if a.trends:
+            axes = listed(list(dict.fromkeys(trends.scale.axis for trends in a.trends)))
+            rows.append((f"gap to {base} with more {axes}", self._trend))
+        rows.append(("difference that 4 of 5 such studies show", lambda d: points(d.detectable)))
+        rows.append(("model, training", self._size))
+        rows.append(("runs", self._runs))
+        head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
+        return self.table(head, [[name, *map(cell, domains)] for name, cell in rows])
+
+    def _mixing(self, domain: Domain) -> str:
+        if domain.mixing is None:
+            return "–"
+        return f"{interval(domain.mixing, signed=True)}: {domain.answers['mixing'].word}"
+
+    def _share(self, domain: Domain) -> str:
+        arm = domain.arms.get(self.analysis.centre)
+        if arm is None or arm.share is None:
+            return "–"
+        claim, share = self.analysis.study.claim, arm.share
+        if share.value is None:
+            return "open: no gain is shown"
+        if not claim or claim.arm != arm.name:
+            return percent(share.value, share.interval)
+        at_least = f"at least {percent(share.asked)}: {domain.answers['claim'].word}"
+        return f"{percent(share.value, share.interval)}; {at_least}"
+
+    def _known(self, domain: Domain) -> str:
+        words = [_KNOWN[item.answer.word] for item in domain.known]
+        return listed([f"{words.count(word)} {word}" for word in dict.fromkeys(words)]) if words else "–"
+
+    def _removal(self, domain: Domain, of: str, name: str) -> str:
+        for item in domain.removals:
+            if (item.of, item.arm) == (of, name):
+                return f"{interval(item.cost, signed=True)}{' (to chance)' if item.to_chance else ''}"
+        return "not run"
+
+    def _by_pairs(self, domain: Domain, name: str) -> str:
+        return f"{self.pairs(domain, name)}: {domain.answers[name].word}" if name in domain.pairs else "–"
+
+    def pairs(self, domain: Domain, name: str) -> str:
+        """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
+        found = domain.pairs[name]
+        opposite = f", the opposite in {found.shown_less}" if found.shown_less else ""
+        return f"{found.more} of {len(found.pairs)} pairs ({found.shown_more} shown{opposite})"
+
+    def _best(self, domain: Domain) -> str:
+        best, base = domain.best_mixer, self.analysis.study.baseline
+        if best is None or best.name == base:
+            return "none" if best else "–"
+        difference = best.against[base]
+        return f"{best.label} {interval(difference.estimate, signed=True)}: {difference.word}"
+
+    def _trend(self, domain: Domain) -> str:
+        a, labels = self.analysis, self.analysis.labels()
+        experiment, words = a.study.domain(domain.name).experiment, []
+        for trends in a.trends:
+            if any(a.study.domain(name).experiment == experiment for name in trends.scale.domains):
+                lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
+                words += [f"{labels[name or '']}: {trends.lines[name or ''].trend}" for name in lines]
+        return "; ".join(words) or "–"
+
+    def _size(self, domain: Domain) -> str:
+        base = domain.arms[self.analysis.study.baseline]
+        length = f"{count(base.tokens)} tokens" if base.tokens else f"{count(base.steps)} steps"
+        return f"{count(base.total)} parameters, {length}"
+
+    def _runs(self, domain: Domain) -> str:
+        arms = domain.arms.values()
+        planned, done = sum(arm.planned for arm in arms), sum(len(arm.seeds) for arm in arms)
+        seeds = sorted({arm.planned for arm in arms})
+        each = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+        return f"{done} of {planned}, {each} an arm"
+
+    def known(self) -> Markup:
+        """Every published difference beside what is found of it."""
+        labels, rows = self.analysis.labels(), []
+        for domain in self.analysis.domains.values():
+            for item in domain.known:
+                expected = item.expected
+                rows.append(
+                    [
+                        domain.label,
+                        f"{labels[expected.arm]} {expected.sign} than {labels[expected.reference]}",
+                        points(expected.size) if expected.size is not None else "–",
+                        interval(item.found, signed=True),
+                        _KNOWN[item.answer.word],
+                        {True: "yes", False: "no", None: "–"}[item.size_inside],
+                        expected.source,
+                    ]
+                )
+        head = ["domain", "published", "by", "found", "word", "size in the interval", "source"]
+        return self.table(head, rows)
+
+    def arms(self, domain: Domain) -> Markup:
+        """Scores, shares, and the difference from each arm that all are compared with."""
+        study, labels = self.analysis.study, self.analysis.labels()
+        wanted = dict.fromkeys((study.baseline, *study.references, *([study.control] if study.control else [])))
+        references = [name for name in wanted if name in domain.arms]
+        head = ["arm", "seeds", "score", *(["gain kept"] if study.control else []), "above chance"]
+        for reference in references:
+            head += [f"minus {labels[reference]}", "shown", "p (Holm)"]
+        rows = []
+        for arm in domain.arms.values():
+            row = [arm.label, f"{len(arm.seeds)} of {arm.planned}", interval(arm.score)]
+            if study.control:
+                row.append(percent(arm.share.value, arm.share.interval) if arm.share else "–")
+            kept = arm.retention
+            row.append(percent(kept.value, None if kept.low is None or kept.high is None else (kept.low, kept.high)))
+            for reference in references:
+                pair = arm.against.get(reference)
+                shown = [interval(pair.estimate, signed=True), _shown(pair), p_value(pair.p_holm)] if pair else []
+                row += shown or ["–", "–", "–"]
+            rows.append(row)
+        return self.table(head, rows)
+
+    def notes(self, domain: Domain) -> list[str]:
+        """The notes of the estimates, each once."""
+        found = dict[str, None]()
+        for arm in domain.arms.values():
+            if arm.name != self.analysis.study.baseline:
+                estimates = [arm.score, arm.retention, *(pair.estimate for pair in arm.against.values())]
+                found |= {estimate.note: None for estimate in estimates if estimate.note}
+                found |= {arm.share.answer.note: None} if arm.share and arm.share.answer.note else {}
+        return list(found)
+
+    def costs(self, domain: Domain) -> Markup:
+        """What an arm takes."""
+        head = ["arm", "parameters", "trainable", "MACs", "steps", "tokens", "seconds"]
+        rows = [[arm.label, *map(count, _sizes(arm)), _seconds(arm)] for arm in domain.arms.values()]
+        return self.table(head, rows)
+
+    def tasks(self, domain: Domain) -> Markup:
+        """The score of each arm in each task, chance in the last row."""
+        tasks = list(domain.task_chance)
+        rows = [[arm.label, *(interval(arm.tasks[task]) for task in tasks)] for arm in domain.arms.values()]
+        rows.append(["chance", *(points(domain.task_chance[task]) for task in tasks)])
+        return self.table(["arm", *tasks], rows)
+
+    def changes(self, domain: Domain) -> Markup:
+        """What each removal and each swap costs, the largest first."""
+        labels, rows = self.analysis.labels(), []
+        for item in sorted(domain.removals, key=lambda item: -(item.cost.value or 0)):
+            cost = f"{interval(item.cost, signed=True)}{' (to chance: at least that)' if item.to_chance else ''}"
+            rows.append([f"out of {labels[item.of]}", labels[item.arm], cost, _LOST[item.word]])
+        for swap in sorted(domain.swaps, key=lambda item: -abs(item.cost.value or 0)):
+            pair = domain.arms[swap.arm].against.get(swap.of)
+            kind = "in place of" if swap.mixer else "swapped in"
+            cost = interval(swap.cost, signed=True)
+            rows.append([f"{kind} {labels[swap.of]}", labels[swap.arm], cost, _LOST[pair.word] if pair else "–"])
+        return self.table(["change", "arm", "points lost", "shown"], rows)
+
+    def trends(self, trends: Trends) -> Markup:
+        """The slope and the last doubling of every arm's gap."""
+        labels = self.analysis.labels()
+        head = ["arm", "budgets", "gap, mean", "a doubling", "p (Holm)", "last doubling", "curvature", "word"]
+        rows = []
+        for name, line in trends.lines.items():
+            contrasts = [_in_logits(contrast) for contrast in (line.mean, line.slope, line.last, line.curvature)]
+            mean, slope, last, curvature = contrasts
+            crossing = " (crosses)" if line.crosses else ""
+            row = [labels[name], str(len(line.budgets)), mean, slope, p_value(line.p_holm), last, curvature]
+            rows.append([*row, f"{line.trend}{crossing}"])
+        return self.table(head, rows)
+
+    def take_offs(self) -> Markup | str:
+        """When the runs of each arm leave all that the control scored."""
+        rows = []
+        for domain in self.analysis.domains.values():
+            for arm in domain.arms.values():
+                if its := arm.take_off:
+                    at = "not by then" if its.tokens is None else count(its.tokens)
+                    rows.append([domain.label, arm.label, at, f"{its.left} of {its.runs}", count(its.seen)])
+        head = ["domain", "arm", "tokens or steps until it leaves no mixing", "runs that left", "watched until"]
+        return self.table(head, rows) if rows else ""
+
+    def ranks(self) -> Markup:
+        """Kendall's tau of each pair of domains."""
+        rows = []
+        for rank in self.analysis.ranks:
+            pair = listed([self.analysis.domains[name].label for name in rank.domains])
+            orders = " / ".join(str(rank.pairs[key]) for key in ("same", "opposite", "unknown")) if rank.pairs else "–"
+            rows.append([pair, str(rank.tau.n), ratio(rank.tau), p_value(rank.p), orders])
+        return self.table(["domains", "mixers", "τ", "p", "pairs: same / opposite / open"], rows)
+
+    def settings(self) -> Markup:
+        """Effects over settings, with what to expect in another one."""
+        labels, rows = self.analysis.labels(), []
+        for item in self.analysis.settings:
+            over = item.over
+            mean, other = (_between(over.value, ends) for ends in (over.interval, over.prediction))
+            names = f"{labels[item.arm]} minus {labels[item.reference]}"
+            rows.append([names, str(over.settings), mean, other, points(over.between)])
+        head = ["difference", "settings", "mean over settings", "in another setting", "sd between settings"]
+        return self.table(head, rows)
+
+    def settings_of_arms(self) -> Markup:
+        """What each arm sets."""
+        study = self.analysis.study
+        rows = [
+            [arm.name, arm.kind, arm.of or study.baseline, setting({**arm.set, **_in_domains(arm.set_in)})]
+            for arm in study.arms
+        ]
+        return self.table(["arm", "kind", "compared with", "sets"], rows)
+
+
+def _in_domains(set_in: object) -> dict[str, object]:
+    return {"in": set_in} if set_in else {}
+
+
+def _shown(pair: Difference) -> str:
+    word, within = pair.word, pair.within_margin
+    return f"{word}, within the margin" if within and word in ("above", "below") else word
+
+
+def _sizes(arm: Arm) -> list[float | None]:
+    return [arm.total, arm.trainable, arm.macs, arm.steps, arm.tokens]
+
+
+def _seconds(arm: Arm) -> str:
+    return "–" if arm.train_seconds is None else f"{arm.train_seconds:,.0f}"
+
+
+@dataclass(frozen=True)
+class _Ends:
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def _in_logits(contrast: Contrast) -> str:
+    ends = contrast.interval() if contrast.value is not None else None
+    if ends is not None and not all(map(isfinite, ends)):
+        ends = None
+    return ratio(_Ends(contrast.value, *(ends or (None, None))), signed=True)
+
+
+def _between(value: float | None, ends: tuple[float, float] | None) -> str:
+    return interval(_Ends(value, *(ends or (None, None))), signed=True)
