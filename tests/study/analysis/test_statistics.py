@@ -11,7 +11,6 @@ from metaformer_nlp.study.analysis.statistics import (
     MIN_BOOTSTRAP,
     Estimate,
     mean_interval,
-    mean_of_paired,
     paired_values,
     retention,
     side,
@@ -98,7 +97,6 @@ def test_without_spread_or_runs_no_interval_is_made_up() -> None:
     assert retention({0: 0.5, 1: 0.5}, {0: 0.9, 1: 0.9}, 0.1).low is None
     assert retention({0: 0.5, 1: 0.6}, {0: 0.9, 1: 0.9}, 0.1).low is None, "nor where one arm alone scores the same"
     assert retention({0: 0.5, 1: 0.5}, {0: 0.8, 1: 0.9}, 0.1).low is None
-    assert mean_of_paired([]).value is None
 
 
 def test_nothing_is_retained_of_a_baseline_at_chance() -> None:
@@ -110,9 +108,3 @@ def test_nothing_is_retained_of_a_baseline_at_chance() -> None:
     assert "not clearly above chance" in unclear.note
     assert retention({0: 0.5}, {1: 0.9}, 0.1).n == 0
     assert retention({0: 0.5}, {0: 0.9}, 0.1).low is None
-
-
-def test_a_mean_over_arms_uses_the_seeds_that_all_arms_have() -> None:
-    estimate = mean_of_paired([{0: 0.1, 1: 0.2, 2: 0.9}, {0: 0.3, 1: 0.4}])
-    assert estimate.n == 2
-    assert estimate.value == pytest.approx(0.25)

@@ -110,11 +110,11 @@ def test_equal_differences_of_paired_seeds_give_no_test_below_five_seeds(monkeyp
 def test_comparisons_are_corrected_and_labelled() -> None:
     near = [[60 + 0.3 * a, 60.5, 61 - 0.3 * a] for a in range(4)]
     found = compare_arms(family([60.0, 60.5, 61.0], [70.0, 70.5, 71.0], *near), "arm 0", margin=3.0)
-    assert [test.label for test in found.values()] == ["different", *["equivalent"] * 4]
-    assert (found["arm 1"].sign, found["arm 2"].sign) == (1, 0)
+    assert [test.word for test in found.values()] == ["above", *["equal"] * 4]
+    assert (found["arm 1"].within_margin, found["arm 2"].within_margin) == (False, True)
     assert [test.p_holm for test in found.values()] == pytest.approx(holm([test.p for test in found.values()]))
     wide, narrow = found["arm 1"].corrected, found["arm 1"].interval
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert found["arm 1"].comparisons == 5
     missing = compare_arms(Family({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.5}, "c": {}}), "a")
-    assert (missing["c"].p, missing["c"].label, missing["b"].comparisons) == (None, "cannot tell", 1)
+    assert (missing["c"].p, missing["c"].word, missing["b"].comparisons) == (None, "open", 1)

@@ -10,7 +10,7 @@ from metaformer_nlp.study.analysis.statistics import (
     Family,
     compare_pairs,
     compose,
-    costs,
+    every_pair,
     diverged,
     failure_rate,
     retention,
@@ -82,39 +82,39 @@ def test_an_arm_without_runs_and_the_baseline_itself_are_open() -> None:
 
 def test_costs_of_opposite_sign_do_not_cancel() -> None:
     arms = {"attention": 60.0, "pooling": 60.0, "norm": 56.0, "better": 68.0, "worse": 52.0}
-    found = compare_pairs(family(**arms), {"norm": "pooling"}, {"better": "attention", "worse": "attention"})
+    found = compare_pairs(family(**arms), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"}))
     assert (found.answer.word, found.more, found.shown_less) == ("no", 0, 2)
     assert found.answer.p_no == pytest.approx(2 * min(pair.p_less for pair in found.pairs))
     near = {"attention": 60.0, "pooling": 60.0, "norm": 40.0, "better": 68.0, "worse": 52.0}
-    found = compare_pairs(family(**near), {"norm": "pooling"}, {"better": "attention", "worse": "attention"})
+    found = compare_pairs(family(**near), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"}))
     assert (found.answer.word, found.more, found.shown_more) == ("yes", 2, 2)
 
 
 def test_one_pair_not_shown_leaves_it_open_and_a_missing_arm_too() -> None:
     arms = {"attention": 60.0, "pooling": 60.0, "norm": 55.0, "small": 60.0, "large": 65.2}
     swaps = {"small": "attention", "large": "attention"}
-    found = compare_pairs(family(**arms), {"norm": "pooling"}, swaps)
+    found = compare_pairs(family(**arms), every_pair({"norm": "pooling"}, swaps))
     assert (found.answer.word, found.shown_more) == ("open", 1)
     gone = Family(scores(**arms) | {"large": {}})
-    assert compare_pairs(gone, {"norm": "pooling"}, swaps).answer.word == "open"
-    assert compare_pairs(gone, {"norm": "pooling"}, {"small": "attention"}).answer.word == "yes"
-    assert compare_pairs(gone, {}, swaps).answer.note == "no pair"
+    assert compare_pairs(gone, every_pair({"norm": "pooling"}, swaps)).answer.word == "open"
+    assert compare_pairs(gone, every_pair({"norm": "pooling"}, {"small": "attention"})).answer.word == "yes"
+    assert compare_pairs(gone, every_pair({}, swaps)).answer.note == "no pair"
 
 
 def test_a_removal_that_helps_costs_less_than_any_swap_but_changes_more_as_a_swap() -> None:
     arms = {"attention": 60.0, "pooling": 60.0, "norm": 70.0, "swap": 61.0}
     parts, swaps = {"norm": "pooling"}, {"swap": "attention"}
-    assert compare_pairs(family(**arms), parts, swaps).answer.word == "no"
-    assert compare_pairs(family(**arms), parts, swaps, signed=False).answer.word == "yes"
-    assert compare_pairs(family(**arms), swaps, parts, signed=False).answer.word == "no"
+    assert compare_pairs(family(**arms), every_pair(parts, swaps)).answer.word == "no"
+    assert compare_pairs(family(**arms), every_pair(parts, swaps), signed=False).answer.word == "yes"
+    assert compare_pairs(family(**arms), every_pair(swaps, parts), signed=False).answer.word == "no"
 
 
 def test_pairs_that_share_an_arm_are_contrasts_of_what_is_left() -> None:
     """The mixer and the norm both out of pooling: the difference of their scores is all that counts."""
     arms = family(pooling=60.0, identity=55.0, norm=52.0)
-    pair = compare_pairs(arms, {"norm": "pooling"}, {"identity": "pooling"}).pairs[0]
+    pair = compare_pairs(arms, every_pair({"norm": "pooling"}, {"identity": "pooling"})).pairs[0]
     assert pair.p_more == pytest.approx(arms.contrast({"identity": 1, "norm": -1}).p_above())
-    assert {name: cost.value for name, cost in costs(arms, {"norm": "pooling"}).items()} == {"norm": 8}
+    assert (pair.cost, pair.swap_cost) == (8, 5)
 
 
 @pytest.mark.parametrize(("failed", "runs"), [(0, 5), (1, 3), (3, 10), (4, 4)])
