@@ -1,75 +1,70 @@
-"""Score against what it takes to get it: operations, parameters and seconds, each on a logarithmic axis."""
+"""Score against what it takes to get it: operations, or parameters where all take the same operations."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from metaformer_nlp.study.report.figures.style import WIDTH, Looks, limits_of, title_of, with_results
-from metaformer_nlp.study.words import count
+from metaformer_nlp.study.analysis.results import Arm, Domain
+from metaformer_nlp.study.report.figures.looks import Looks
+from metaformer_nlp.study.report.figures.style import WIDTH, Drawing, brief, limits_of, metric_of, scaled, title_of
+from metaformer_nlp.study.words import count, points
 
-_COSTS = {
-    "macs": "multiply-accumulate operations of one forward pass",
-    "total": "parameters",
-    "train_seconds": "seconds of training",
-}
+_COSTS = {"macs": "multiply-accumulate operations of one forward pass", "total": "parameters"}
 
 
-def costs_that_differ(domain: Mapping[str, Any]) -> list[str]:
-    """The costs that are known of every arm with results and are not the same in all: only they are worth a picture."""
-    found = []
+def cost_that_differs(arms: Collection[Arm]) -> str | None:
+    """The first cost that is known of all arms and not the same in all; None if there is none."""
     for cost in _COSTS:
-        values = [arm[cost] for arm in with_results(domain)]
-        if len(values) > 1 and all(value and value > 0 for value in values) and max(values) > 1.02 * min(values):
-            found.append(cost)
-    return found
+        values = [getattr(arm, cost) or 0.0 for arm in arms]
+        if len(values) > 1 and min(values) > 0 and max(values) > 1.02 * min(values):
+            return cost
+    return None
 
 
-def draw_cost(domain: Mapping[str, Any], looks: Looks) -> Figure:
-    """Mean score with its interval over each cost, one panel a cost; arms of one cost stand side by side."""
-    costs, arms = costs_that_differ(domain), list(with_results(domain))
-    figure = Figure(figsize=(WIDTH, 2.35 * len(costs) + 1.5), layout="constrained")
-    panels = figure.subplots(len(costs), 1, squeeze=False)[:, 0]
-    ends = [end for arm in arms for end in (arm["score"]["low"], arm["score"]["high"])]
-    limits = limits_of([arm["score"]["value"] for arm in arms], ends, [])
-    for axes, cost in zip(panels, costs, strict=True):
-        for arm, place in zip(arms, _places([arm[cost] for arm in arms]), strict=True):
-            look, score = looks[arm["arm"]], arm["score"]
-            if score["low"] is not None:
-                reach = np.clip([100 * score["low"], 100 * score["high"]], *limits)
-                axes.plot([place, place], reach, color=look["color"], linewidth=1.6, alpha=0.8, zorder=2)
-            axes.plot([place], [100 * score["value"]], linestyle="none", zorder=3, label=arm["label"], **look)
-        _log_axis(axes)
-        axes.set_ylim(*limits)
-        axes.set_ylabel("score")
-        axes.set_xlabel(_COSTS[cost])
-    panels[0].set_title(title_of(domain))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, handletextpad=0.3, columnspacing=1.4)
-    return figure
-
-
-def _places(values: Sequence[float]) -> list[float]:
-    """The values, less what would hide one arm behind another: those that nearly agree are spread by a hair."""
-    span = max(math.log10(max(values) / min(values)), 0.02)
-    order = sorted(range(len(values)), key=lambda index: values[index])
-    groups: list[list[int]] = []
-    for index in order:
-        if groups and math.log10(values[index] / values[groups[-1][0]]) < 0.012 * span:
-            groups[-1].append(index)
-        else:
-            groups.append([index])
-    places = list(values)
-    for group in groups:
-        for rank, index in enumerate(group):
-            places[index] = values[index] * 10 ** (0.018 * span * (rank - (len(group) - 1) / 2))
-    return places
+def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: str) -> Drawing | None:
+    """Mean score with its interval over the cost of the mixers, and of the centre without its parts; None where all
+    cost the same. No point is moved: arms of one cost stand above each other."""
+    arms = sorted(
+        (arm for arm in domain.runs if arm.kind == "mixer" or (arm.kind == "architecture" and arm.of == centre)),
+        key=lambda arm: (-(arm.score.value or 0.0), arm.name),
+    )
+    cost = cost_that_differs(arms)
+    if cost is None:
+        return None
+    costs = {arm.name: float(getattr(arm, cost)) for arm in arms}
+    figure = Figure(figsize=(WIDTH, 3.0 + 0.21 * math.ceil(len(arms) / 2)), layout="constrained")
+    axes = figure.add_subplot()
+    scores = {arm.name: scaled(arm.score) for arm in arms}
+    limits = limits_of(scores.values())
+    for arm in arms:
+        score, look, place = scores[arm.name], looks[arm.name], costs[arm.name]
+        if score.low is not None and score.high is not None:
+            reach = np.clip([score.low, score.high], *limits)
+            axes.plot([place, place], reach, color=look["color"], linewidth=1.6, alpha=0.8, zorder=2)
+        axes.plot([place], [score.value], linestyle="none", zorder=3, label=brief(titles[arm.name], 30), **look)
+    _log_axis(axes)
+    axes.set_ylim(*limits)
+    axes.set_ylabel(f"{metric_of(domain)}, points of 100")
+    axes.set_xlabel(_COSTS[cost])
+    axes.set_title(title_of(domain))
+    figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.4, fontsize=9)
+    ends = (min(arms, key=lambda arm: costs[arm.name]), max(arms, key=lambda arm: costs[arm.name]))
+    said = " and ".join(
+        f"{titles[arm.name]} takes {word} ({count(costs[arm.name])}) and scores {points(arm.score.value)}"
+        for arm, word in zip(ends, ("least", "most"), strict=True)
+    )
+    return Drawing(
+        figure,
+        f"Score over {_COSTS[cost]} in {domain.label}: {said}.",
+        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, and farther left is cheaper; the "
+        "axis is logarithmic. The legend goes from the highest score to the lowest.",
+    )
 
 
 def _log_axis(axes: Axes) -> None:

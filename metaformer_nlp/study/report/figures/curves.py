@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from metaformer_nlp.study.report.figures.style import GREY, Looks, small_multiples, title_of, with_results
-from metaformer_nlp.study.words import count
+from metaformer_nlp.study.analysis.results import Domain
+from metaformer_nlp.study.analysis.statistics import Estimate
+from metaformer_nlp.study.report.figures.looks import Looks
+from metaformer_nlp.study.report.figures.style import GREY, Drawing, extremes, scaled, small_multiples, title_of
+from metaformer_nlp.study.words import count, points
 
-Curve = tuple[list[float], list[float], list[float], list[float]]  # places, means, low ends, high ends
+Curve = Mapping[float, Estimate]  # in points, by place
 _POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")
+_CAPTION = (
+    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed line is "
+    "the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
+)
 
 
-def learning_curves(domain: Mapping[str, Any]) -> dict[str, Curve]:
+def learning_curves(domain: Domain) -> dict[str, Curve]:
     """Mean score and its interval at the steps that all seeds of an arm have; by arm."""
-    found: dict[str, Curve] = {}
-    for arm in domain["arms"]:
-        if len(arm["curve"]) > 1:
-            steps, means, low, high, _ = (list(column) for column in zip(*arm["curve"], strict=True))
-            found[arm["arm"]] = (steps, means, _filled(low, means), _filled(high, means))
-    return found
+    return {
+        arm.name: {
+            step: scaled(Estimate(mean, int(n or 0), None, low, high))
+            for step, mean, low, high, n in arm.curve
+            if step is not None
+        }
+        for arm in domain.arms.values()
+        if len(arm.curve) > 1
+    }
 
 
-def axis_tasks(domain: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def axis_tasks(domain: Domain) -> dict[str, dict[str, float]]:
     """{ability: {task: distance}} of tasks whose names end in a number, as far as an ability has several distances."""
     found: dict[str, dict[str, float]] = {}
-    for task in domain["task_chance"]:
+    for task in domain.task_chance if domain.axis else ():
         if match := _POINT.fullmatch(task):
             found.setdefault(match[1], {})[task] = float(match[2])
     return {
@@ -42,21 +50,32 @@ def axis_tasks(domain: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
-def draw_curves(domain: Mapping[str, Any], looks: Looks, baseline: str) -> Figure:
-    """Score over the steps of training: the mean over seeds in the band of its 95 % interval."""
+def distance_curves(domain: Domain, tasks: Mapping[str, float]) -> dict[str, Curve]:
+    """Mean score and its interval at the distances of the tasks; by arm."""
+    found: dict[str, Curve] = {}
+    for arm in domain.runs:
+        curve = {place: scaled(arm.tasks[task]) for task, place in tasks.items() if arm.tasks[task].value is not None}
+        if len(curve) > 1:
+            found[arm.name] = curve
+    return found
+
+
+def draw_curves(domain: Domain, titles: Mapping[str, str], looks: Looks, baseline: str) -> Drawing | None:
+    """Score over the steps of training; None where no arm has a curve."""
+
+    def steps_axis(axes: Axes) -> None:
+        axes.xaxis.set_major_locator(MaxNLocator(3))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+
     curves = learning_curves(domain)
-    return _draw(domain, curves, looks, baseline, domain["chance"], "steps", _steps_axis)
+    return _draw(domain, curves, titles, looks, baseline, domain.chance, "steps", steps_axis) if curves else None
 
 
-def draw_distance(domain: Mapping[str, Any], tasks: Mapping[str, float], looks: Looks, baseline: str) -> Figure:
-    """Score over the distance of the tasks: the mean over seeds in the band of its 95 % interval."""
-    curves: dict[str, Curve] = {}
-    for arm in with_results(domain):
-        points = {place: arm["tasks"][task] for task, place in tasks.items() if arm["tasks"][task]["value"] is not None}
-        if len(points) > 1:
-            means, low, high = ([point[key] for point in points.values()] for key in ("value", "low", "high"))
-            curves[arm["arm"]] = (list(points), means, _filled(low, means), _filled(high, means))
-    chances = [chance for task in tasks if (chance := domain["task_chance"][task]) is not None]
+def draw_distance(
+    domain: Domain, ability: str, tasks: Mapping[str, float], titles: Mapping[str, str], looks: Looks, baseline: str
+) -> Drawing | None:
+    """Score over the distance of the tasks; None where no arm has scores at two distances."""
+    chances = [chance for task in tasks if (chance := domain.task_chance[task]) is not None]
     places = list(tasks.values())
 
     def distance_axis(axes: Axes) -> None:
@@ -65,52 +84,61 @@ def draw_distance(domain: Mapping[str, Any], tasks: Mapping[str, float], looks: 
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
 
-    chance = fmean(chances) if chances else None
-    return _draw(domain, curves, looks, baseline, chance, domain["axis"] or "distance", distance_axis, marks=True)
-
-
-def _filled(ends: Sequence[float | None], means: Sequence[float]) -> list[float]:
-    """The ends of intervals; where there is none, the mean itself."""
-    return [mean if end is None else end for end, mean in zip(ends, means, strict=True)]
+    curves, chance, axis = distance_curves(domain, tasks), fmean(chances) if chances else None, domain.axis or "distance"
+    return _draw(domain, curves, titles, looks, baseline, chance, axis, distance_axis, ability) if curves else None
 
 
 def _draw(
-    domain: Mapping[str, Any],
+    domain: Domain,
     curves: Mapping[str, Curve],
+    titles: Mapping[str, str],
     looks: Looks,
     baseline: str,
     chance: float | None,
     axis: str,
-    prepare: Any,
-    marks: bool = False,
-) -> Figure:
-    """A panel an arm: its line and band, the baseline's line in black, the other arms' in grey, dots at chance."""
-    arms = [arm for arm in domain["arms"] if arm["arm"] in curves]
-    figure, panels = small_multiples(arms, looks)
-    middle = [mean for _, means, _, _ in curves.values() for mean in means] + ([] if chance is None else [chance])
-    span = max(max(middle) - min(middle), 0.05)
-    for axes, arm in zip(panels, arms, strict=True):
-        for other, (places, means, _, _) in curves.items():
-            if other != arm["arm"]:
+    prepare: Callable[[Axes], None],
+    ability: str | None = None,
+) -> Drawing:
+    """A panel an arm: its line and band, the baseline's line in black, the other arms' in grey, dots at chance.
+
+    Curves over distances (`ability` is not None) have marks, as there are few.
+    """
+    figure, panels = small_multiples(list(curves), titles, looks)
+    middle = [point.value or 0.0 for curve in curves.values() for point in curve.values()]
+    middle += [] if chance is None else [100 * chance]
+    span = max(max(middle) - min(middle), 5.0)
+    for axes, arm in zip(panels, curves, strict=True):
+        for other, curve in curves.items():
+            if other != arm:
                 look: dict[str, Any] = {"color": "#000000", "linewidth": 1.1, "zorder": 3, "linestyle": (0, (4, 2))}
                 if other != baseline:
                     look = {"color": "#d4d4d4", "linewidth": 0.9, "zorder": 1}
-                axes.plot(places, 100 * np.array(means), **look)
-        places, means, low, high = curves[arm["arm"]]
-        own = looks[arm["arm"]]
-        axes.fill_between(places, 100 * np.array(low), 100 * np.array(high), color=own["color"], alpha=0.25, lw=0)
-        style = {**own, "markersize": own["markersize"] * 0.55} if marks else {"color": own["color"]}
-        axes.plot(places, 100 * np.array(means), linewidth=2, zorder=4, **style)
+                axes.plot(list(curve), [point.value for point in curve.values()], **look)
+        own, places = looks[arm], list(curves[arm])
+        means, low, high = zip(*(_band(point) for point in curves[arm].values()), strict=True)
+        axes.fill_between(places, low, high, color=own["color"], alpha=0.25, lw=0)
+        style = {"color": own["color"]} if ability is None else {**own, "markersize": own["markersize"] * 0.55}
+        axes.plot(places, means, linewidth=2, zorder=4, **style)
         if chance is not None:
             axes.axhline(100 * chance, color=GREY, linewidth=1, linestyle=":", zorder=2)
-        axes.set_ylim(100 * (min(middle) - 0.06 * span), 100 * (max(middle) + 0.06 * span))
+        axes.set_ylim(min(middle) - 0.06 * span, max(middle) + 0.06 * span)
         prepare(axes)
     figure.supxlabel(axis, fontsize=10)
     figure.supylabel("score", fontsize=10)
-    figure.suptitle(title_of(domain), x=0.01, ha="left", fontsize=11, fontweight="bold")
-    return figure
+    title = title_of(domain) + (f": {ability}" if ability else "")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    last = max(place for curve in curves.values() for place in curve)
+    ends = {arm: curve[last].value or 0.0 for arm, curve in curves.items() if last in curve}
+    best, worst = extremes(ends)
+    return Drawing(
+        figure,
+        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. At {count(last)} {axis}, "
+        f"{titles[best]} scores most, {points(ends[best] / 100)}, and {titles[worst]} least, {points(ends[worst] / 100)}.",
+        _CAPTION,
+    )
 
 
-def _steps_axis(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(3))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: count(value)))
+def _band(point: Estimate) -> tuple[float, float, float]:
+    """The mean and the ends of its interval; where there is none, the mean itself."""
+    mean = point.value or 0.0
+    return mean, mean if point.low is None else point.low, mean if point.high is None else point.high

@@ -1,13 +1,12 @@
-"""What all pictures share: each arm's colour and mark, the figure's size and type, and how estimates are drawn.
+"""What all pictures share: the figure's size and type, and how estimates are drawn.
 
-Narrow figures with large type, so that they can be read on a phone; colours after Paul Tol's "muted" scheme, which can
-be told apart with any colour vision, and no two arms share both colour and mark. Filled marks are mixers, open marks
-are parts taken out of the architecture.
+Narrow figures with large type, so that they can be read on a phone. Scores are drawn in points of a hundred.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -16,11 +15,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
-_MIXER_COLOURS = ("#332288", "#3FA7D6", "#117733", "#CC6677", "#999933", "#AA4499", "#44AA99", "#882255", "#C9A227")
-_MIXER_MARKS = "osD^vP<Xph>"
-_PART_COLOURS = ("#D55E00", "#7F4A00", "#E69F00", "#5C5C5C")
-_PART_MARKS = "sD^vo<>"
+from metaformer_nlp.study.analysis.results import Domain
+from metaformer_nlp.study.analysis.statistics import Estimate
+from metaformer_nlp.study.report.figures.looks import Look, Looks
+from metaformer_nlp.study.words import capital
+
 WIDTH = 5.2  # inches
 GREY = "#444444"
 STYLE: dict[Any, Any] = {
@@ -33,83 +34,86 @@ STYLE: dict[Any, Any] = {
     "axes.edgecolor": "#666666",
     "axes.axisbelow": True,
     "grid.color": "#e2e2e2",
+    "hatch.color": "#b0b0b0",
+    "hatch.linewidth": 0.7,
     "legend.frameon": False,
     "savefig.dpi": 160,
 }
 
-Looks = Mapping[str, dict[str, Any]]
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture that is no file yet, with what is seen in it (`alt`) and how to read it (`caption`)."""
+
+    figure: Figure
+    alt: str
+    caption: str
 
 
-def arm_looks(analysis: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Colour and mark of each arm: black for the baseline, then in the order of the study file."""
-    looks: dict[str, dict[str, Any]] = {}
-    mixers = parts = 0
-    for name, arm in analysis["study"]["arms"].items():
-        if name == analysis["study"]["baseline"]:
-            looks[name] = {"color": "#000000", "marker": "*", "markersize": 11}
-        elif arm["kind"] == "mixer":
-            colour = _MIXER_COLOURS[mixers % len(_MIXER_COLOURS)]
-            looks[name] = {"color": colour, "marker": _MIXER_MARKS[mixers % len(_MIXER_MARKS)], "markersize": 7}
-            mixers += 1
-        else:
-            colour = _PART_COLOURS[parts % len(_PART_COLOURS)]
-            mark = _PART_MARKS[parts % len(_PART_MARKS)]
-            looks[name] = {"color": colour, "marker": mark, "markersize": 7, "markerfacecolor": "white"}
-            looks[name]["markeredgewidth"] = 1.8
-            parts += 1
-    return looks
+@dataclass(frozen=True)
+class Picture:
+    """A picture's PNG file, what is seen in it (`alt`) and how to read it (`caption`)."""
+
+    path: Path
+    alt: str
+    caption: str
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(drawing: Drawing, path: Path) -> Picture:
     """Writes the picture; the same numbers give the same file."""
-    FigureCanvasAgg(figure)
-    figure.savefig(path, metadata={"Software": None})
-    return path
+    FigureCanvasAgg(drawing.figure)
+    drawing.figure.savefig(path, metadata={"Software": None})
+    return Picture(path, drawing.alt, drawing.caption)
 
 
-def limits_of(values: Iterable[float], ends: Iterable[float | None], lines: Iterable[float]) -> tuple[float, float]:
-    """Axis limits in points: all values and lines, and the intervals as far as they do not dwarf them."""
-    inner = [100 * value for value in (*values, *lines)]
+def scaled(estimate: Estimate, factor: float = 100.0) -> Estimate:
+    """`estimate` times `factor`: in points of a hundred, and turned round where `factor` is negative."""
+    value, *ends = (
+        None if number is None else factor * number for number in (estimate.value, estimate.low, estimate.high)
+    )
+    low, high = ends if factor > 0 else reversed(ends)
+    return Estimate(value, estimate.n, None, low, high)
+
+
+def limits_of(estimates: Iterable[Estimate], others: Iterable[float] = (), least: float = 5.0) -> tuple[float, float]:
+    """Limits of an axis: all values and `others`, and the intervals as far as they do not dwarf them.
+
+    `least` is the smallest span, so that noise does not fill the picture.
+    """
+    drawn = [estimate for estimate in estimates if estimate.value is not None]
+    inner = [*(estimate.value for estimate in drawn if estimate.value is not None), *others]
     low, high = min(inner), max(inner)
-    span = max(high - low, 5.0)
-    known = [100 * end for end in ends if end is not None]
-    low = min([low, *(max(end, low - 0.35 * span) for end in known)])
-    high = max([high, *(min(end, high + 0.35 * span) for end in known)])
+    span = max(high - low, least)
+    low = min([low, *(max(one.low, low - 0.35 * span) for one in drawn if one.low is not None)])
+    high = max([high, *(min(one.high, high + 0.35 * span) for one in drawn if one.high is not None)])
     return low - 0.04 * span, high + 0.04 * span
 
 
-def draw_estimate(
-    axes: Axes, item: Mapping[str, Any], place: float, look: Mapping[str, Any], limits: tuple[float, float]
-) -> None:
+def draw_estimate(axes: Axes, estimate: Estimate, place: float, look: Look, limits: tuple[float, float]) -> None:
     """A mark with its interval in the row `place`; an arrow head where the interval leaves the picture."""
-    if item["low"] is not None:
+    if estimate.low is not None and estimate.high is not None:
         inset = 0.014 * (limits[1] - limits[0])  # so that arrow heads keep off the labels
         low, high = limits[0] + inset, limits[1] - inset
-        ends = np.clip([100 * item["low"], 100 * item["high"]], low, high)
+        ends = np.clip([estimate.low, estimate.high], low, high)
         axes.plot(ends, [place, place], color=look["color"], linewidth=2, solid_capstyle="butt", zorder=3)
-        for end, mark, beyond in ((low, "<", 100 * item["low"] < low), (high, ">", 100 * item["high"] > high)):
+        for end, mark, beyond in ((low, "<", estimate.low < low), (high, ">", estimate.high > high)):
             if beyond:
                 axes.plot([end], [place], mark, color=look["color"], markersize=7, zorder=3)
-    axes.plot([100 * item["value"]], [place], linestyle="none", zorder=4, **look)
+    axes.plot([estimate.value], [place], linestyle="none", zorder=4, **look)
 
 
-def draw_dots(axes: Axes, values: Iterable[float], place: float) -> None:
-    """The seeds, a little below the estimate."""
-    scores = [100 * value for value in values]
-    places = [place + 0.27] * len(scores)
-    axes.plot(scores, places, "o", color="#555555", markersize=3, alpha=0.8, markeredgewidth=0, zorder=3)
-
-
-def name_rows(axes: Axes, labels: Sequence[str]) -> None:
+def name_rows(axes: Axes, labels: Sequence[str], **style: Any) -> None:
     """One row a label, from the top down."""
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, **style)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x")
 
 
-def small_multiples(arms: Sequence[Mapping[str, Any]], looks: Looks, columns: int = 3) -> tuple[Figure, list[Axes]]:
-    """One small panel an arm, all with the same axes and the arm's name in its colour: any number stays legible."""
+def small_multiples(
+    arms: Sequence[str], titles: Mapping[str, str], looks: Looks, columns: int = 3
+) -> tuple[Figure, list[Axes]]:
+    """One small panel an arm, all with the same axes, the arm's name and its mark: any number stays legible."""
     columns = min(columns, len(arms))
     rows = -(-len(arms) // columns)
     figure = Figure(figsize=(WIDTH, 1.5 * rows + 0.8), layout="constrained")
@@ -117,7 +121,11 @@ def small_multiples(arms: Sequence[Mapping[str, Any]], looks: Looks, columns: in
     for axes in grid[len(arms) :]:
         axes.remove()
     for axes, arm in zip(grid, arms, strict=False):
-        axes.set_title(fill(arm["label"], 16), fontsize=9.5, color=looks[arm["arm"]]["color"], pad=3)
+        text = fill(brief(titles[arm], 30), 16)
+        axes.set_title(text, fontsize=9.5, fontweight="normal", pad=3, x=0.1)
+        above = ScaledTranslation(4 / 72, (8 + 12 * text.count("\n")) / 72, figure.dpi_scale_trans)
+        style = {**looks[arm], "markersize": 0.8 * looks[arm]["markersize"], "clip_on": False}
+        axes.plot([0], [1], transform=axes.transAxes + above, **style)
         axes.grid(True)
         axes.tick_params(labelsize=8.5)
     for axes in grid[max(len(arms) - columns, 0) : len(arms)]:
@@ -125,19 +133,20 @@ def small_multiples(arms: Sequence[Mapping[str, Any]], looks: Looks, columns: in
     return figure, list(grid[: len(arms)])
 
 
-def title_of(domain: Mapping[str, Any]) -> str:
-    """The domain's label with a capital first letter."""
-    return str(domain["label"][:1].upper() + domain["label"][1:])
+def brief(label: str, most: int) -> str:
+    """A label without the brackets at its end if it has more than `most` characters."""
+    return label if len(label) <= most else label.split(" (")[0]
 
 
-def with_results(domain: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The domain's arms that have a finished run."""
-    return (arm for arm in domain["arms"] if arm["score"]["n"])
+def title_of(domain: Domain) -> str:
+    return capital(domain.label)
 
 
-from dataclasses import dataclass
-@dataclass(frozen=True)
-class Picture:
-    path: Path
-    alt: str
-    caption: str
+def metric_of(domain: Domain) -> str:
+    """ "validation/mask_accuracy" -> "mask accuracy"."""
+    return domain.metric.rsplit("/", 1)[-1].replace("_", " ")
+
+
+def extremes(values: Mapping[str, float]) -> tuple[str, str]:
+    """The names of the highest and the lowest value."""
+    return max(values, key=lambda name: values[name]), min(values, key=lambda name: values[name])
