@@ -108,12 +108,16 @@ class _Domain:
 
     def _references(self) -> list[str]:
         """The arms that others are compared with: all of them with the first, and with an origin what is made of it."""
-        wanted = (self.study.baseline, *self.study.references, self.control, *(arm.of for arm in self.arms.values()))
+        wanted = (*self._everybodys(), self.control, *(arm.of for arm in self.arms.values()))
         return [name for name in dict.fromkeys(wanted) if name in self.scores]
 
+    def _everybodys(self) -> list[str]:
+        """The arms that all arms are compared with."""
+        claim = [self.study.claim.arm] if self.study.claim else []
+        return list(dict.fromkeys((self.study.baseline, *self.study.references, *claim)))
+
     def _compared(self, reference: str) -> dict[str, Difference]:
-        everybody = (self.study.baseline, *self.study.references)
-        arms = None
+        everybody, arms = self._everybodys(), None
         if reference == self.control and reference not in everybody:
             arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer"}
         elif reference not in everybody:
@@ -246,7 +250,9 @@ class _Domain:
         if study.claim and study.claim.arm in self.arms and (control or study.claim.retains is not None):
             arm, asked = study.claim.arm, self._share_asked(study.claim.arm)
             found["claim"] = (
-                self._judge((arm, base, control), lambda family: share_of_gain(family, arm, base, control, asked).answer)
+                self._judge(
+                    (arm, base, control), lambda family: share_of_gain(family, arm, base, control, asked).answer
+                )
                 if control
                 else Answer("open", 1.0, 1.0, "there is no control, so that the gain of mixing is not known")
             )
@@ -365,5 +371,3 @@ def _median(values: Iterable[float | None]) -> float | None:
 def _mean(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return fsum(known) / len(known) if known else None
-
-

@@ -147,5 +147,3 @@ def composed(domains: Domains, name: str) -> tuple[Answer, dict[str, Answer], tu
         return word, its, (only,) if word.word == "no" else ()
     whole = compose(its)
     return whole.answer, its, whole.shown_against
-
-

@@ -136,7 +136,9 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
         rows.append([arm.label, *(scores if its else ()), " or ".join(dict.fromkeys(map(setting, chosen))) or "–"])
     header = ["arm", *(f"{tune.key} {setting(value)}" for value in (values if its else ())), "chosen"]
     rule = tie_rule(tune.tie, values)
-    return Tuned(domain.label, tune, values, rule, tuned_on_scores(asdict(tune), domain.metric), (header, rows), outermost)
+    return Tuned(
+        domain.label, tune, values, rule, tuned_on_scores(asdict(tune), domain.metric), (header, rows), outermost
+    )
 
 
 def _trials(trials: Sequence[Mapping[str, Any]], metric: str) -> str:

@@ -82,11 +82,15 @@ def test_an_arm_without_runs_and_the_baseline_itself_are_open() -> None:
 
 def test_costs_of_opposite_sign_do_not_cancel() -> None:
     arms = {"attention": 60.0, "pooling": 60.0, "norm": 56.0, "better": 68.0, "worse": 52.0}
-    found = compare_pairs(family(**arms), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"}))
+    found = compare_pairs(
+        family(**arms), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"})
+    )
     assert (found.answer.word, found.more, found.shown_less) == ("no", 0, 2)
     assert found.answer.p_no == pytest.approx(2 * min(pair.p_less for pair in found.pairs))
     near = {"attention": 60.0, "pooling": 60.0, "norm": 40.0, "better": 68.0, "worse": 52.0}
-    found = compare_pairs(family(**near), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"}))
+    found = compare_pairs(
+        family(**near), every_pair({"norm": "pooling"}, {"better": "attention", "worse": "attention"})
+    )
     assert (found.answer.word, found.more, found.shown_more) == ("yes", 2, 2)
 
 

@@ -84,7 +84,11 @@ def draw_distance(
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
 
-    curves, chance, axis = distance_curves(domain, tasks), fmean(chances) if chances else None, domain.axis or "distance"
+    curves, chance, axis = (
+        distance_curves(domain, tasks),
+        fmean(chances) if chances else None,
+        domain.axis or "distance",
+    )
     return _draw(domain, curves, titles, looks, baseline, chance, axis, distance_axis, ability) if curves else None
 
 

@@ -32,7 +32,7 @@ def centre_of(analysis: Analysis) -> str:
     """The arm that the others are measured from: the claim's, else the first reference, else the baseline."""
     study = analysis.study
     compared = (study.baseline, *study.references)  # with these every arm is compared
-    wanted = (analysis.claim.arm if analysis.claim else None, *study.references)
+    wanted = (study.claim.arm if study.claim else None, *study.references)
     return next((arm for arm in wanted if arm in compared), study.baseline)
 
 
@@ -72,14 +72,18 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
             if cost := costs[domain.name].get(arm):
                 draw_estimate(axes, cost, place, looks[arm], limits)
                 number = points((cost.value or 0.0) / 100)
-                axes.annotate(number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8)
+                axes.annotate(
+                    number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8
+                )
         axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
         axes.set_xlim(*limits)
         _draw_wall(axes, _wall(domain, centre), limits)
         axes.set_title(fill(brief(title_of(domain), 44 // len(domains)), 44 // len(domains)), pad=14, fontsize=10)
         name_rows(axes, names, fontsize=9)
         axes.tick_params(axis="x", labelsize=8.5)
-        axes.xaxis.set_major_formatter(lambda value, _: f"0\n{labels[centre]}" if value == 0 else points(value / 100)[:-2])
+        axes.xaxis.set_major_formatter(
+            lambda value, _: f"0\n{labels[centre]}" if value == 0 else points(value / 100)[:-2]
+        )
     figure.supxlabel(f"points below {labels[centre]}, with 95 % intervals", fontsize=9.5)
     said = " ".join(_sentence(domain, costs[domain.name], labels, _wall(domain, centre)) for domain in domains)
     return Drawing(
@@ -118,7 +122,9 @@ def _limits(costs: Sequence[Estimate], domains: Sequence[Domain], centre: str) -
 def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> None:
     if wall is None:
         return
-    axes.axvspan(wall, max(wall, limits[1]) + 1, facecolor="#f0f0f0", hatch="////", linewidth=0, zorder=0.5, label="chance")
+    axes.axvspan(
+        wall, max(wall, limits[1]) + 1, facecolor="#f0f0f0", hatch="////", linewidth=0, zorder=0.5, label="chance"
+    )
     axes.axvline(wall, color=GREY, linewidth=1.5, zorder=2)
     inside = limits[0] <= wall < limits[1]
     part = (wall - limits[0]) / (limits[1] - limits[0])

@@ -105,7 +105,12 @@ def _is_part(arm: Arm) -> bool:
 
 def _look(colour: str, mark: str, filled: str) -> Look:
     """`filled` as matplotlib's fillstyle has it, but that what is not filled is white and not clear."""
-    look: Look = {"color": colour, "marker": mark, "markersize": 11 if mark == "*" else 7, "markerfacecoloralt": "white"}
+    look: Look = {
+        "color": colour,
+        "marker": mark,
+        "markersize": 11 if mark == "*" else 7,
+        "markerfacecoloralt": "white",
+    }
     if filled == "none":
         return {**look, "markerfacecolor": "white", "markeredgewidth": 1.8}
     return {**look, "fillstyle": filled, "markeredgewidth": 1.0}

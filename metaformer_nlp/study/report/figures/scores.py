@@ -42,7 +42,9 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
         if arm.seeds:
             draw_estimate(axes, scores[arm.name], place, looks[arm.name], limits)
             below = [place + 0.27] * len(arm.seeds)  # a little below the estimate
-            axes.plot(seeds[arm.name], below, "o", color="#555555", markersize=3, alpha=0.8, markeredgewidth=0, zorder=3)
+            axes.plot(
+                seeds[arm.name], below, "o", color="#555555", markersize=3, alpha=0.8, markeredgewidth=0, zorder=3
+            )
         else:
             _absent(axes, place)
     for name, value in lines.items():

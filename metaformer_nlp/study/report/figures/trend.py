@@ -15,7 +15,13 @@ from metaformer_nlp.study.report.figures.looks import Look, Looks
 from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, small_multiples
 from metaformer_nlp.study.words import capital, listed
 
-_UNITS = {"tokens": "tokens", "epochs": "epochs", "parameters": "parameters", "macs": "operations", "seconds": "seconds"}
+_UNITS = {
+    "tokens": "tokens",
+    "epochs": "epochs",
+    "parameters": "parameters",
+    "macs": "operations",
+    "seconds": "seconds",
+}
 
 
 def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | None:
