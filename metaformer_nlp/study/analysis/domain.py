@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property, partial
 from math import fsum, isfinite
 from statistics import median
 from typing import Any
@@ -205,7 +205,7 @@ class _Domain:
             interval, inside = contrast.interval(), None
             if expected.size is not None and interval:
                 inside = interval[0] <= sign * expected.size <= interval[1]
-            word = self._judge(weights, lambda family, weights=weights: _above_zero(family.contrast(weights)))
+            word = self._judge(weights, partial(_above_zero, weights))
             found.append(Known(expected, estimate(contrast), word, inside))
         return tuple(found)
 
@@ -320,7 +320,8 @@ def _difference(item: Comparison) -> Difference:
     )
 
 
-def _above_zero(contrast: Contrast) -> Answer:
+def _above_zero(weights: Mapping[str, float], family: Family) -> Answer:
+    contrast = family.contrast(weights)
     return answer(contrast.p_above(), contrast.p_below(), contrast.note)
 
 

@@ -215,7 +215,7 @@ def _finalize(value: Any) -> Any:
 
 
 def _escape(text: str) -> str:
-    """Markdown that shows `text` as it is, in a table too; brackets alone and underscores within words are no markup."""
+    """Markdown that shows `text` as it is, in a table too; lone brackets and underscores in words are no markup."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
     return re.sub(r"([\\*`|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[])", r"\\\1", text)
 

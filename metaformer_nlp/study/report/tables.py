@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 
 from markupsafe import Markup
@@ -38,11 +39,11 @@ class Tables:
         for of, name in dict.fromkeys((item.of, item.arm) for domain in domains for item in domain.removals):
             if of == a.centre or all(item.of != a.centre for domain in domains for item in domain.removals):
                 what = "the mixer" if name == control else labels[name].removeprefix("no ")
-                rows.append((f"out of {labels[of]}: {what}", lambda d, of=of, name=name: self._removal(d, of, name)))
+                rows.append((f"out of {labels[of]}: {what}", partial(self._removal, of=of, name=name)))
         if a.question("removals"):
-            rows.append(("a part costs more than the mixer, each taken out", lambda d: self._by_pairs(d, "removals")))
+            rows.append(("a part costs more than the mixer, each taken out", partial(self._by_pairs, name="removals")))
         if a.question("parts"):
-            rows.append(("a part costs more than any change of the mixer", lambda d: self._by_pairs(d, "parts")))
+            rows.append(("a part costs more than any change of the mixer", partial(self._by_pairs, name="parts")))
         rows.append((f"best mixer, over {base}", self._best))
         if a.trends:
             axes = listed(list(dict.fromkeys(trends.scale.axis for trends in a.trends)))

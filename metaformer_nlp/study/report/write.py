@@ -152,7 +152,7 @@ def _arm_columns(domain: Domain, arm: Arm) -> dict[str, Any]:
         columns |= {"gain_kept": share.value, "gain_kept_low": low, "gain_kept_high": high}
     for reference, pair in arm.against.items():
         low, high = pair.corrected or (None, None)
-        its = {"value": pair.estimate.value, "low": pair.estimate.low, "high": pair.estimate.high}
+        its: dict[str, Any] = {"value": pair.estimate.value, "low": pair.estimate.low, "high": pair.estimate.high}
         its |= {"low_corrected": low, "high_corrected": high, "p": pair.p, "p_holm": pair.p_holm}
         its |= {"p_equivalent": pair.p_equivalent, "shown": pair.word}
         columns |= {f"minus {reference}: {key}": value for key, value in its.items()}

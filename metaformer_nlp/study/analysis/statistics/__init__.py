@@ -6,8 +6,8 @@ by what mixing adds over a control; `pairs` sets every part beside every swap; `
 of an answer; `scaling` follows the gap over budgets; `settings` predicts another setting; `items` lets test items vary
 too; `power` says what a study can see and when to stop.
 
-Descriptions: `estimates` has means and retention; `comparisons` corrects many tests; `tasks` averages over tasks; `ranks`
-compares two rankings.
+Descriptions: `estimates` has means and retention; `comparisons` corrects many tests; `tasks` averages over tasks;
+`ranks` compares two rankings.
 
 Each method names its source. tests/study/analysis/test_statistics*.py hold each to a truth that is known, and
 test_simulated_worlds.py (long: scripts/simulate_verdicts.py) the rules of the verdict to their error rates.
