@@ -130,9 +130,10 @@ def _draw(
     last = max(place for curve in curves.values() for place in curve)
     ends = {arm: curve[last].value or 0.0 for arm, curve in curves.items() if last in curve}
     best, worst = extremes(ends)
+    at = f"After {count(last)} {axis}" if ability is None else f"At {axis} {last:g}"
     return Drawing(
         figure,
-        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. At {count(last)} {axis}, "
+        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. {at}, "
         f"{titles[best]} scores most, {points(ends[best] / 100)}, and {titles[worst]} least, {points(ends[worst] / 100)}.",
         _CAPTION,
     )
