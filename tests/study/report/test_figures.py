@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import yaml
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from matplotlib.text import Text
 from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.analysis.statistics import Estimate
+from metaformer_nlp.study.protocol.file import load_study
 from metaformer_nlp.study.protocol.study import Arm, Study
 from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
@@ -40,13 +42,23 @@ def style() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def analysis(make_study: MakeStudy) -> Analysis:
-    return analyse_data(make_study, {**large_study_data(3), "control": "identity"})
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> MakeStudy:
+    def make_study(data: dict[str, Any]) -> Study:
+        path = tmp_path_factory.mktemp("study") / "study.yaml"
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+        return load_study(path)
+
+    return make_study
 
 
-@pytest.fixture
-def scaled(make_study: MakeStudy) -> Analysis:
+@pytest.fixture(scope="module")
+def analysis(make: MakeStudy) -> Analysis:
+    return analyse_data(make, {**large_study_data(3), "control": "identity"})
+
+
+@pytest.fixture(scope="module")
+def scaled(make: MakeStudy) -> Analysis:
     """One experiment at three budgets: pooling closes on attention, the convolution keeps its distance."""
     domain = {**large_study_data()["domains"]["images"], "tune": None, "equal": {}}
     domain = {key: value for key, value in domain.items() if value is not None}
@@ -58,14 +70,14 @@ def scaled(make_study: MakeStudy) -> Analysis:
         "domains": {name: {**domain, "label": f"{budget:g} epochs"} for name, budget in _BUDGETS.items()},
         "arms": arms,
     }
-    study = make_study(data)
+    study = make(data)
     gaps = {"attention": (0.0,) * 3, "pooling": (0.2, 0.1, 0.05), "depthwise_conv": (0.1,) * 3, "identity": (0.3,) * 3}
     truth = {name: {key: 0.6 - gap for key, gap in zip(_BUDGETS, its, strict=True)} for name, its in gaps.items()}
     return analyse(study, planted_rows(study, truth, noise=0.004))
 
 
-def analyse_data(make_study: MakeStudy, data: dict[str, Any]) -> Analysis:
-    study = make_study(data)
+def analyse_data(make: MakeStudy, data: dict[str, Any]) -> Analysis:
+    study = make(data)
     return analyse(study, simulated_rows(study))
 
 
@@ -106,14 +118,14 @@ def test_a_look_belongs_to_a_name_whatever_the_order(analysis: Analysis) -> None
     assert arm_looks(fewer) == {name: looks[name] for name in ("fourier", "no_residual")}
 
 
-def test_every_arm_looks_like_no_other(make_study: MakeStudy) -> None:
+def test_every_arm_looks_like_no_other(make: MakeStudy) -> None:
     data = large_study_data(3)
     data["arms"] |= {f"stranger_{number}": {"kind": "mixer", "set": {"x": number}} for number in range(20)}
     data["arms"] |= {
         f"of_attention_{number}": {"kind": "variant", "of": "attention", "set": {"model.token_mixer": "attention"}}
         for number in range(4)
     }
-    looks = arm_looks(make_study(data))
+    looks = arm_looks(make(data))
     keys = ("color", "marker", "markerfacecolor", "fillstyle")
     assert len({tuple(look.get(key) for key in keys) for look in looks.values()}) == len(data["arms"])
     assert all(looks[f"of_attention_{number}"]["color"] == looks["attention"]["color"] for number in range(4))
@@ -125,7 +137,10 @@ def test_every_arm_looks_like_no_other(make_study: MakeStudy) -> None:
         (Arm("ppaa", "mixer", {"model.token_mixer": ["pooling", "pooling", "attention", "attention"]}), "ppaa"),
         (Arm("mine", "mixer", {"model.token_mixer": {"name": "attention", "positions": "rotary"}}), "attention"),
         (Arm("pa", "mixer", {"model.token_mixer": ["pooling x 3", {"name": "attention"}]}), "pooling_attention"),
-        (Arm("windows", "mixer", {"model.token_mixer": [{"name": "attention x 3"}, {"name": "attention"}]}), "attention"),
+        (
+            Arm("windows", "mixer", {"model.token_mixer": [{"name": "attention x 3"}, {"name": "attention"}]}),
+            "attention",
+        ),
         (Arm("there", "mixer", {}, set_in={"images": {"model.token_mixer": "shift"}}), "shift"),
         (Arm("attention_no_norm", "architecture", {"model.norm": "none"}, of="attention"), "no_norm"),
         (Arm("bare", "architecture", {"model.use_residual": False}, of="pooling"), "no_residual"),
@@ -146,26 +161,28 @@ def test_titles_say_what_the_control_is_and_whose_a_part_is(analysis: Analysis) 
 # What is drawn
 
 
-def test_every_picture_is_drawn_in_the_order_of_the_report(
-    analysis: Analysis, scaled: Analysis, tmp_path: Path
-) -> None:
-    pictures = draw_all(analysis, tmp_path / "plots")
-    assert list(pictures) == [
+def test_every_picture_is_drawn_in_the_order_of_the_report(analysis: Analysis, scaled: Analysis) -> None:
+    assert list(drawn(analysis)) == [
         "first",
         *("scores-images", "cost-images", "curves-images"),
         *("scores-text", "cost-text", "curves-text"),
         *("scores-probe", "cost-probe", "distance-probe-match"),
     ]
-    for name, picture in pictures.items():
-        assert picture.path == tmp_path / "plots" / f"{name}.png"
-        assert picture.path.read_bytes().startswith(b"\x89PNG")
-        assert picture.alt.endswith(".")
-        assert picture.caption.endswith((".", ". "))
-    again = draw_all(analysis, tmp_path / "again")
-    assert all(again[name].path.read_bytes() == picture.path.read_bytes() for name, picture in pictures.items())
     assert list(drawn(scaled))[-1] == "trend-epochs"
     twice = drawn(replace(scaled, trends=scaled.trends * 2))
     assert list(twice)[-2:] == ["trend-epochs-1", "trend-epochs-2"]
+
+
+def test_the_same_numbers_give_the_same_files(scaled: Analysis, tmp_path: Path) -> None:
+    pictures = draw_all(scaled, tmp_path / "plots")
+    assert list(pictures) == ["first", *(f"scores-{name}" for name in _BUDGETS), "trend-epochs"]
+    mpl.rcParams["font.size"] = 20  # as a matplotlibrc might have it
+    again = draw_all(scaled, tmp_path / "again")
+    for name, picture in pictures.items():
+        assert picture.path == tmp_path / "plots" / f"{name}.png"
+        assert picture.path.read_bytes() == again[name].path.read_bytes()
+        assert picture.alt.endswith(".")
+        assert picture.caption.endswith(".")
 
 
 def test_a_domain_without_runs_has_no_pictures(analysis: Analysis) -> None:
@@ -174,11 +191,11 @@ def test_a_domain_without_runs_has_no_pictures(analysis: Analysis) -> None:
     assert drawn(replace(analysis, domains=without)) == {}
 
 
-def test_no_text_leaves_its_picture(make_study: MakeStudy, scaled: Analysis) -> None:
+def test_no_text_leaves_its_picture(make: MakeStudy, scaled: Analysis) -> None:
     data = {**large_study_data(3), "control": "identity"}
     data["arms"]["attention"]["label"] = "attention (rotary, windows of 4 and one global layer)"
     data["arms"]["hybrid"]["label"] = "three layers of pooling, attention on top"
-    for its in (analyse_data(make_study, data), scaled):
+    for its in (analyse_data(make, data), scaled):
         for name, drawing in drawn(its).items():
             _assert_inside(name, drawing.figure)
 
@@ -187,26 +204,19 @@ def _assert_inside(name: str, figure: Figure) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     page = figure.bbox
+    beyond = {  # labels of ticks outside of the limits exist, and are not drawn
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.majorTicks, *axis.minorTicks)
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+        for label in (tick.label1, tick.label2)
+    }
     for text in figure.findobj(Text):
-        box = text.get_window_extent(canvas.get_renderer())
-        if text.get_visible() and text.get_text().strip() and _is_drawn(text):
-            assert box.x0 >= -1, f"{name}: {text.get_text()!r}"
-            assert box.y0 >= -1, f"{name}: {text.get_text()!r}"
-            assert box.x1 <= page.x1 + 1, f"{name}: {text.get_text()!r}"
-            assert box.y1 <= page.y1 + 1, f"{name}: {text.get_text()!r}"
-
-
-def _is_drawn(text: Text) -> bool:
-    """Labels of ticks outside of the limits exist, and are not drawn."""
-    axes = text.axes
-    if axes is None:
-        return True
-    ticks = [(axis, tick) for axis in (axes.xaxis, axes.yaxis) for tick in (*axis.majorTicks, *axis.minorTicks)]
-    for axis, tick in ticks:
-        if text in (tick.label1, tick.label2):
-            low, high = sorted(axis.get_view_interval())
-            return low <= tick.get_loc() <= high and (axis is axes.xaxis or text.get_visible())
-    return True
+        if text.get_visible() and text.get_text().strip() and text not in beyond:
+            box = text.get_window_extent(canvas.get_renderer())
+            inside = min(box.x0, box.y0) >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+            assert inside, f"{name}: {text.get_text()!r} at {box} leaves {page}"
 
 
 # The first picture
@@ -225,8 +235,7 @@ def test_the_first_picture_has_all_changes_to_one_arm_sorted_by_size(analysis: A
         if arm != "pooling"
     }
     assert rows[-1] == analysis.labels()[max(means, key=lambda arm: means[arm])]
-    assert [len(axes.get_yticklabels()) for axes in figure.axes] == [len(rows)] * 3
-    limits = {axes.get_xlim() for axes in figure.axes}
+    limits = {(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}
     assert len(limits) == 1, "one axis"
     assert all("pooling" in [text.get_text() for text in axes.texts] for axes in figure.axes), "the zero is named"
 
@@ -259,14 +268,7 @@ def test_rows_that_a_domain_lacks_stay_empty(analysis: Analysis) -> None:
 # Words
 
 
-def test_words_follow_the_numbers(analysis: Analysis, scaled: Analysis) -> None:
-    for its, name, key in ((analysis, "images", "images"), (scaled, "e4", "epochs")):
-        domain = its.domains[name]
-        best = max(domain.runs, key=lambda arm: arm.score.value or 0).name
-        for picture, drawing in drawn(its).items():
-            for arm in (best, "identity", "no_residual", "no_channel_mlp", "pooling"):
-                if arm in domain.arms and picture.startswith("scores") and picture.endswith(key):
-                    assert len(drawing.alt) > 20
+def test_words_follow_the_numbers(analysis: Analysis) -> None:
     before = {name: drawing.alt for name, drawing in drawn(analysis).items()}
     skills = {**SKILLS, "random": (0.05, 0.05, 0.01)}
     rows = simulated_rows(analysis.study, skills)
@@ -284,7 +286,7 @@ def test_the_words_of_a_trend_follow_its_numbers(scaled: Analysis) -> None:
     assert trends.lines["pooling"].trend == "closes"
     assert "closes." in alt
     figure = drawn(scaled)["trend-epochs"].figure
-    titles = [axes.get_title() for axes in figure.axes]
+    titles = [axes.get_title("left") for axes in figure.axes]
     assert "pooling\ncloses" in titles
     assert "not judged" in [text.get_text() for text in figure.axes[0].texts]
 
@@ -330,7 +332,7 @@ def test_marks_of_a_cost_axis_have_labels_of_their_own_that_do_not_touch(analysi
     assert len(labels) > 1
     assert len(set(labels)) == len(labels)
     boxes = [label.get_window_extent(canvas.get_renderer()) for label in ticks]
-    assert all(left.x1 < right.x0 for left, right in zip(boxes, boxes[1:], strict=False))
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_learning_curves_are_those_of_the_rows(analysis: Analysis) -> None:
@@ -341,8 +343,8 @@ def test_learning_curves_are_those_of_the_rows(analysis: Analysis) -> None:
     assert curves["pooling"][4000].value == pytest.approx(100 * (0.1 + 0.9 * SKILLS["pooling"][0]), abs=3)
     drawing = draw_curves(domain, arm_titles(analysis.study), arm_looks(analysis.study), "attention")
     assert drawing is not None
-    assert [axes.get_title() for axes in drawing.figure.axes][:3] == ["attention", "pooling", "multi window"]
-    assert {axes.title.get_color() for axes in drawing.figure.axes} == {"black"}
+    assert [axes.get_title("left") for axes in drawing.figure.axes][:3] == ["attention", "pooling", "multi window"]
+    assert {axes._left_title.get_color() for axes in drawing.figure.axes} == {"black"}  # type: ignore[attr-defined]
 
 
 def test_tasks_on_an_axis_are_found_by_their_numbers(analysis: Analysis) -> None:
@@ -358,7 +360,7 @@ def test_the_score_falls_with_the_distance(analysis: Analysis) -> None:
     tasks = axis_tasks(domain)["match"]
     drawing = draw_distance(domain, "match", tasks, titles, arm_looks(analysis.study), "attention")
     assert drawing is not None
-    panel = next(axes for axes in drawing.figure.axes if axes.get_title() == "pooling")
+    panel = next(axes for axes in drawing.figure.axes if axes.get_title("left") == "pooling")
     own = next(line for line in panel.get_lines() if line.get_marker() == "o" and len(np.asarray(line.get_xdata())) > 1)
     places, scores = np.asarray(own.get_data())
     assert places.tolist() == list(DISTANCES)

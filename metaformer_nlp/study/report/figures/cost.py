@@ -62,8 +62,8 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
     return Drawing(
         figure,
         f"Score over {_COSTS[cost]} in {domain.label}: {said}.",
-        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, and farther left is cheaper; the "
-        "axis is logarithmic. The legend goes from the highest score to the lowest.",
+        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, farther left is cheaper. "
+        "The axis is logarithmic. The legend goes from the highest score to the lowest.",
     )
 
 

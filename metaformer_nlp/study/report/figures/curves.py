@@ -19,8 +19,8 @@ from metaformer_nlp.study.words import count, points
 Curve = Mapping[float, Estimate]  # in points, by place
 _POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")
 _CAPTION = (
-    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed line is "
-    "the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
+    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed "
+    "line is the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
 )
 
 
@@ -84,7 +84,11 @@ def draw_distance(
         axes.set_xticks(places, [f"{place:g}" for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
 
-    curves, chance, axis = distance_curves(domain, tasks), fmean(chances) if chances else None, domain.axis or "distance"
+    curves, chance, axis = (
+        distance_curves(domain, tasks),
+        fmean(chances) if chances else None,
+        domain.axis or "distance",
+    )
     return _draw(domain, curves, titles, looks, baseline, chance, axis, distance_axis, ability) if curves else None
 
 
@@ -134,7 +138,8 @@ def _draw(
     return Drawing(
         figure,
         f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. {at}, "
-        f"{titles[best]} scores most, {points(ends[best] / 100)}, and {titles[worst]} least, {points(ends[worst] / 100)}.",
+        f"{titles[best]} scores most, {points(ends[best] / 100)}, "
+        f"and {titles[worst]} least, {points(ends[worst] / 100)}.",
         _CAPTION,
     )
 

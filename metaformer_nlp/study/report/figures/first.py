@@ -79,7 +79,9 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
                 look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
                 draw_estimate(axes, cost, place, look, limits)
                 number = points((cost.value or 0.0) / 100)
-                axes.annotate(number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8)
+                axes.annotate(
+                    number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8
+                )
         axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
         axes.set_xlim(*limits)
         _draw_wall(axes, _wall(domain, centre), limits)
@@ -93,11 +95,10 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     return Drawing(
         figure,
         f"Points below {labels[centre]}. {said}",
-        f"Each row is one change to {labels[centre]}. A filled mark is another token mixer, an open mark a part that is "
-        "taken out, a half filled mark a part that is swapped. A mark is the mean over seeds, its bar the 95 % interval; "
-        "an arrow head says that the interval goes on. Marks to the right of the line score less than "
-        f"{labels[centre]}, marks to the left more. The hatched wall is chance: nothing can be lost beyond it. "
-        "A row without a mark was not run there.",
+        f"Each row is one change to {labels[centre]}. A filled mark is another token mixer, an open mark a part that "
+        "is taken out, a half filled mark a part that is swapped. A mark is the mean over seeds, its bar the 95 % "
+        "interval; an arrow head says that the interval goes on. Marks to the right of the line score less than "
+        f"{labels[centre]}, marks to the left more. The hatched wall is chance. An empty row was not run there.",
     )
 
 
@@ -124,7 +125,9 @@ def _limits(costs: Sequence[Estimate], domains: Sequence[Domain], centre: str) -
 def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> None:
     if wall is None:
         return
-    axes.axvspan(wall, max(wall, limits[1]) + 1, facecolor="#f0f0f0", hatch="////", linewidth=0, zorder=0.5, label="chance")
+    axes.axvspan(
+        wall, max(wall, limits[1]) + 1, facecolor="#f0f0f0", hatch="////", linewidth=0, zorder=0.5, label="chance"
+    )
     axes.axvline(wall, color=GREY, linewidth=1.5, zorder=2)
     inside = limits[0] <= wall < limits[1]
     part = (wall - limits[0]) / (limits[1] - limits[0])

@@ -2,8 +2,8 @@
 
 The colours of the known names are all at least `APART` from each other in CIELAB for eyes with and without each of the
 three deficiencies of colour vision, and stand out from white by 3 : 1. They were found by a search over sRGB for the
-set whose nearest pair lies farthest apart. Filled marks are mixers, open marks are parts that are taken out, half filled
-marks are variants of the mixer whose colour they have.
+set whose nearest pair lies farthest apart. Filled marks are mixers, open marks are parts that are taken out, and half
+filled marks are variants of the mixer whose colour they have.
 """
 
 from __future__ import annotations
@@ -105,7 +105,12 @@ def _is_part(arm: Arm) -> bool:
 
 def _look(colour: str, mark: str, filled: str) -> Look:
     """`filled` as matplotlib's fillstyle has it, but that what is not filled is white and not clear."""
-    look: Look = {"color": colour, "marker": mark, "markersize": 11 if mark == "*" else 7, "markerfacecoloralt": "white"}
+    look: Look = {
+        "color": colour,
+        "marker": mark,
+        "markersize": 11 if mark == "*" else 7,
+        "markerfacecoloralt": "white",
+    }
     if filled == "none":
         return {**look, "markerfacecolor": "white", "markeredgewidth": 1.8}
     return {**look, "fillstyle": filled, "markeredgewidth": 1.0}

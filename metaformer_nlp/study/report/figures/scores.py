@@ -42,7 +42,9 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
         if arm.seeds:
             draw_estimate(axes, scores[arm.name], place, looks[arm.name], limits)
             below = [place + 0.27] * len(arm.seeds)  # a little below the estimate
-            axes.plot(seeds[arm.name], below, "o", color="#555555", markersize=3, alpha=0.8, markeredgewidth=0, zorder=3)
+            axes.plot(
+                seeds[arm.name], below, "o", color="#555555", markersize=3, alpha=0.8, markeredgewidth=0, zorder=3
+            )
         else:
             _absent(axes, place)
     for name, value in lines.items():
@@ -61,9 +63,9 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
     return Drawing(
         figure,
         f"Scores of {len(domain.runs)} arms in {domain.label}: {ends}. {at[:1].upper()}{at[1:]}.",
-        "A mark is the mean over seeds, its bar the 95 % interval, and the small dots below it are the seeds. The dashed "
-        "line is the baseline, the dotted line chance. Filled marks are token mixers, open marks have a part taken out, "
-        "half filled marks are variants of the mixer of their colour.",
+        "A mark is the mean over seeds, its bar the 95 % interval, and the small dots below it are the seeds. The "
+        "dashed line is the baseline, the dotted line chance. Filled marks are token mixers, open marks have a part "
+        "taken out, half filled marks are variants of the mixer of their colour.",
     )
 
 

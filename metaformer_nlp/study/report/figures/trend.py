@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -15,7 +13,13 @@ from metaformer_nlp.study.report.figures.looks import Look, Looks, arm_titles
 from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, small_multiples
 from metaformer_nlp.study.words import capital, listed
 
-_UNITS = {"tokens": "tokens", "epochs": "epochs", "parameters": "parameters", "macs": "operations", "seconds": "seconds"}
+_UNITS = {
+    "tokens": "tokens",
+    "epochs": "epochs",
+    "parameters": "parameters",
+    "macs": "operations",
+    "seconds": "seconds",
+}
 
 
 def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | None:
@@ -47,16 +51,16 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
     figure.supylabel("gap in logits", fontsize=10)
     figure.suptitle(f"Gap to {baseline} over {axis}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     left = [labels[arm] for arm in trends.lines if arm not in lines]
-    return Drawing(
-        figure,
-        f"Gap to {baseline} in logits over {axis}. " + " ".join(_sentence(labels[arm], lines[arm]) for arm in lines),
-        f"Each panel shows one arm on a scale of its own. A mark above the line at zero lies below {baseline} at that budget; its bar is the 95 % "
-        "interval. The solid line is fitted to the budgets that were run. "
-        + ("Lines inside the grey fan change too little with a doubling to matter. " if trends.margin else "")
-        + ("The grey area with dashed edges lies beyond what was run, and is not judged. " if trends.beyond else "")
-        + (f"Not drawn, as never shown above chance: {listed(left)}. " if left else "")
-        + "The word is the verdict: the gap closes, widens, is steady, or the question stays open.",
-    )
+    caption = [
+        f"Each panel shows one arm on a scale of its own. A mark above zero lies below {baseline} at that budget.",
+        "Its bar is the 95 % interval. The solid line is fitted to the budgets that were run.",
+        "Lines inside the grey fan change too little with a doubling to matter." if trends.margin else "",
+        "The grey area with dashed edges lies beyond what was run, and is not judged." if trends.beyond else "",
+        f"Not drawn, as never shown above chance: {listed(left)}." if left else "",
+        "The word is the verdict: the gap closes, widens, is steady, or the question stays open.",
+    ]
+    sentences = " ".join(_sentence(labels[arm], line) for arm, line in lines.items())
+    return Drawing(figure, f"Gap to {baseline} in logits over {axis}. {sentences}", " ".join(filter(None, caption)))
 
 
 def _draw_line(axes: Axes, line: Scaling, gaps: list[Estimate], look: Look, margin: float | None) -> None:
