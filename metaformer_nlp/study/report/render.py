@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
@@ -22,13 +22,15 @@ from metaformer_nlp.study import words
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.analysis.statistics.estimates import student
 from metaformer_nlp.study.report import protocol
-from metaformer_nlp.study.report.figures.style import Picture
 from metaformer_nlp.study.report.tables import Tables
+
+if TYPE_CHECKING:  # matplotlib: the runner and its cells do without
+    from metaformer_nlp.study.report.figures.style import Picture
 
 LONGEST = 60  # words of the conclusion
 RULES = "rules.md"
 _TEMPLATES = Path(__file__).parent / "templates"
-Pictures = Mapping[str, Picture]
+Pictures = Mapping[str, "Picture"]
 
 ASKED = {
     "known": "Does the study find what is known?",

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.report.figures.cost import draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance
-from metaformer_nlp.study.report.figures.first import centre_of, draw_first
+from metaformer_nlp.study.report.figures.first import draw_first
 from metaformer_nlp.study.report.figures.looks import arm_looks, arm_titles
 from metaformer_nlp.study.report.figures.scores import draw_scores
 from metaformer_nlp.study.report.figures.style import STYLE, Drawing, Picture, save
@@ -39,7 +39,7 @@ def drawings(analysis: Analysis) -> Iterator[tuple[str, Drawing | None]]:
         if not domain.runs:
             continue
         yield f"scores-{name}", draw_scores(domain, titles, looks, baseline)
-        yield f"cost-{name}", draw_cost(domain, titles, looks, centre_of(analysis))
+        yield f"cost-{name}", draw_cost(domain, titles, looks, analysis.centre)
         yield f"curves-{name}", draw_curves(domain, titles, looks, baseline)
         for ability, tasks in axis_tasks(domain).items():
             key = f"distance-{name}{f'-{ability}' if ability else ''}"

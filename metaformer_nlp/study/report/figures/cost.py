@@ -62,8 +62,8 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
     return Drawing(
         figure,
         f"Score over {_COSTS[cost]} in {domain.label}: {said}.",
-        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, and farther left is cheaper; the "
-        "axis is logarithmic. The legend goes from the highest score to the lowest.",
+        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, farther left is cheaper. "
+        "The axis is logarithmic. The legend goes from the highest score to the lowest.",
     )
 
 
@@ -71,8 +71,8 @@ def _log_axis(axes: Axes) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     decades = math.log10(high / low)
-    steps = (1.0, 2.0, 5.0) if decades > 0.6 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=steps, numticks=12))
+    steps = (1.0,) if decades > 2.5 else (1.0, 2.0, 5.0) if decades > 0.6 else (1.0, 1.5, *range(2, 9))
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=steps, numticks=8 if decades > 2.5 else 12))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(True)

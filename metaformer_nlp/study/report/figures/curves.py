@@ -19,8 +19,8 @@ from metaformer_nlp.study.words import count, points
 Curve = Mapping[float, Estimate]  # in points, by place
 _POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")
 _CAPTION = (
-    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed line is "
-    "the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
+    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed "
+    "line is the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
 )
 
 
@@ -134,10 +134,12 @@ def _draw(
     last = max(place for curve in curves.values() for place in curve)
     ends = {arm: curve[last].value or 0.0 for arm, curve in curves.items() if last in curve}
     best, worst = extremes(ends)
+    at = f"After {count(last)} {axis}" if ability is None else f"At {axis} {last:g}"
     return Drawing(
         figure,
-        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. At {count(last)} {axis}, "
-        f"{titles[best]} scores most, {points(ends[best] / 100)}, and {titles[worst]} least, {points(ends[worst] / 100)}.",
+        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. {at}, "
+        f"{titles[best]} scores most, {points(ends[best] / 100)}, "
+        f"and {titles[worst]} least, {points(ends[worst] / 100)}.",
         _CAPTION,
     )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 from textwrap import fill
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.analysis.statistics import Estimate
-from metaformer_nlp.study.report.figures.looks import Looks
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report.figures.looks import Looks, arm_titles
 from metaformer_nlp.study.report.figures.style import (
     GREY,
     WIDTH,
@@ -26,14 +29,6 @@ from metaformer_nlp.study.report.figures.style import (
 from metaformer_nlp.study.words import points
 
 _LONGEST = 26  # characters of a row's name in one line
-
-
-def centre_of(analysis: Analysis) -> str:
-    """The arm that the others are measured from: the claim's, else the first reference, else the baseline."""
-    study = analysis.study
-    compared = (study.baseline, *study.references)  # with these every arm is compared
-    wanted = (study.claim.arm if study.claim else None, *study.references)
-    return next((arm for arm in wanted if arm in compared), study.baseline)
 
 
 def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
@@ -52,7 +47,8 @@ def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
 def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     """Dots and intervals of all changes, a row each and a panel a domain, from what costs least to what costs most;
     None where there is nothing to draw."""
-    centre, labels = centre_of(analysis), _labels(analysis)
+    centre = analysis.centre
+    labels = _labels(analysis.study, centre)
     costs = {name: costs_of(analysis.domains[name], centre) for name in analysis.first}
     domains = [analysis.domains[name] for name, its in costs.items() if its]
     if not domains:
@@ -67,10 +63,13 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
     panels = figure.subplots(1, len(domains), sharex=True, sharey=True, squeeze=False)[0]
     limits = _limits([cost for its in costs.values() for cost in its.values()], domains, centre)
+    under: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "fontweight": "bold"}
+    wide = 40 // len(domains)  # characters of a panel's title in one line
     for axes, domain in zip(panels, domains, strict=True):
         for place, arm in enumerate(arms):
             if cost := costs[domain.name].get(arm):
-                draw_estimate(axes, cost, place, looks[arm], limits)
+                look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
+                draw_estimate(axes, cost, place, look, limits)
                 number = points((cost.value or 0.0) / 100)
                 axes.annotate(
                     number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8
@@ -78,31 +77,27 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
         axes.set_xlim(*limits)
         _draw_wall(axes, _wall(domain, centre), limits)
-        axes.set_title(fill(brief(title_of(domain), 44 // len(domains)), 44 // len(domains)), pad=14, fontsize=10)
+        axes.set_title(fill(brief(title_of(domain), wide), wide), pad=14, fontsize=9.5)
         name_rows(axes, names, fontsize=9)
         axes.tick_params(axis="x", labelsize=8.5)
-        axes.xaxis.set_major_formatter(
-            lambda value, _: f"0\n{labels[centre]}" if value == 0 else points(value / 100)[:-2]
-        )
+        axes.xaxis.set_major_locator(MaxNLocator(7 - len(domains), steps=[1, 2, 5, 10]))
+        axes.annotate(labels[centre], (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
     figure.supxlabel(f"points below {labels[centre]}, with 95 % intervals", fontsize=9.5)
     said = " ".join(_sentence(domain, costs[domain.name], labels, _wall(domain, centre)) for domain in domains)
     return Drawing(
         figure,
         f"Points below {labels[centre]}. {said}",
-        f"Each row is one change to {labels[centre]}. A filled mark is another token mixer, an open mark a part that is "
-        "taken out, a half filled mark a part that is swapped. A mark is the mean over seeds, its bar the 95 % interval; "
-        "an arrow head says that the interval goes on. Marks to the right of the line score less than "
-        f"{labels[centre]}, marks to the left more. The hatched wall is chance: nothing can be lost beyond it. "
-        "A row without a mark was not run there.",
+        f"Each row is one change to {labels[centre]}. A filled mark is another token mixer, an open mark a part that "
+        "is taken out, a half filled mark a part that is swapped. A mark is the mean over seeds, its bar the 95 % "
+        "interval; an arrow head says that the interval goes on. Marks to the right of the line score less than "
+        f"{labels[centre]}, marks to the left more. The hatched wall is chance. An empty row was not run there.",
     )
 
 
-def _labels(analysis: Analysis) -> dict[str, str]:
-    labels = {name: brief(label, _LONGEST) for name, label in analysis.labels().items()}
-    control = analysis.study.control
-    if control and "no mixing" not in labels[control]:
-        labels[control] = f"no mixing ({labels[control]})"
-    return labels
+def _labels(study: Study, centre: str) -> dict[str, str]:
+    """Parts need not say whose they are: all are the centre's."""
+    titles = arm_titles(study)
+    return {arm.name: brief(arm.title if arm.of == centre else titles[arm.name], _LONGEST) for arm in study.arms}
 
 
 def _wall(domain: Domain, centre: str) -> float | None:

@@ -2,8 +2,8 @@
 
 The colours of the known names are all at least `APART` from each other in CIELAB for eyes with and without each of the
 three deficiencies of colour vision, and stand out from white by 3 : 1. They were found by a search over sRGB for the
-set whose nearest pair lies farthest apart. Filled marks are mixers, open marks are parts that are taken out, half filled
-marks are variants of the mixer whose colour they have.
+set whose nearest pair lies farthest apart. Filled marks are mixers, open marks are parts that are taken out, and half
+filled marks are variants of the mixer whose colour they have.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ def _look(colour: str, mark: str, filled: str) -> Look:
 
 
 def arm_titles(study: Study) -> dict[str, str]:
-    """What each arm is called where arms of several origins stand side by side: "pooling, no residual"."""
-    origins = {arm.name: arm for arm in study.arms}
-    return {
-        arm.name: arm.title
-        if arm.of not in origins or origins[arm.of].name.replace("_", " ") in arm.title
-        else f"{origins[arm.of].name.replace('_', ' ')}, {arm.title}"
-        for arm in study.arms
-    }
+    """What each arm is called in pictures: the control by what it is, and a part or variant with what it is made of."""
+    titles = {arm.name: arm.title for arm in study.arms}
+    for arm in study.arms:
+        origin = (arm.of or "").replace("_", " ")
+        if arm.name == study.control and "no mixing" not in arm.title:
+            titles[arm.name] = f"no mixing ({arm.title})"
+        elif origin not in arm.title:
+            titles[arm.name] = f"{origin}, {arm.title}"
+    return titles

@@ -31,7 +31,7 @@ from metaformer_nlp.study.words import points
 def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baseline: str) -> Drawing:
     """Mean score of each arm with its interval, every seed as a dot, and lines at chance and at the baseline."""
     arms = list(domain.arms.values())
-    figure = Figure(figsize=(WIDTH, 0.4 * len(arms) + 1.3), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.36 * len(arms) + 1.3), layout="constrained")
     axes = figure.add_subplot()
     known = {"chance": domain.chance, brief(titles[baseline], 24): domain.arms[baseline].score.value}
     lines = {name: 100 * value for name, value in known.items() if value is not None}
@@ -55,17 +55,17 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
     axes.set_xlabel(f"{metric_of(domain)}, points of 100")
     axes.set_title(title_of(domain), pad=20)
     best, worst = extremes({arm.name: arm.score.value for arm in domain.runs if arm.score.value is not None})
-    ends = " and ".join(
-        f"{titles[name]} {word}, {points(domain.arms[name].score.value)}"
+    ends = ", ".join(
+        f"{word} is {titles[name]} with {points(domain.arms[name].score.value)}"
         for name, word in ((best, "highest"), (worst, "lowest"))
     )
     at = "; ".join(f"{name} is {value:.1f}" for name, value in lines.items())
     return Drawing(
         figure,
         f"Scores of {len(domain.runs)} arms in {domain.label}: {ends}. {at[:1].upper()}{at[1:]}.",
-        "A mark is the mean over seeds, its bar the 95 % interval, and the small dots below it are the seeds. The dashed "
-        "line is the baseline, the dotted line chance. Filled marks are token mixers, open marks have a part taken out, "
-        "half filled marks are variants of the mixer of their colour.",
+        "A mark is the mean over seeds, its bar the 95 % interval, and the small dots below it are the seeds. The "
+        "dashed line is the baseline, the dotted line chance. Filled marks are token mixers, open marks have a part "
+        "taken out, half filled marks are variants of the mixer of their colour.",
     )
 
 

@@ -111,17 +111,17 @@ def name_rows(axes: Axes, labels: Sequence[str], **style: Any) -> None:
 
 
 def small_multiples(
-    arms: Sequence[str], titles: Mapping[str, str], looks: Looks, columns: int = 3
+    arms: Sequence[str], titles: Mapping[str, str], looks: Looks, same_scale: bool = True
 ) -> tuple[Figure, list[Axes]]:
-    """One small panel an arm, all with the same axes, the arm's name and its mark: any number stays legible."""
-    columns = min(columns, len(arms))
+    """One small panel an arm, with its mark beside its title, all with the same axes: any number stays legible."""
+    columns = min(3, len(arms))
     rows = -(-len(arms) // columns)
     figure = Figure(figsize=(WIDTH, 1.5 * rows + 0.8), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, sharex=True, sharey=same_scale, squeeze=False).ravel()
     for axes in grid[len(arms) :]:
         axes.remove()
     for axes, arm in zip(grid, arms, strict=False):
-        text = fill(brief(titles[arm], 30), 16)
+        text = "\n".join(fill(brief(line, 30), 16) for line in titles[arm].split("\n"))
         axes.set_title(text, fontsize=9.5, fontweight="normal", pad=3, x=0.1)
         above = ScaledTranslation(4 / 72, (8 + 12 * text.count("\n")) / 72, figure.dpi_scale_trans)
         style = {**looks[arm], "markersize": 0.8 * looks[arm]["markersize"], "clip_on": False}
@@ -148,5 +148,6 @@ def metric_of(domain: Domain) -> str:
 
 
 def extremes(values: Mapping[str, float]) -> tuple[str, str]:
-    """The names of the highest and the lowest value."""
-    return max(values, key=lambda name: values[name]), min(values, key=lambda name: values[name])
+    """The names of the highest and the lowest value, two names where all are equal."""
+    order = sorted(values, key=lambda name: -values[name])
+    return order[0], order[-1]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
@@ -11,7 +9,7 @@ from matplotlib.ticker import NullLocator
 from metaformer_nlp.study.analysis.results import Analysis, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate, Scaling
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast
-from metaformer_nlp.study.report.figures.looks import Look, Looks
+from metaformer_nlp.study.report.figures.looks import Look, Looks, arm_titles
 from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, small_multiples
 from metaformer_nlp.study.words import capital, listed
 
@@ -30,12 +28,11 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
     lines = {arm: line for arm, line in trends.lines.items() if line.gaps}
     if not lines:
         return None
-    labels, axis = analysis.labels(), _UNITS[trends.scale.axis]
+    labels, axis = arm_titles(analysis.study), _UNITS[trends.scale.axis]
     baseline = brief(labels[analysis.study.baseline], 20)
-    titles = {arm: f"{brief(labels[arm], 20)}: {line.trend}" for arm, line in lines.items()}
-    figure, panels = small_multiples(list(lines), titles, looks)
+    titles = {arm: f"{labels[arm]}\n{line.trend}" for arm, line in lines.items()}
+    figure, panels = small_multiples(list(lines), titles, looks, same_scale=False)
     gaps = {arm: [_estimate(gap) for gap in line.gaps] for arm, line in lines.items()}
-    limits = limits_of([gap for its in gaps.values() for gap in its], [0.0], least=0.2)
     budgets = list(trends.scale.domains.values())
     for axes, (arm, line) in zip(panels, lines.items(), strict=True):
         axes.axhline(0, color="#000000", linewidth=1, zorder=2)
@@ -49,21 +46,21 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
         axes.set_xscale("log", base=2)
         axes.set_xticks(budgets, [_short(budget) for budget in budgets])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(*limits)
+        axes.set_ylim(*limits_of(gaps[arm], [0.0], least=0.5))
     figure.supxlabel(f"{axis} (logarithmic)", fontsize=10)
     figure.supylabel("gap in logits", fontsize=10)
     figure.suptitle(f"Gap to {baseline} over {axis}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     left = [labels[arm] for arm in trends.lines if arm not in lines]
-    return Drawing(
-        figure,
-        f"Gap to {baseline} in logits over {axis}. " + " ".join(_sentence(labels[arm], lines[arm]) for arm in lines),
-        f"Each panel shows one arm. A mark above the line at zero lies below {baseline} at that budget; its bar is the 95 % "
-        "interval. The solid line is fitted to the budgets that were run. "
-        + ("Lines inside the grey fan change too little with a doubling to matter. " if trends.margin else "")
-        + ("The grey area with dashed edges lies beyond what was run, and is not judged. " if trends.beyond else "")
-        + (f"Not drawn, as never shown above chance: {listed(left)}. " if left else "")
-        + "The word is the verdict: the gap closes, widens, is steady, or the question stays open.",
-    )
+    caption = [
+        f"Each panel shows one arm on a scale of its own. A mark above zero lies below {baseline} at that budget.",
+        "Its bar is the 95 % interval. The solid line is fitted to the budgets that were run.",
+        "Lines inside the grey fan change too little with a doubling to matter." if trends.margin else "",
+        "The grey area with dashed edges lies beyond what was run, and is not judged." if trends.beyond else "",
+        f"Not drawn, as never shown above chance: {listed(left)}." if left else "",
+        "The word is the verdict: the gap closes, widens, is steady, or the question stays open.",
+    ]
+    sentences = " ".join(_sentence(labels[arm], line) for arm, line in lines.items())
+    return Drawing(figure, f"Gap to {baseline} in logits over {axis}. {sentences}", " ".join(filter(None, caption)))
 
 
 def _draw_line(axes: Axes, line: Scaling, gaps: list[Estimate], look: Look, margin: float | None) -> None:
