@@ -58,22 +58,22 @@ def conclusion(analysis: Analysis) -> str:
 
 def markdown(analysis: Analysis, pictures: Pictures) -> str:
     """The report for reading in a repository; pictures are linked."""
-    return _render(analysis, pictures, RULES, lambda path: f"plots/{path.name}")
+    return _render(analysis, pictures, RULES)
 
 
 def page(analysis: Analysis, pictures: Pictures) -> str:
     """The report as one self-contained HTML page."""
 
-    def embedded(path: Path) -> str:
-        return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-    text = _render(analysis, pictures, "#rules", embedded)
+    body = _to_html(_render(analysis, pictures, "#rules"))
+    for picture in pictures.values():  # in the HTML: the Markdown parser takes long over such an address
+        embedded = base64.b64encode(picture.path.read_bytes()).decode()
+        body = body.replace(f'src="plots/{picture.path.name}"', f'src="data:image/png;base64,{embedded}"')
     rules = re.sub(r"^## (\w+)$", r'<h3 id="rules-\1">\1</h3>', rules_text(), flags=re.MULTILINE)
     rules = rules.replace("# How the words are chosen", "", 1)
     return _environment("").get_template("page.html.j2").render(
         title=Markup(title_of(analysis)).striptags(),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        body=Markup(_to_html(text)),
+        body=Markup(body),
         rules=Markup(_to_html(rules)),
     )  # fmt: skip
 
@@ -93,9 +93,8 @@ def _to_html(text: str) -> str:
     return html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
 
 
-def _render(analysis: Analysis, pictures: Pictures, rules_at: str, picture_at: Callable[[Path], str]) -> str:
+def _render(analysis: Analysis, pictures: Pictures, rules_at: str) -> str:
     environment = _environment(rules_at)
-    environment.filters["picture_at"] = lambda path: Markup(picture_at(path))
     cells = analysis.cells
     values = {
         "pictures": pictures,
