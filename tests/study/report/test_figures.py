@@ -194,7 +194,8 @@ def test_a_domain_without_runs_has_no_pictures(analysis: Analysis) -> None:
 def test_no_text_leaves_its_picture(make: MakeStudy, scaled: Analysis) -> None:
     data = {**large_study_data(3), "control": "identity"}
     data["arms"]["attention"]["label"] = "attention (rotary, windows of 4 and one global layer)"
-    data["arms"]["hybrid"]["label"] = "three layers of pooling, attention on top"
+    for name, below in (("hybrid", "pooling"), ("multi_window", "shift"), ("fourier", "identity")):
+        data["arms"][name]["label"] = f"three layers of {below}, attention on top"
     for its in (analyse_data(make, data), scaled):
         for name, drawing in drawn(its).items():
             _assert_inside(name, drawing.figure)

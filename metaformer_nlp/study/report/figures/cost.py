@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,9 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
     if cost is None:
         return None
     costs = {arm.name: float(getattr(arm, cost)) for arm in arms}
-    figure = Figure(figsize=(WIDTH, 3.0 + 0.21 * math.ceil(len(arms) / 2)), layout="constrained")
+    names = {arm.name: fill(brief(titles[arm.name], 26), 26) for arm in arms}
+    lines = sum(1 + name.count("\n") for name in names.values())
+    figure = Figure(figsize=(WIDTH, 3.1 + 0.2 * math.ceil(lines / 2)), layout="constrained")
     axes = figure.add_subplot()
     scores = {arm.name: scaled(arm.score) for arm in arms}
     limits = limits_of(scores.values())
@@ -47,7 +50,7 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
         if score.low is not None and score.high is not None:
             reach = np.clip([score.low, score.high], *limits)
             axes.plot([place, place], reach, color=look["color"], linewidth=1.6, alpha=0.8, zorder=2)
-        axes.plot([place], [score.value], linestyle="none", zorder=3, label=brief(titles[arm.name], 30), **look)
+        axes.plot([place], [score.value], linestyle="none", zorder=3, label=names[arm.name], **look)
     _log_axis(axes)
     axes.set_ylim(*limits)
     axes.set_ylabel(f"{metric_of(domain)}, points of 100")

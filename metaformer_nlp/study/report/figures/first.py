@@ -58,7 +58,7 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         key=lambda arm: (fmean(its[arm].value or 0.0 for its in costs.values() if arm in its), arm),
     )
     names = [fill(labels[arm], _LONGEST) for arm in arms]
-    height = 0.2 if all("\n" not in name for name in names) else 0.25
+    height, size = (0.23, 8.5) if any("\n" in name for name in names) else (0.2, 9)
     figure = Figure(figsize=(WIDTH, height * len(arms) + 1.05), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
     panels = figure.subplots(1, len(domains), sharex=True, sharey=True, squeeze=False)[0]
@@ -78,7 +78,7 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         axes.set_xlim(*limits)
         _draw_wall(axes, _wall(domain, centre), limits)
         axes.set_title(fill(brief(title_of(domain), wide), wide), pad=14, fontsize=9.5)
-        name_rows(axes, names, fontsize=9)
+        name_rows(axes, names, fontsize=size, linespacing=0.95)
         axes.tick_params(axis="x", labelsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(7 - len(domains), steps=[1, 2, 5, 10]))
         axes.annotate(labels[centre], (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
@@ -141,8 +141,8 @@ def _sentence(domain: Domain, costs: dict[str, Estimate], labels: dict[str, str]
     most, least = (f"{labels[arm]}, {_beside(costs[arm].value or 0.0)}" for arm in (order[-1], order[0]))
     chance = "" if wall is None else f"; chance lies {_beside(wall)}"
     if len(order) == 1:
-        return f"In {domain.label} the one row is {most}{chance}."
-    return f"In {domain.label} the largest loss is {most}, and the highest score {least}{chance}."
+        return f"{title_of(domain)}: the one row is {most}{chance}."
+    return f"{title_of(domain)}: the largest loss is {most}, and the highest score {least}{chance}."
 
 
 def _beside(cost: float) -> str:

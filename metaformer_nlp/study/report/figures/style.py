@@ -5,6 +5,7 @@ Narrow figures with large type, so that they can be read on a phone. Scores are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,8 +135,8 @@ def small_multiples(
 
 
 def brief(label: str, most: int) -> str:
-    """A label without the brackets at its end if it has more than `most` characters."""
-    return label if len(label) <= most else label.split(" (")[0]
+    """A label without what stands in brackets if it has more than `most` characters."""
+    return label if len(label) <= most else re.sub(r" \([^)]*\)", "", label)
 
 
 def title_of(domain: Domain) -> str:
