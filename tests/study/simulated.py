@@ -179,6 +179,11 @@ def without_result(
     ]
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def planted_rows(study: Study, truth: Truth, noise: float = 0.01, seed: int = 0) -> list[Row]:
     """The rows that `read_row` would give, with scores of known mean: of each arm, or of each arm in each domain."""
     rng = np.random.default_rng(seed)
