@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.analysis.rows import empty_row
 from metaformer_nlp.study.protocol.study import Study
 
@@ -27,6 +29,9 @@ SKILLS = {
     "no_residual": (0.20, 0.25, 0.05),
     "no_channel_mlp": (0.35, 0.36, 0.30),
 }
+TOY = Path(__file__).with_name("toy_experiment.py")
+MIXERS = ("attention", "pooling", "identity", "conv", "fourier")
+PARTS = ("no_residual", "no_norm")
 CHANCES = (0.1, 0.5, 0.25)
 DISTANCES = (1, 2, 4, 8, 16, 32)
 GLUE = ("cola", "sst2", "mrpc", "stsb", "rte")
@@ -134,6 +139,49 @@ def simulated_rows(study: Study, skills: Mapping[str, tuple[float, ...]] = SKILL
             }
         )
     return rows
+
+
+def small_study_data(seeds: int = 5, domains: Sequence[str] = ("vision",), **changes: Any) -> dict[str, Any]:
+    """The content of a study file with five mixers, one of which mixes nothing, and two parts and a norm of pooling."""
+    domain = {"experiment": str(TOY), "config": [{"seconds": 0.0}], "metric": "validation/accuracy", "chance": 0.1}
+    arms: dict[str, Any] = {name: {"kind": "mixer", "set": {"model.token_mixer": name}} for name in MIXERS}
+    for name in PARTS:
+        arms[name] = {"kind": "architecture", "of": "pooling", "set": {f"model.{name}": True}}
+    norm = {"model.token_mixer": "pooling", "model.norm": "batch_norm"}
+    arms["batch_norm"] = {"kind": "variant", "of": "pooling", "set": norm}
+    return {
+        "name": "small",
+        "question": "Does it work?",
+        "baseline": "attention",
+        "control": "identity",
+        "claim": {"arm": "pooling", "gain": 0.5},
+        "domains": {name: {**domain, "margin": 0.02} for name in domains},
+        "arms": arms,
+        "seeds": list(range(seeds)),
+        "parallel": 1,
+    } | changes
+
+
+def words(analysis: Analysis) -> dict[str, str]:
+    """The answer to each question of an analysis."""
+    return {question.name: question.answer.word for question in analysis.questions}
+
+
+def without_result(
+    rows: Iterable[Row], arm: str, seeds: Sequence[int], status: str = "failed", domain: str | None = None
+) -> list[Row]:
+    """The rows with these runs failed or missing."""
+    gone = {"status": status, "problem": "diverged" if status == "failed" else None, "score": None, "chance": None}
+    gone |= {"tasks": {}, "curve": []}
+    return [
+        row | gone if row["arm"] == arm and row["seed"] in seeds and domain in (None, row["domain"]) else row
+        for row in rows
+    ]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def planted_rows(study: Study, truth: Truth, noise: float = 0.01, seed: int = 0) -> list[Row]:

@@ -93,7 +93,7 @@ def settings(study: Study, domains: Domains, references: Iterable[str]) -> tuple
 
     found = []
     for _, names in groupby(sorted((name for name in domains if domains[name].telling), key=kind), kind):
-        its = [domains[name] for name in domains if name in set(names)]
+        its = [domains[name] for name in names]
         if len(its) < MIN_SETTINGS:
             continue
         families = {domain.name: Family({arm.name: arm.seeds for arm in domain.runs}) for domain in its}  # type: ignore[misc]

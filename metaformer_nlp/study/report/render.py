@@ -10,6 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -202,12 +203,14 @@ def _environment(rules_at: str) -> Environment:
     for name in ("points", "interval", "percent", "ratio", "count", "p_value", "listed", "capital", "setting"):
         environment.filters[name] = getattr(words, name)
     environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds}
-    environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rules_at": Markup(_anchor(rules_at))}
+    environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": partial(_rule_at, rules_at)}
     return environment
 
 
-def _anchor(rules_at: str) -> str:
-    return f"{rules_at}#" if rules_at == RULES else f"{rules_at}-"
+def _rule_at(rules_at: str, name: str) -> Markup:
+    """The address of a rule, or of all of them, in the file or on the page."""
+    within = "#" if rules_at == RULES else "-"
+    return Markup(f"{rules_at}{within}{name}" if name else rules_at)
 
 
 def _finalize(value: Any) -> Any:

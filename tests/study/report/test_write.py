@@ -1,11 +1,12 @@
-"""The numbers, the sentences and the files of the report, from studies whose truth is known."""
+"""The files of the report, and reports made again from their own folders."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,116 +16,20 @@ import pytest
 from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
 from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.sentences import sentences_of
-from metaformer_nlp.study.report.verdict import verdict
+from metaformer_nlp.study.report.render import rules_text
 from metaformer_nlp.study.report.write import build_report, write_report
 from metaformer_nlp.study.runner.cell import write_json, write_outcome
-from tests.study.simulated import large_study_data, planted_rows, simulated_rows
+from tests.study.simulated import content, large_study_data, planted_rows, simulated_rows, small_study_data
 
 Make = Callable[[dict[str, Any]], Study]
 TRUTH = {"attention": 0.9, "pooling": 0.85, "identity": 0.7, "no_residual": 0.3}
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
 
 
-def test_effects_are_those_that_were_planted(study_data: dict[str, Any], make_study: Make) -> None:
-    study_data["seeds"] = list(range(30))
-    study = make_study(study_data)
-    domain = analyse(study, planted_rows(study, TRUTH))["domains"]["vision"]
-    effects = domain["effects"]
-    assert effects["mixer"]["value"] == pytest.approx((0.05 + 0.2) / 2, abs=0.01)
-    assert effects["architecture"]["value"] == pytest.approx(0.85 - 0.3, abs=0.01), "against pooling, not the baseline"
-    assert effects["contrast"]["value"] == pytest.approx(0.55 - 0.125, abs=0.015)
-    assert effects["contrast"]["low"] > 0
-    kept = {arm["arm"]: arm["retention"]["value"] for arm in domain["arms"]}
-    assert kept["attention"] == 1.0
-    assert kept["identity"] == pytest.approx(0.6 / 0.8, abs=0.01)
-
-
-def test_the_sentences_follow_the_numbers(study_data: dict[str, Any], make_study: Make) -> None:
-    study_data["seeds"] = [0, 1, 2, 3, 4]
-    study = make_study(study_data)
-
-    def first(truth: Mapping[str, float], noise: float = 0.01) -> str:
-        return str(verdict(analyse(study, planted_rows(study, truth, noise)))[0]["sentence"])
-
-    assert first(TRUTH).startswith("Supported in images (+")
-    assert "points; of one part alone, “no residual”; " in first(TRUTH)
-    turned = {"attention": 0.9, "pooling": 0.5, "identity": 0.3, "no_residual": 0.49}
-    assert first(turned).startswith("Not supported in images (−")
-    assert first(dict.fromkeys(TRUTH, 0.8)).startswith("Cannot tell in images ("), "an A/A study"
-    assert "no domain has the runs" in first({**TRUTH, "attention": 0.1}), "the baseline has learned nothing"
-    below = sentences_of(analyse(study, planted_rows(study, TRUTH)))["domains"]["vision"]
-    assert any(said.startswith("Mixers beside attention, below attention: pooling (−") for said in below)
-    better = sentences_of(analyse(study, planted_rows(study, {**TRUTH, "pooling": 0.95})))["domains"]["vision"]
-    assert any("above attention: pooling (+" in sentence for sentence in better)
-
-    def parts(value: float) -> str:
-        found = sentences_of(analyse(study, planted_rows(study, {**TRUTH, "no_residual": value})))
-        return next(sentence for sentence in found["domains"]["text"] if "no residual" in sentence)
-
-    assert parts(0.3).startswith("“no residual” costs 5")
-    assert parts(0.95).startswith("“no residual” gains ")
-    assert parts(0.85).startswith("“no residual” against pooling: cannot tell (cost ")
-
-
-def test_a_study_of_mixers_alone_says_so(study_data: dict[str, Any], make_study: Make) -> None:
-    study_data["arms"] = {name: arm for name, arm in study_data["arms"].items() if arm["kind"] == "mixer"}
-    study = make_study(study_data)
-    truth = {name: value for name, value in TRUTH.items() if name in study_data["arms"]}
-    (third,) = verdict(analyse(study, planted_rows(study, truth)))
-    assert "of 2 mixers, 1 differs from attention somewhere, in all domains alike: identity." in third["sentence"]
-
-
-def test_a_task_that_the_baseline_has_not_learned_is_named(study_data: dict[str, Any], make_study: Make) -> None:
-    study = make_study(study_data)
-    made = planted_rows(study, TRUTH)
-    for row in made:
-        if row["domain"] == "text":
-            row["tasks"]["order"]["score"] = 0.2
-    sentences = sentences_of(analyse(study, made))["domains"]["text"]
-    assert any(s.startswith("Not even attention is clearly above chance in order (20.0") for s in sentences)
-    assert not any("above chance in topic" in sentence for sentence in sentences)
-
-
-@pytest.mark.parametrize(
-    ("spread", "said"), [(0.0001, "less than 0.1"), (0.01, "about 4.4"), (0.5, "over 100 (hardly any)")]
-)
-def test_how_large_a_difference_must_be_to_be_seen(
-    study_data: dict[str, Any], make_study: Make, spread: float, said: str
-) -> None:
-    study_data["seeds"] = [0, 1, 2]
-    study = make_study(study_data)
-    made = planted_rows(study, dict.fromkeys(TRUTH, 0.5), 0.0)
-    for row in made:
-        row["score"] += spread * (row["seed"] - 1) * (row["arm"] != "attention")
-    limits = sentences_of(analyse(study, made))["limits"]
-    assert any(f"comparisons): {said} in images and {said} in text." in limit for limit in limits), limits
-
-
-def test_a_single_seed_judges_nothing(study_data: dict[str, Any], make_study: Make) -> None:
-    study_data["seeds"] = [0]
-    study = make_study(study_data)
-    analysis = analyse(study, planted_rows(study, TRUTH))
-    found = sentences_of(analysis)
-    assert {answer["verdict"] for answer in verdict(analysis)} == {"cannot tell"}
-    assert any("single runs" in sentence for sentence in found["domains"]["vision"])
-    assert any("One seed has no spread" in sentence for sentence in found["limits"])
-
-
-def test_missing_cells_are_compared_by_the_seeds_there_are(study_data: dict[str, Any], make_study: Make) -> None:
-    study_data["seeds"] = [0, 1, 2]
-    study = make_study(study_data)
-    made = planted_rows(study, TRUTH)
-    for row in made:
-        if (row["domain"], row["arm"]) == ("vision", "pooling") and row["seed"] > 0:
-            row |= {"status": "missing", "score": None, "tasks": {}}
-        if (row["domain"], row["arm"]) == ("text", "attention"):
-            row |= {"status": "failed", "score": None, "problem": "out of memory", "tasks": {}}
-    analysis = analyse(study, made)
-    pooling = analysis["domains"]["vision"]["arms"][1]
-    assert (pooling["score"]["n"], pooling["planned"], pooling["against"]["attention"]["n"]) == (1, 3, 1)
-    assert analysis["domains"]["vision"]["effects"]["contrast"]["n"] == 1, "only the seed that all arms have"
-    assert "has no finished run yet" in sentences_of(analysis)["domains"]["text"][0]
-    assert "19 of 24 cells are finished and 3 have failed" in sentences_of(analysis)["limits"][0]
+@pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of the time."""
+    monkeypatch.setattr("metaformer_nlp.study.report.figures.draw_all", lambda *_: {})
 
 
 class Links(HTMLParser):
@@ -145,9 +50,8 @@ class Links(HTMLParser):
 def test_the_page_needs_nothing_but_itself_and_all_files_are_there(
     study_data: dict[str, Any], make_study: Make, tmp_path: Path
 ) -> None:
-    study_data["question"] = "Is <b>a_b</b> | *better*?"
-    study = make_study(study_data)
-    analysis = {**analyse(study, planted_rows(study, TRUTH)), "text": study.text, "sessions": []}
+    study = make_study({**study_data, "control": "identity"})
+    analysis = analyse(study, planted_rows(study, TRUTH), text=study.text)
     page = write_report(analysis, tmp_path / "report")
     text = page.read_text()
     links = Links()
@@ -155,40 +59,51 @@ def test_the_page_needs_nothing_but_itself_and_all_files_are_there(
     pictures = [address for address in links.addresses if not address.startswith("#")]
     assert pictures
     assert all(address.startswith("data:image/png;base64,") for address in pictures)
-    assert {address[1:] for address in links.addresses if address.startswith("#")} == set(links.anchors)
+    inner = {address[1:] for address in links.addresses if address.startswith("#")}
+    assert inner
+    assert inner <= set(links.anchors)
     assert not {"script", "link", "iframe", "object"} & set(links.tags)
     assert not re.search(r"url\(|@import", text)
-    assert "&lt;b&gt;a_b&lt;/b&gt;" in text
     assert 'name="viewport"' in text
 
     markdown = (page.parent / "report.md").read_text()
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", markdown):
-        assert (page.parent / picture).read_bytes().startswith(b"\x89PNG")
+    linked = set(re.findall(r"!\[.*?\]\((.*?)\)", markdown))
+    assert linked == {f"plots/{path.name}" for path in (page.parent / "plots").iterdir()}, "each is shown"
+    assert len(linked) == len(pictures)
+    assert all((page.parent / picture).read_bytes().startswith(b"\x89PNG") for picture in linked)
+    assert (page.parent / "rules.md").read_text() == rules_text()
+    assert (page.parent / "study.yaml").read_text() == study.text
     with (page.parent / "cells.csv").open() as file:
         cells = list(csv.DictReader(file))
     assert len(cells) == 16
-    assert float(cells[0]["score"]) == analysis["cells"][0]["score"]
+    assert float(cells[0]["score"]) == analysis.cells[0]["score"]
     with (page.parent / "arms.csv").open() as file:
-        assert [(row["domain"], row["arm"]) for row in csv.DictReader(file)][4] == ("text", "attention")
-    assert json.loads((page.parent / "report.json").read_text())["domains"].keys() == {"vision", "text"}
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        arms = list(csv.DictReader(file))
+    assert [(row["domain"], row["arm"]) for row in arms][4] == ("text", "attention")
+    pooling = analysis.domains["vision"].arms["pooling"]
+    assert pooling.share
+    assert float(arms[1]["gain_kept"]) == pytest.approx(pooling.share.value)
+    assert float(arms[1]["minus identity: value"]) == pytest.approx(pooling.against["identity"].estimate.value)
+    stored = json.loads((page.parent / "report.json").read_text())
+    assert list(stored)[:2] == ["conclusion", "answers"]
+    assert stored["domains"].keys() == {"vision", "text"}
 
 
 def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make, tmp_path: Path) -> None:
-    study = make_study(large_study_data(3))
+    sizes = {name: 1000 * 2**place for place, name in enumerate(("a", "b", "c"))}
+    scale = [{"axis": axis, "domains": sizes} for axis in ("tokens", "epochs")]
+    study = make_study(small_study_data(3, list(sizes), scale=scale))
+    truth = {arm.name: 0.5 + 0.02 * place for place, arm in enumerate(study.arms)}
     session = {"started": "2026-01-01", "seconds": 60, "cpu_count": 2, "parallel": 2, "interrupted": False}
-    sessions = [json.dumps({**session, "command": "python scripts/run_study.py run somewhere/simulated.yaml"})]
-    analysis = {**analyse(study, simulated_rows(study)), "trials": [], "text": study.text, "sessions": sessions}
-    page = write_report(analysis, tmp_path / "report")
+    sessions = [json.dumps({**session, "command": "python scripts/run_study.py run somewhere/small.yaml"})]
+    page = write_report(analyse(study, planted_rows(study, truth), (), study.text, sessions), tmp_path / "report")
     before = content(page.parent)
-    assert {f"plots/{name}-images.png" for name in ("scores", "cost", "curves", "effects")} <= before.keys()
-    assert {"plots/tasks-text.png", "plots/distance-probe-match.png", "plots/retained.png"} <= before.keys()
-    assert b"--only images/pooling/seed-1" in before["cells.csv"]
-    assert b"run_study.py run somewhere/simulated.yaml --only images/pooling/seed-1" in before["report.html"]
-    assert len(before["report.json"]) < 500_000
+    assert {"plots/first.png", "plots/scores-c.png", "plots/trend-tokens.png", "plots/trend-epochs.png"} <= before.keys()
+    for name in before:
+        assert not name.startswith("plots/") or f"]({name})" in before["report.md"].decode(), f"{name} is not shown"
+    assert b"run_study.py run somewhere/small.yaml --only a/pooling/seed-1" in before["report.html"]
+    assert b"--only a/pooling/seed-1" in before["cells.csv"]
+    assert b"NaN" not in before["report.json"]
 
     (page.parent / "report.md").write_text("of an older version")
     (page.parent / "plots" / "gone.png").write_text("of numbers that are gone")
@@ -197,43 +112,70 @@ def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make,
     assert content(page.parent) == before | {"notes.txt": b"of somebody else"}
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_reports_are_laid_side_by_side(make_study: Make, tmp_path: Path) -> None:
     for name, label in (("images", "CIFAR-10 images"), ("text", "text (GLUE)")):
         data = large_study_data(3)
         study = make_study({**data, "name": f"only_{name}", "domains": {name: data["domains"][name]}})
-        analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
-        assert label in write_report(analysis, tmp_path / name).read_text()
+        page = write_report(analyse(study, simulated_rows(study), text=study.text), tmp_path / name)
+        assert label in page.read_text()
+        assert len((page.parent / "report.json").read_bytes()) < 300_000
     with pytest.raises(ValueError, match="name one with --output"):
         build_report(tmp_path / "images", tmp_path / "text")
-    page = build_report(tmp_path / "images", tmp_path / "text", output=tmp_path / "both").read_text()
-    assert "Rank agreement" in page or "rank agreement" in page
-    assert "run only_text.yaml --only text/pooling/seed-0" in page
+    page = build_report(tmp_path / "images", tmp_path / "text", output=tmp_path / "both")
+    text = page.read_text()
+    assert "Do the domains agree on the mixers?" in text
+    assert "run only_text.yaml --only text/pooling/seed-0" in text
     before = content(tmp_path / "both")
     build_report(tmp_path / "both")
     assert content(tmp_path / "both") == before
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_folder_with_something_else_is_not_written_over(make_study: Make, tmp_path: Path) -> None:
-    study = make_study(large_study_data(2))
-    analysis = {**analyse(study, simulated_rows(study)), "text": study.text, "sessions": []}
-    write_report(analysis, tmp_path / "report")
+    study = make_study(small_study_data(2))
+    write_report(analyse(study, []), tmp_path / "report")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="holds something else than a report"):
         build_report(tmp_path / "report", output=tmp_path / "mine")
-
-
-def test_a_report_of_nothing_and_of_one_cell(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
-    study = make_study(study_data)
-    write_json(tmp_path / "study.json", {"study": study_to_mapping(study), "text": study.text})
-    assert "0 of 16 cells are finished" in build_report(tmp_path).read_text()
-    scores = {"validation/accuracy": 0.5, "validation/topic": 0.5, "validation/order": 0.5}
-    write_outcome(tmp_path, study.cells()[0], None, result={"metrics": scores})
-    assert "1 of 16 cells are finished" in build_report(tmp_path).read_text()
-    arm = analyse_folders([tmp_path])["domains"]["vision"]["arms"][0]
-    assert (arm["score"]["value"], arm["total"]) == (0.5, None), "what the result does not tell is not made up"
-
-
-def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no folder of a study"):
-        build_report(tmp_path)
+        build_report(tmp_path / "mine")
+
+
+def test_a_report_of_nothing_and_of_one_cell(make_study: Make, tmp_path: Path) -> None:
+    answer = {"arm": "identity", "reference": "pooling", "sign": "lower", "source": "a paper"}
+    scale = [{"axis": "tokens", "domains": {"vision": 1, "text": 2, "probe": 4}}]
+    study = make_study(small_study_data(2, ("vision", "text", "probe"), expected=[answer], scale=scale))
+    write_json(tmp_path / "study.json", {"study": study_to_mapping(study), "text": study.text})
+    assert "Not run yet (48): vision/attention/seed-0, text/attention/seed-0" in build_report(tmp_path).read_text()
+    of_part = next(cell for cell in study.cells() if cell.arm == "no_norm")
+    write_outcome(tmp_path, of_part, None, result={"metrics": {"validation/accuracy": 0.5}})
+    assert "Not run yet (47)" in build_report(tmp_path).read_text()
+    arm = analyse_folders([tmp_path]).domains["vision"].arms["no_norm"]
+    assert (arm.score.value, arm.total) == (0.5, None), "what the result does not tell is not made up"
+    second = next(cell for cell in study.cells() if cell.arm == "no_norm" and cell.seed == 1)
+    write_outcome(tmp_path, second, None, result={"metrics": {"validation/accuracy": 0.51}})
+    assert "Not run yet (46)" in build_report(tmp_path).read_text(), "an arm is above chance, and no mixer has run"
+    write_outcome(tmp_path, study.cells()[0], "out of memory\nand more")
+    assert "<td>vision/attention/seed-0</td><td>out of memory</td>" in re.sub(
+        r"\n", "", build_report(tmp_path).read_text()
+    )
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_report_of_before_is_read(tmp_path: Path) -> None:
+    """Its report.json has environments once, no items, and answers of another kind; it has no control either."""
+    old = shutil.copytree(RESULTS / "probes_images", tmp_path / "old", ignore=shutil.ignore_patterns("plots"))
+    stored = json.loads((old / "report.json").read_text())
+    for key in ("conclusion", "answers", "trials"):
+        stored.pop(key, None)
+    for row in stored["cells"]:
+        row.pop("items", None)
+    write_json(old / "report.json", {**stored, "verdict": [], "findings": {}, "across": {}})
+    assert isinstance(stored["cells"][0]["environment"], int)
+    page = build_report(old)
+    assert f"{len(stored['cells'])} cells" in page.read_text()
+    first = analyse_folders([old]).cells[0]
+    assert first["environment"] == stored["environments"][stored["cells"][0]["environment"]]
+    assert first["items"] is None
