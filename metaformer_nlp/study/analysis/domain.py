@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from math import fsum, isfinite
 from statistics import median
@@ -194,7 +195,7 @@ class _Domain:
         return take_off(curves, max(score for curve in controls for _, score in curve))
 
     def _known(self) -> tuple[Known, ...]:
-        found = []
+        found = list[Known]()
         for expected in self.study.expected:
             where = expected.domains or (self.domain.name,)
             if self.domain.name not in where or not {expected.arm, expected.reference} <= self.arms.keys():
@@ -207,7 +208,13 @@ class _Domain:
                 inside = interval[0] <= sign * expected.size <= interval[1]
             word = self._judge(weights, partial(_above_zero, weights))
             found.append(Known(expected, estimate(contrast), word, inside))
-        return tuple(found)
+        against = compose({str(place): item.answer for place, item in enumerate(found)}).shown_against
+        return tuple(
+            replace(item, answer=replace(item.answer, word="open"))
+            if item.answer.word == "no" and str(place) not in against
+            else item
+            for place, item in enumerate(found)
+        )
 
     def _removals(self) -> tuple[Removal, ...]:
         """The mixer and the parts taken out of the same arm, for each arm that parts are taken out of."""

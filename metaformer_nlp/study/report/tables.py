@@ -73,7 +73,7 @@ class Tables:
 
     def _known(self, domain: Domain) -> str:
         words = [_KNOWN[item.answer.word] for item in domain.known]
-        return listed([f"{words.count(word)} {word}" for word in dict.fromkeys(words)]) if words else "–"
+        return listed([f"{words.count(word)} {word}" for word in _KNOWN.values() if word in words]) if words else "–"
 
     def _removal(self, domain: Domain, of: str, name: str) -> str:
         for item in domain.removals:
@@ -88,7 +88,7 @@ class Tables:
         """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
         found = domain.pairs[name]
         opposite = f", the opposite in {found.shown_less}" if found.shown_less else ""
-        return f"{found.more} of {len(found.pairs)} pairs ({found.shown_more} shown{opposite})"
+        return f"{found.more} of {len(found.pairs)} pair{'s' * (len(found.pairs) != 1)} ({found.shown_more} shown{opposite})"
 
     def _best(self, domain: Domain) -> str:
         best, base = domain.best_mixer, self.analysis.study.baseline

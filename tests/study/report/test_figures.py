@@ -25,7 +25,7 @@ from metaformer_nlp.study.protocol.study import Arm, Study
 from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.report.figures.first import centre_of, costs_of
+from metaformer_nlp.study.report.figures.first import costs_of
 from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, arm_titles, known_name
 from metaformer_nlp.study.report.figures.style import Drawing, limits_of
 from tests.study.simulated import DISTANCES, SKILLS, large_study_data, planted_rows, simulated_rows
@@ -224,7 +224,7 @@ def _assert_inside(name: str, figure: Figure) -> None:
 
 
 def test_the_first_picture_has_all_changes_to_one_arm_sorted_by_size(analysis: Analysis) -> None:
-    assert centre_of(analysis) == "pooling"
+    assert analysis.centre == "pooling"
     figure = drawn(analysis)["first"].figure
     rows = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert len(rows) == len(SKILLS) - 1, "all but pooling"
