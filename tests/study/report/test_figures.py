@@ -112,8 +112,11 @@ def test_cielab_is_that_of_the_standard() -> None:
 
 
 def test_a_look_belongs_to_a_name_whatever_the_order(analysis: Analysis) -> None:
-    looks = arm_looks(analysis.study)
-    assert arm_looks(replace(analysis.study, arms=analysis.study.arms[::-1])) == looks
+    strangers = [Arm(name, "mixer", {"model.token_mixer": name}) for name in ("zeta", "alpha")]
+    variants = [Arm(name, "variant", {"model.token_mixer": "attention"}, of="attention") for name in ("wide", "alibi")]
+    arms = (*analysis.study.arms, *strangers, *variants)
+    looks = arm_looks(replace(analysis.study, arms=arms))
+    assert arm_looks(replace(analysis.study, arms=arms[::-1])) == looks
     fewer = replace(analysis.study, arms=(analysis.study.arm("fourier"), analysis.study.arm("no_residual")))
     assert arm_looks(fewer) == {name: looks[name] for name in ("fourier", "no_residual")}
 
