@@ -42,7 +42,7 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
             for end in (beyond.low, beyond.high):
                 axes.plot(beyond.budgets, end, color="#8a8a8a", linewidth=1, linestyle="--", zorder=1.5)
             where = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": "#555555"}
-            axes.text(0.99, 0.02, "not judged", fontsize=7.5, **where)  # type: ignore[arg-type]
+            axes.text(0.99, 0.08, "not judged", fontsize=7.5, **where)  # type: ignore[arg-type]
         axes.set_xscale("log", base=2)
         axes.set_xticks(budgets, [_short(budget) for budget in budgets])
         axes.xaxis.set_minor_locator(NullLocator())
