@@ -13,7 +13,15 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from metaformer_nlp.study.analysis.results import Domain
 from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.report.figures.looks import Looks
-from metaformer_nlp.study.report.figures.style import GREY, Drawing, extremes, scaled, small_multiples, title_of
+from metaformer_nlp.study.report.figures.style import (
+    GREY,
+    Drawing,
+    extremes,
+    mean_of,
+    scaled,
+    small_multiples,
+    title_of,
+)
 from metaformer_nlp.study.words import count, points
 
 Curve = Mapping[float, Estimate]  # in points, by place
@@ -108,7 +116,7 @@ def _draw(
     Curves over distances (`ability` is not None) have marks, as there are few.
     """
     figure, panels = small_multiples(list(curves), titles, looks)
-    middle = [point.value or 0.0 for curve in curves.values() for point in curve.values()]
+    middle = [mean_of(point) for curve in curves.values() for point in curve.values()]
     middle += [] if chance is None else [100 * chance]
     span = max(max(middle) - min(middle), 5.0)
     for axes, arm in zip(panels, curves, strict=True):
@@ -117,7 +125,7 @@ def _draw(
                 look: dict[str, Any] = {"color": "#000000", "linewidth": 1.1, "zorder": 3, "linestyle": (0, (4, 2))}
                 if other != baseline:
                     look = {"color": "#d4d4d4", "linewidth": 0.9, "zorder": 1}
-                axes.plot(list(curve), [point.value for point in curve.values()], **look)
+                axes.plot(list(curve), [mean_of(point) for point in curve.values()], **look)
         own, places = looks[arm], list(curves[arm])
         means, low, high = zip(*(_band(point) for point in curves[arm].values()), strict=True)
         axes.fill_between(places, low, high, color=own["color"], alpha=0.25, lw=0)
@@ -132,7 +140,7 @@ def _draw(
     title = title_of(domain) + (f": {ability}" if ability else "")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     last = max(place for curve in curves.values() for place in curve)
-    ends = {arm: curve[last].value or 0.0 for arm, curve in curves.items() if last in curve}
+    ends = {arm: mean_of(curve[last]) for arm, curve in curves.items() if last in curve}
     best, worst = extremes(ends)
     at = f"After {count(last)} {axis}" if ability is None else f"At {axis} {last:g}"
     return Drawing(
@@ -146,5 +154,5 @@ def _draw(
 
 def _band(point: Estimate) -> tuple[float, float, float]:
     """The mean and the ends of its interval; where there is none, the mean itself."""
-    mean = point.value or 0.0
+    mean = mean_of(point)
     return mean, mean if point.low is None else point.low, mean if point.high is None else point.high

@@ -22,6 +22,7 @@ from metaformer_nlp.study.report.figures.style import (
     brief,
     draw_estimate,
     limits_of,
+    mean_of,
     name_rows,
     scaled,
     title_of,
@@ -55,7 +56,7 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         return None
     arms = sorted(
         {arm for its in costs.values() for arm in its},
-        key=lambda arm: (fmean(its[arm].value or 0.0 for its in costs.values() if arm in its), arm),
+        key=lambda arm: (fmean(mean_of(its[arm]) for its in costs.values() if arm in its), arm),
     )
     names = [fill(labels[arm], _LONGEST) for arm in arms]
     height, size = (0.23, 8.5) if any("\n" in name for name in names) else (0.2, 9)
@@ -70,7 +71,7 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
             if cost := costs[domain.name].get(arm):
                 look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
                 draw_estimate(axes, cost, place, look, limits)
-                number = points((cost.value or 0.0) / 100)
+                number = points(mean_of(cost) / 100)
                 axes.annotate(
                     number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8
                 )
@@ -137,8 +138,8 @@ def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> N
 
 
 def _sentence(domain: Domain, costs: dict[str, Estimate], labels: dict[str, str], wall: float | None) -> str:
-    order = sorted(costs, key=lambda arm: costs[arm].value or 0.0)
-    most, least = (f"{labels[arm]}, {_beside(costs[arm].value or 0.0)}" for arm in (order[-1], order[0]))
+    order = sorted(costs, key=lambda arm: mean_of(costs[arm]))
+    most, least = (f"{labels[arm]}, {_beside(mean_of(costs[arm]))}" for arm in (order[-1], order[0]))
     chance = "" if wall is None else f"; chance lies {_beside(wall)}"
     if len(order) == 1:
         return f"{title_of(domain)}: the one row is {most}{chance}."

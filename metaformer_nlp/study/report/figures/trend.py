@@ -10,7 +10,7 @@ from metaformer_nlp.study.analysis.results import Analysis, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate, Scaling
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast
 from metaformer_nlp.study.report.figures.looks import Look, Looks, arm_titles
-from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, small_multiples
+from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, mean_of, small_multiples
 from metaformer_nlp.study.words import capital, listed
 
 _UNITS = {
@@ -42,7 +42,7 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
             for end in (beyond.low, beyond.high):
                 axes.plot(beyond.budgets, end, color="#8a8a8a", linewidth=1, linestyle="--", zorder=1.5)
             where = {"transform": axes.transAxes, "ha": "right", "va": "bottom", "color": "#555555"}
-            axes.text(0.99, 0.02, "not judged", fontsize=7.5, **where)  # type: ignore[arg-type]
+            axes.text(0.99, 0.08, "not judged", fontsize=7.5, **where)  # type: ignore[arg-type]
         axes.set_xscale("log", base=2)
         axes.set_xticks(budgets, [_short(budget) for budget in budgets])
         axes.xaxis.set_minor_locator(NullLocator())
@@ -69,7 +69,7 @@ def _draw_line(axes: Axes, line: Scaling, gaps: list[Estimate], look: Look, marg
         if gap.low is not None and gap.high is not None:
             axes.plot([budget, budget], [gap.low, gap.high], color=look["color"], linewidth=1.4, zorder=3)
     style = {**look, "markersize": 0.7 * look["markersize"]}
-    axes.plot(line.budgets, [gap.value for gap in gaps], linestyle="none", zorder=4, **style)
+    axes.plot(line.budgets, [mean_of(gap) for gap in gaps], linestyle="none", zorder=4, **style)
     if line.slope.value is None or line.mean.value is None:
         return
     x = np.log2(line.budgets)
