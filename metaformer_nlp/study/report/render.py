@@ -201,7 +201,7 @@ def _environment(rules_at: str) -> Environment:
     )
     for name in ("points", "interval", "percent", "ratio", "count", "p_value", "listed", "capital", "setting"):
         environment.filters[name] = getattr(words, name)
-    environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds}
+    environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds, "alt": _alt}
     environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": partial(_rule_at, rules_at)}
     return environment
 
@@ -221,6 +221,11 @@ def _escape(text: str) -> str:
     """Markdown that shows `text` as it is, in a table too; brackets alone and underscores within words are no markup."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
     return re.sub(r"([\\*`|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[])", r"\\\1", text)
+
+
+def _alt(text: str) -> Markup:
+    """A picture's text, which a bracket without its other one would end."""
+    return Markup(re.sub(r"(?<!\\)((?:\\\\)*)([\[\]])", r"\1\\\2", _escape(text)))
 
 
 def _fold(title: str, caller: Callable[[], str]) -> Markup:

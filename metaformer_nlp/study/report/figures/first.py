@@ -29,11 +29,8 @@ _LONGEST = 26  # characters of a row's name in one line
 
 
 def centre_of(analysis: Analysis) -> str:
-    """The arm that the others are measured from: the claim's, else the first reference, else the baseline."""
-    study = analysis.study
-    compared = (study.baseline, *study.references)  # with these every arm is compared
-    wanted = (study.claim.arm if study.claim else None, *study.references)
-    return next((arm for arm in wanted if arm in compared), study.baseline)
+    """The arm that the others are measured from, the same as in the table below the picture."""
+    return analysis.centre
 
 
 def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
