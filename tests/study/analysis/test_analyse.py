@@ -68,9 +68,10 @@ def test_what_is_compared_with_what(make_study: Make) -> None:
     assert set(text.arms["no_norm"].against) == {"attention", "conv", "pooling"}
     assert set(vision.arms["attention"].against) == {"conv", "pooling", "identity"}
     assert "fourier" not in vision.arms
-    assert (vision.arms["conv"].against["attention"].comparisons, text.arms["conv"].against["attention"].comparisons) == (
-        *(6, 7),
-    )
+    assert (
+        vision.arms["conv"].against["attention"].comparisons,
+        text.arms["conv"].against["attention"].comparisons,
+    ) == (*(6, 7),)
     assert text.arms["fourier"].against["pooling"].estimate.value == pytest.approx(0.05, abs=0.02)
     assert [(item.arm, item.of) for item in vision.removals] == [
         ("identity", "pooling"),
@@ -173,7 +174,9 @@ def test_curves_and_tuned_values_are_read_from_the_cells(
     assert (low or 1) < (mean or 0) < (high or 0)
 
 
-def test_an_analysis_is_made_again_from_its_inputs(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+def test_an_analysis_is_made_again_from_its_inputs(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
     study = make_study(study_data)
     analysis = analyse(study, planted_rows(study, TRUTH), text=study.text, sessions=['{"seconds": 1}'])
     stored = json.loads(to_json(analysis, "x"))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from scipy.special import expit
 
@@ -27,7 +26,12 @@ def plant(make_study: Make) -> Callable[..., Analysis]:
     """The analysis of a small study with this truth; `alter` changes its rows, `changes` its file."""
 
     def make(
-        truth: Truth, seeds: int = 5, noise: float = 0.008, alter: Callable[..., Any] = list, draw: int = 0, **changes: Any
+        truth: Truth,
+        seeds: int = 5,
+        noise: float = 0.008,
+        alter: Callable[..., Any] = list,
+        draw: int = 0,
+        **changes: Any,
     ) -> Analysis:
         study = make_study(small_study_data(seeds, **changes))
         return analyse(study, alter(planted_rows(study, truth, noise, draw)))
@@ -173,7 +177,11 @@ def test_one_domain_against_is_enough_and_one_at_chance_leaves_open(plant: Any) 
     against = plant({**DEAR, "pooling": {"vision": 0.66, "text": 0.60, "probe": 0.66}}, domains=three, noise=0.004)
     question = against.question("claim")
     assert (question.answer.word, question.against) == ("no", ("text",))
-    assert {name: answer.word for name, answer in question.domains.items()} == {"vision": "yes", "text": "no", "probe": "yes"}
+    assert {name: answer.word for name, answer in question.domains.items()} == {
+        "vision": "yes",
+        "text": "no",
+        "probe": "yes",
+    }
     lost = {arm: {"vision": score, "text": 0.1} for arm, score in DEAR.items()}
     chance = plant(lost, domains=two)
     assert {word for name, word in words(chance).items() if name != "agreement"} == {"open"}
@@ -249,7 +257,9 @@ def test_take_off_is_when_runs_leave_what_no_mixing_scores(plant: Any) -> None:
             start = starts.get(arm)
             return 0.3 if start is not None and step >= start else 0.1 + 1e-4 * (step % 200)
 
-        return lambda rows: [row | {"curve": [[s, score(row["arm"], s), 32 * s] for s in range(0, 1001, 100)]} for row in rows]
+        return lambda rows: [
+            row | {"curve": [[s, score(row["arm"], s), 32 * s] for s in range(0, 1001, 100)]} for row in rows
+        ]
 
     arms = plant(GAIN, alter=with_curves({"attention": 300, "pooling": 600})).domains["vision"].arms
     assert (arms["attention"].take_off.tokens, arms["pooling"].take_off.tokens) == (32 * 300, 32 * 600)

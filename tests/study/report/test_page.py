@@ -23,7 +23,8 @@ from tests.study.simulated import large_study_data, simulated_rows
 SCREEN = 900  # pixels
 # Frames, since the window of a browser cannot be as narrow as a phone.
 _FRAMES = """<!doctype html><meta charset="utf-8"><body>
-<iframe src="report.html" width="1100" height="900"></iframe><iframe src="report.html" width="390" height="900"></iframe>
+<iframe src="report.html" width="1100" height="900"></iframe>
+<iframe src="report.html" width="390" height="900"></iframe>
 <script>
 addEventListener("load", () => {
   document.body.dataset.found = JSON.stringify([...document.querySelectorAll("iframe")].map(frame => {

@@ -24,7 +24,11 @@ def told(make_study: Make) -> Callable[..., str]:
     """The report of a study of images with this tuning, these trials and sessions."""
 
     def make(
-        tune: dict[str, Any] | None = None, trials: Any = (), sessions: Any = (), text: str | None = None, rows: Any = None
+        tune: dict[str, Any] | None = None,
+        trials: Any = (),
+        sessions: Any = (),
+        text: str | None = None,
+        rows: Any = None,
     ) -> str:
         data = large_study_data(2)
         data["domains"] = {"images": data["domains"]["images"]}
@@ -41,12 +45,16 @@ def test_broken_budgets_are_told_and_are_limits(told: Any) -> None:
     text = told()
     assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
     assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
-    assert re.search(r"- In CIFAR-10 images, arms differ in parameters: .*no channel MLP −50 %.* Scores may come of that\.", text)
+    assert re.search(
+        r"- In CIFAR-10 images, arms differ in parameters: .*no channel MLP −50 %.* Scores may come of that\.", text
+    )
 
 
 def test_tuned_values_are_told(told: Any) -> None:
     text = told()
-    assert "Each arm chose optim.lr among 0.001, 0.003 and 0.01. A value has one trial. The best held_out/accuracy" in text
+    assert (
+        "Each arm chose optim.lr among 0.001, 0.003 and 0.01. A value has one trial. The best held_out/accuracy" in text
+    )
     assert "| pooling | 0.003 |" in text
     assert "Caution: the trials" not in text
     assert "Caution: the trials were judged on the data that the scores" in told({"metric": "validation/loss"})
@@ -62,7 +70,9 @@ def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(told: An
     text = told(trials=trials)
     assert "| arm | optim.lr 0.001 | optim.lr 0.003 | optim.lr 0.01 | chosen |" in text
     assert "| attention | failed | 53.0 | 60.0 | 0.001 |" in text
-    (ends,) = re.findall(r"At an end of what was tried, so that a value beyond it might have done better: (.*)\.\n", text)
+    (ends,) = re.findall(
+        r"At an end of what was tried, so that a value beyond it might have done better: (.*)\.\n", text
+    )
     assert "attention" in ends
     assert "pooling" not in ends, "it chose the value in the middle"
 
@@ -76,7 +86,9 @@ def test_means_of_several_trials_and_the_rule_for_equals_are_told(told: Any) -> 
     trials[5] |= {"status": "failed", "score": None}
     text = told({"trials": 2, "tie": 0.003}, trials)
     assert "| attention | 51.0 (50.0, 52.0) | 60.5 (60.0, 61.0) | – (70.0, failed) | 0.001 |" in text
-    assert re.search(r"A value has 2 trials\. The best mean \S+ wins\. Values within 0\.003 of the best count as equal", text)
+    assert re.search(
+        r"A value has 2 trials\. The best mean \S+ wins\. Values within 0\.003 of the best count as equal", text
+    )
 
 
 def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(told: Any) -> None:
@@ -104,7 +116,9 @@ def test_surroundings_that_differ_are_a_caution(make_study: Make) -> None:
 def test_commands_of_studies_side_by_side_name_their_files(make_study: Make) -> None:
     """Domains that were renamed for being in both have their own names in the commands."""
     data = large_study_data(2)
-    parts = [make_study({**data, "name": name, "domains": {"images": data["domains"]["images"]}}) for name in ("a", "b")]
+    parts = [
+        make_study({**data, "name": name, "domains": {"images": data["domains"]["images"]}}) for name in ("a", "b")
+    ]
     text = "\n---\n".join(part.text for part in parts)
     domains = tuple(replace(part.domains[0], name=f"{part.name}-images") for part in parts)
     study = replace(parts[0], name="a-b", domains=domains)

@@ -1,4 +1,4 @@
-"""The report's text, in Markdown and on the page: what is asked, said, shown and folded, and that it follows numbers."""
+"""The report's text, in Markdown and on the page: what is asked, said and folded, and that numbers turn it."""
 
 from __future__ import annotations
 
@@ -180,7 +180,9 @@ def test_every_picture_is_shown_where_its_numbers_are(make_study: Make, monkeypa
     for domain in data["domains"].values():
         domain["metric"] = "validation/accuracy"
     several = {name: {**data["domains"]["images"], "label": name} for name in "abc"}
-    scale = [{"axis": "tokens", "domains": {name: 2**place for place, name in enumerate(names)}} for names in ("ab", "bc")]
+    scale = [
+        {"axis": "tokens", "domains": {name: 2**place for place, name in enumerate(names)}} for names in ("ab", "bc")
+    ]
     scale.append({"axis": "epochs", "domains": {"a": 1, "c": 2}})
     study = make_study({**data, "domains": several, "scale": scale})
     analysis = analyse(study, planted_rows(study, dict.fromkeys(data["arms"], 0.5)))
@@ -209,7 +211,9 @@ def test_broken_runs_are_named_with_their_rate(make_study: Make) -> None:
 def test_open_questions_are_said_to_be_not_known(make_study: Make) -> None:
     study = make_study(small_study_data(2, ("vision", "text")))
     text = markdown(analyse(study, planted_rows(study, TRUTH, 0.2)), {})
-    assert re.search(r"^Not known: .*whether parts cost more than the mixer.* and what happens with longer training\.", text, re.M)
+    assert re.search(
+        r"^Not known: .*whether parts cost more than the mixer.* and what happens with longer training\.", text, re.M
+    )
     assert "±" not in text
 
 

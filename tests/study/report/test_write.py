@@ -98,7 +98,12 @@ def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make,
     sessions = [json.dumps({**session, "command": "python scripts/run_study.py run somewhere/small.yaml"})]
     page = write_report(analyse(study, planted_rows(study, truth), (), study.text, sessions), tmp_path / "report")
     before = content(page.parent)
-    assert {"plots/first.png", "plots/scores-c.png", "plots/trend-tokens.png", "plots/trend-epochs.png"} <= before.keys()
+    assert {
+        "plots/first.png",
+        "plots/scores-c.png",
+        "plots/trend-tokens.png",
+        "plots/trend-epochs.png",
+    } <= before.keys()
     for name in before:
         assert not name.startswith("plots/") or f"]({name})" in before["report.md"].decode(), f"{name} is not shown"
     assert b"run_study.py run somewhere/small.yaml --only a/pooling/seed-1" in before["report.html"]
