@@ -171,7 +171,7 @@ def without_result(
     rows: Iterable[Row], arm: str, seeds: Sequence[int], status: str = "failed", domain: str | None = None
 ) -> list[Row]:
     """The rows with these runs failed or missing."""
-    gone = {"status": status, "problem": "diverged" if status == "failed" else None, "score": None, "chance": None}
+    gone: Row = {"status": status, "problem": "diverged" if status == "failed" else None, "score": None, "chance": None}
     gone |= {"tasks": {}, "curve": []}
     return [
         row | gone if row["arm"] == arm and row["seed"] in seeds and domain in (None, row["domain"]) else row

@@ -48,7 +48,9 @@ ASKED = {
 
 def conclusion(analysis: Analysis) -> str:
     """The conclusion by rule: the sentences of its template in their order, as many as 60 words allow."""
-    text = _environment("").get_template("conclusion.j2").render(_names(analysis))
+    environment = _environment("")
+    environment.finalize, environment.autoescape = None, False  # plain text
+    text = environment.get_template("conclusion.j2").render(_names(analysis))
     taken, left = [], LONGEST
     for sentence in filter(None, (line.strip() for line in text.split("\n"))):
         if len(sentence.split()) <= left:
@@ -100,7 +102,7 @@ def _render(analysis: Analysis, pictures: Pictures, rules_at: str) -> str:
     values = {
         "pictures": pictures,
         "title": title_of(analysis),
-        "conclusion": Markup(conclusion(analysis)),
+        "conclusion": conclusion(analysis),
         "tables": Tables(analysis, table),
         "asked": ASKED,
         "still_open": still_open(analysis),
@@ -132,6 +134,7 @@ def _names(analysis: Analysis) -> dict[str, Any]:
 def still_open(analysis: Analysis) -> list[str]:
     """What the study does not know: its open questions, in a few words each."""
     short = {
+        "known": "whether the published differences hold",
         "mixing": "whether mixing helps",
         "claim": "how much of the gain is kept",
         "removals": "whether parts cost more than the mixer",
@@ -146,7 +149,13 @@ def still_open(analysis: Analysis) -> list[str]:
             places = [analysis.domains[name].label for name, its in question.domains.items() if its.word == "open"]
             where = f" ({words.listed(places)})" if 0 < len(places) < len(question.domains) else ""
             found.append(f"{short[question.name]}{where}")
-    return [*found, *([] if analysis.trends else ["what happens with longer training"])]
+    trained = [trends for trends in analysis.trends if trends.scale.axis in ("tokens", "epochs")]
+    settled = [
+        trends
+        for trends in trained
+        if trends.lines.get(analysis.centre) and trends.lines[analysis.centre].trend != "open"
+    ]
+    return [*found, *([] if settled else ["what happens with longer training"])]
 
 
 def limits(analysis: Analysis) -> list[str]:
@@ -202,7 +211,7 @@ def _environment(rules_at: str) -> Environment:
     )
     for name in ("points", "interval", "percent", "ratio", "count", "p_value", "listed", "capital", "setting"):
         environment.filters[name] = getattr(words, name)
-    environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds}
+    environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds, "alt": _alt}
     environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": partial(_rule_at, rules_at)}
     return environment
 
@@ -222,6 +231,11 @@ def _escape(text: str) -> str:
     """Markdown that shows `text` as it is, in a table too; lone brackets and underscores in words are no markup."""
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
     return re.sub(r"([\\*`|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[])", r"\\\1", text)
+
+
+def _alt(text: str) -> Markup:
+    """A picture's text, which a bracket without its other one would end."""
+    return Markup(re.sub(r"(?<!\\)((?:\\\\)*)([\[\]])", r"\1\\\2", _escape(text)))
 
 
 def _fold(title: str, caller: Callable[[], str]) -> Markup:

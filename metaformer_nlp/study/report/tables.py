@@ -48,7 +48,7 @@ class Tables:
         if a.trends:
             axes = listed(list(dict.fromkeys(trends.scale.axis for trends in a.trends)))
             rows.append((f"gap to {base} with more {axes}", self._trend))
-        rows.append(("difference that 4 of 5 such studies show", lambda d: points(d.detectable)))
+        rows.append(("smallest difference to be seen (power 80 %)", lambda d: points(d.detectable)))
         rows.append(("model, training", self._size))
         rows.append(("runs", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
@@ -65,7 +65,7 @@ class Tables:
             return "–"
         claim, share = self.analysis.study.claim, arm.share
         if share.value is None:
-            return "open: no gain is shown"
+            return "–"
         if not claim or claim.arm != arm.name:
             return percent(share.value, share.interval)
         at_least = f"at least {percent(share.asked)}: {domain.answers['claim'].word}"
@@ -217,7 +217,7 @@ class Tables:
                 if its := arm.take_off:
                     at = "not by then" if its.tokens is None else count(its.tokens)
                     rows.append([domain.label, arm.label, at, f"{its.left} of {its.runs}", count(its.seen)])
-        head = ["domain", "arm", "tokens or steps until it leaves no mixing", "runs that left", "watched until"]
+        head = ["domain", "arm", "tokens or steps until it is above no mixing", "runs that left", "watched until"]
         return self.table(head, rows) if rows else ""
 
     def ranks(self) -> Markup:

@@ -124,7 +124,7 @@ def test_studies_side_by_side_keep_their_cells(study_data: dict[str, Any], make_
     assert together.arms["pooling"] == alone.arms["pooling"]
     assert (together.removals, together.answers) == (alone.removals, alone.answers)
     assert analysis.domains["other-vision"].arms["pooling"].planned == 3
-    assert [rank.domains for rank in analysis.ranks][0] == ("toy-vision", "text")
+    assert analysis.ranks[0].domains == ("toy-vision", "text")
 
 
 def test_domains_that_start_from_others_keep_their_cells_side_by_side(

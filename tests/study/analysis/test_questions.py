@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from scipy.special import expit
 
@@ -126,7 +125,10 @@ def test_runs_without_a_score_hold_a_word_back(plant: Any) -> None:
     for status in ("failed", "missing"):
         broken = plant(DEAR, alter=lambda rows, status=status: without_result(rows, "pooling", [3, 4], status))
         answer = broken.question("claim").answer
-        assert (answer.word, answer.note) == ("open", "yes without the failed runs, open with them")
+        assert (answer.word, answer.note) == (
+            "open",
+            "yes without the runs that failed, diverged or are missing, open with them",
+        )
         arm = broken.domains["vision"].arms["pooling"]
         assert (arm.absent, len(arm.seeds), arm.planned) == ((3, 4), 3, 5)
         assert (arm.failures.failed, arm.failures.runs) == ((2, 5) if status == "failed" else (0, 3))
@@ -153,7 +155,10 @@ def test_a_run_that_diverged_is_named_and_judged_with_and_without(plant: Any) ->
     assert (arm.diverged, arm.absent) == ((2,), ())
     assert arm.score.n == 5, "it is not dropped"
     answer = found.question("claim").answer
-    assert (answer.word, answer.note) == ("open", "yes without the failed runs, open with them")
+    assert (answer.word, answer.note) == (
+        "open",
+        "yes without the runs that failed, diverged or are missing, open with them",
+    )
     assert words(found)["mixing"] == "yes"
     assert all(not other.diverged for name, other in found.domains["vision"].arms.items() if name != "pooling")
 

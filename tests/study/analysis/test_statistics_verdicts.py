@@ -10,8 +10,8 @@ from metaformer_nlp.study.analysis.statistics import (
     Family,
     compare_pairs,
     compose,
-    every_pair,
     diverged,
+    every_pair,
     failure_rate,
     retention,
     share_of_gain,
@@ -136,7 +136,7 @@ def test_a_yes_must_also_stand_with_failed_runs_at_chance() -> None:
     lost = {**arms, "pooling": {0: 66.0, 1: 66.3}}
     found = with_failures(judge, lost, {"pooling": [2]}, 10.0)
     assert (found.without.word, found.including.word, found.answer.word) == ("yes", "open", "open")
-    assert found.answer.note == "yes without the failed runs, open with them"
+    assert found.answer.note == "yes without the runs that failed, diverged or are missing, open with them"
     finished = {**arms, "pooling": {0: 66.0, 1: 66.3, 2: 65.9}}
     assert with_failures(judge, finished, {"pooling": [2]}, 10.0).answer.word == "yes", "it has a score of its own"
     assert with_failures(judge, lost, {"pooling": [2], "attention": []}, 66.0).answer.word == "yes"

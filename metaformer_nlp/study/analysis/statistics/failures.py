@@ -64,7 +64,7 @@ def with_failures(
     p_yes, p_no = max(left.p_yes, full.p_yes), max(left.p_no, full.p_no)
     if left.word == full.word:
         return WithFailures(left, full, Answer(left.word, p_yes, p_no, left.note))
-    note = f"{left.word} without the failed runs, {full.word} with them"
+    note = f"{left.word} without the runs that failed, diverged or are missing, {full.word} with them"
     return WithFailures(left, full, Answer("open", p_yes, p_no, note))
 
 

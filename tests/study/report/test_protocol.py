@@ -1,0 +1,128 @@
+"""What the report says of how a study was made: budgets, trials and choices, changes, runners that were killed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from metaformer_nlp.study.analysis.analyse import analyse
+from metaformer_nlp.study.protocol.study import Study
+from metaformer_nlp.study.report import protocol
+from metaformer_nlp.study.report.render import markdown
+from tests.study.simulated import SKILLS, large_study_data, simulated_rows
+
+Make = Callable[[dict[str, Any]], Study]
+
+
+@pytest.fixture
+def told(make_study: Make) -> Callable[..., str]:
+    """The report of a study of images with this tuning, these trials and sessions."""
+
+    def make(
+        tune: dict[str, Any] | None = None,
+        trials: Any = (),
+        sessions: Any = (),
+        text: str | None = None,
+        rows: Any = None,
+    ) -> str:
+        data = large_study_data(2)
+        data["domains"] = {"images": data["domains"]["images"]}
+        data["domains"]["images"]["tune"] |= tune or {}
+        study = make_study(data)
+        lines = [json.dumps(line) for line in sessions]
+        rows = simulated_rows(study) if rows is None else rows
+        return markdown(analyse(study, rows, trials, study.text if text is None else text, lines), {})
+
+    return make
+
+
+def test_broken_budgets_are_told_and_are_limits(told: Any) -> None:
+    text = told()
+    assert "| CIFAR-10 images | steps | 0 % | yes | – |" in text
+    assert re.search(r"\| CIFAR-10 images \| parameters \| 25 % \| no \| .*no channel MLP −50 %", text)
+    assert re.search(
+        r"- In CIFAR-10 images, arms differ in parameters: .*no channel MLP −50 %.* Scores may come of that\.", text
+    )
+
+
+def test_tuned_values_are_told(told: Any) -> None:
+    text = told()
+    assert (
+        "Each arm chose optim.lr among 0.001, 0.003 and 0.01. A value has one trial. The best held_out/accuracy" in text
+    )
+    assert "| pooling | 0.003 |" in text
+    assert "Caution: the trials" not in text
+    assert "Caution: the trials were judged on the data that the scores" in told({"metric": "validation/loss"})
+
+
+def test_what_each_trial_scored_is_told_and_choices_at_an_end_are_named(told: Any) -> None:
+    trials = [
+        {"domain": "images", "arm": arm, "value": value, "status": "finished", "score": 0.5 + 10 * value}
+        for arm in SKILLS
+        for value in (0.001, 0.003, 0.01)
+    ]
+    trials[0] |= {"status": "failed", "score": None}
+    text = told(trials=trials)
+    assert "| arm | optim.lr 0.001 | optim.lr 0.003 | optim.lr 0.01 | chosen |" in text
+    assert "| attention | failed | 53.0 | 60.0 | 0.001 |" in text
+    (ends,) = re.findall(
+        r"At an end of what was tried, so that a value beyond it might have done better: (.*)\.\n", text
+    )
+    assert "attention" in ends
+    assert "pooling" not in ends, "it chose the value in the middle"
+
+
+def test_means_of_several_trials_and_the_rule_for_equals_are_told(told: Any) -> None:
+    trials = [
+        {"domain": "images", "arm": "attention", "value": value, "seed": seed, "status": "finished", "score": score}
+        for seed, scores in enumerate(((0.5, 0.6, 0.7), (0.52, 0.61, 0.72)))
+        for value, score in zip((0.001, 0.003, 0.01), scores, strict=True)
+    ]
+    trials[5] |= {"status": "failed", "score": None}
+    text = told({"trials": 2, "tie": 0.003}, trials)
+    assert "| attention | 51.0 (50.0, 52.0) | 60.5 (60.0, 61.0) | – (70.0, failed) | 0.001 |" in text
+    assert re.search(
+        r"A value has 2 trials\. The best mean \S+ wins\. Values within 0\.003 of the best count as equal", text
+    )
+
+
+def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(told: Any) -> None:
+    start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}
+    change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-02"}
+    command = "python scripts/run_study.py run a_name_of_its_own.yaml --folder 'my runs'"
+    text = told(sessions=[{**start, "cpu_count": 2, "command": command}, change])
+    assert "Started at 2026-01-01T00:00:00.000+00:00, with no end recorded" in text
+    assert "after 3 finished runs (2026-01-02), claim was changed from null to {" in text
+    assert "All of this was decided in the study file before the first run." not in text
+    assert "run a_name_of_its_own.yaml --folder 'my runs' --only images/pooling/seed-1" in text
+    assert "All of this was decided in the study file before the first run." in told()
+
+
+def test_surroundings_that_differ_are_a_caution(make_study: Make) -> None:
+    rows = simulated_rows(make_study(large_study_data(2)))
+    assert protocol.surroundings(rows) == [
+        "Ran with python 3.11.7, torch 2.15.0, numpy 2.4.6, Linux, no GPU, commit 0123456789ab."
+    ]
+    rows[0]["environment"] = {**rows[0]["environment"], "gpu": "a GPU"}
+    (line,) = protocol.surroundings(rows)
+    assert line.startswith("Caution: not all cells ran in the same surroundings: 1 cells with python")
+
+
+def test_commands_of_studies_side_by_side_name_their_files(make_study: Make) -> None:
+    """Domains that were renamed for being in both have their own names in the commands."""
+    data = large_study_data(2)
+    parts = [
+        make_study({**data, "name": name, "domains": {"images": data["domains"]["images"]}}) for name in ("a", "b")
+    ]
+    text = "\n---\n".join(part.text for part in parts)
+    domains = tuple(replace(part.domains[0], name=f"{part.name}-images") for part in parts)
+    study = replace(parts[0], name="a-b", domains=domains)
+    analysis = analyse(study, [], text=text)
+    command = protocol.command_of(analysis, {"domain": "b-images", "arm": "pooling", "seed": 1})
+    assert command == "python scripts/run_study.py run b.yaml --only images/pooling/seed-1"
+    assert [name for name, *_ in protocol.questions(analysis)] == ["a", "b"]
