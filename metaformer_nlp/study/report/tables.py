@@ -88,7 +88,8 @@ class Tables:
         """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
         found = domain.pairs[name]
         opposite = f", the opposite in {found.shown_less}" if found.shown_less else ""
-        return f"{found.more} of {len(found.pairs)} pair{'s' * (len(found.pairs) != 1)} ({found.shown_more} shown{opposite})"
+        pairs = "pair" if len(found.pairs) == 1 else "pairs"
+        return f"{found.more} of {len(found.pairs)} {pairs} ({found.shown_more} shown{opposite})"
 
     def _best(self, domain: Domain) -> str:
         best, base = domain.best_mixer, self.analysis.study.baseline
