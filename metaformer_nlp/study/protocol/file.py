@@ -42,6 +42,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become fol
 _LONGEST = 80  # letters of a name: a file's name, of 255 at most, has those of a domain and of an arm, and a seed
 _LARGEST_SEED = 2**63 - 1  # what torch takes
 _OPTIONAL = ("control", "expected", "scale")
+_USUAL = {"trials": 1, "tie": 0.0, "widen": 0, "beat_control": False}  # of tune
+_WIDEST = 4  # values beyond an end
+_UNEVEN = 1.25  # by how much the ratios of neighbours may differ: 1, 3, 10 are evenly spaced, 1, 2, 10 are not
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
@@ -107,8 +110,8 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
     """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file.
 
     Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere. Keys of
-    `_OPTIONAL`, ``tune.trials`` and ``tune.tie`` are there where the study uses them: reports and run folders that were
-    written before them have none.
+    `_OPTIONAL` and `_USUAL` are there where the study uses them: reports and run folders that were written before them
+    have none.
     """
     data = dataclasses.asdict(study)
     for name in _OPTIONAL:
@@ -128,8 +131,7 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
             domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
         if domain["tune"]:
-            usual = {"trials": 1, "tie": 0.0}
-            domain["tune"] = {key: value for key, value in domain["tune"].items() if usual.get(key, ...) != value}
+            domain["tune"] = {key: value for key, value in domain["tune"].items() if _USUAL.get(key, ...) != value}
     del data["text"]
     return json.loads(json.dumps(data))
 
@@ -234,7 +236,29 @@ def _tune(data: Any, where: str) -> Tune:
     content["tie"] = 0.0 if content.get("tie") is None else content["tie"]
     allowed = "a number from 0 on, such as 0.003: a difference of the metric that is too small to choose by"
     content["tie"] = float(_number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0))
+    widen = content.setdefault("widen", 0)
+    if type(widen) is not int or not 0 <= widen <= _WIDEST:
+        raise ValueError(
+            f"{where}.widen must be a whole number from 0 to {_WIDEST}, of values that may be tried beyond each end, not "
+            f"{widen!r}."
+        )
+    if widen and not _evenly_spaced(values):
+        raise ValueError(
+            f"{where}.widen: what lies beyond the values {values} is not known; write numbers above 0 with a decimal "
+            "point, each about as many times the one before it, such as [1.0e-3, 3.0e-3, 9.0e-3], or take widen out."
+        )
+    if not isinstance(content.setdefault("beat_control", False), bool):
+        raise ValueError(f"{where}.beat_control must be true or false, not {content['beat_control']!r}.")
     return Tune(**content)
+
+
+def _evenly_spaced(values: list[Any]) -> bool:
+    """Whether they are positive floats, each about the same number of times the next smaller one."""
+    if not all(isinstance(value, float) and value > 0 for value in values):
+        return False
+    rising = sorted(values)
+    ratios = [after / before for before, after in zip(rising, rising[1:], strict=False)]
+    return max(ratios) <= _UNEVEN * min(ratios)
 
 
 def _claim(data: Any, where: str) -> Claim:

@@ -183,6 +183,8 @@ class _Runner:
         while True:
             if not stop.requests and not self._hopeless:
                 self._look()
+            while queue.added:
+                self._progress.add(queue.added.pop(0))
             if not stop.requests and not self._hopeless:
                 self._start()
             if not queue.running and (stop.requests or self._hopeless or queue.is_over()):

@@ -16,7 +16,7 @@ from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import cell_folder, write_json, write_outcome
 from metaformer_nlp.study.runner.durations import Durations, trial_share
 from metaformer_nlp.study.runner.progress import Progress
-from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.runner.tuning import chosen_values, tunings
 
 PRICED = str(Path(__file__).parents[1].joinpath("priced_experiment.py"))
 
@@ -197,7 +197,8 @@ def test_a_failed_trial_that_is_not_tried_again_is_not_refused(data: dict[str, A
     study = study_of(data)
     for trial in study.trials():
         end(tmp_path, trial, 1.0, "" if trial.key.endswith("0") else "it failed", held_out=0.5)
-    chosen = chosen_values(study, tmp_path, record=True)
+    tunings(study, tmp_path, record=True)
+    chosen = chosen_values(study, tmp_path)
     for cell in study.cells(chosen):
         end(tmp_path, cell, 1.0, accuracy=0.5)
     data["domains"]["first"]["equal"] = {"macs": 0.1}

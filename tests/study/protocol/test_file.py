@@ -414,6 +414,7 @@ NUMBERS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     "tune.set": lambda s, value: tune(s, set={"seconds": value}),
     "tune.tie": lambda s, value: tune(s, tie=value),
     "tune.trials": lambda s, value: tune(s, trials=value),
+    "tune.widen": lambda s, value: tune(s, widen=value),
     "claim.retains": lambda s, value: s.update(claim={"arm": "pooling", "retains": value}),
     "claim.gain": lambda s, value: s.update(control="identity", claim={"arm": "pooling", "gain": value}),
     "expected[0].size": lambda s, value: known(s, size=value),

@@ -13,7 +13,15 @@ from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study, Tune
 from metaformer_nlp.study.runner.cell import cell_folder, configure, read_json, write_outcome
-from metaformer_nlp.study.runner.tuning import choice_file, choose, chosen_values, tuned_on_scores
+from metaformer_nlp.study.runner.tuning import (
+    Chosen,
+    choice_file,
+    choose,
+    chosen_values,
+    end_of,
+    tuned_on_scores,
+    tunings,
+)
 
 
 def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str, Any]:
@@ -113,9 +121,16 @@ def end(folder: Path, cell: Cell, **metrics: float) -> None:
     write_outcome(folder, cell, "" if metrics else "it failed", result={"metrics": metrics})
 
 
+def record(study: Study, folder: Path) -> Chosen:
+    """As if a runner had looked."""
+    tunings(study, folder, record=True)
+    return chosen_values(study, folder)
+
+
 def all_cells(study: Study, folder: Path) -> list[Cell]:
-    chosen = chosen_values(study, folder)
-    return [*study.trials(chosen), *study.cells(chosen)]
+    found = tunings(study, folder)
+    chosen = {place: its.value for place, its in found.items() if its.choice}
+    return [*study.trials(chosen, {place: its.numbers for place, its in found.items()}), *study.cells(chosen)]
 
 
 def find(study: Study, folder: Path, key: str) -> Cell:
@@ -158,7 +173,7 @@ def test_a_choice_by_another_metric_is_void(study: Study, tmp_path: Path) -> Non
         end(tmp_path, trial, **{"validation/accuracy": accuracy, "validation/loss": loss})
         trial = find(study, tmp_path, f"vision/pooling/trial-{number}")
         end(tmp_path, trial, **{"validation/accuracy": accuracy})
-    assert chosen_values(study, tmp_path, record=True) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
+    assert record(study, tmp_path) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
     domain = study.domain("vision")
     assert domain.tune
     tune = replace(domain.tune, metric="validation/loss")
@@ -174,13 +189,13 @@ def test_a_choice_waits_for_every_trial_and_says_why(study_data: dict[str, Any],
     scores = iter((0.5, 0.6, 0.7, 0.72, 0.61, 0.5))  # means of 0.61, 0.605 and 0.6
     trials = [trial for trial in study.trials() if trial.arm == "pooling"]
     for trial in trials:
-        assert chosen_values(study, tmp_path, record=True) == {}
+        assert record(study, tmp_path) == {}
         end(tmp_path, trial, **{"validation/accuracy": next(scores)})
     place = ("vision", "pooling")
-    assert chosen_values(study, tmp_path, record=True) == {place: 0.0}
+    assert record(study, tmp_path) == {place: 0.0}
     study_data["domains"]["vision"]["tune"] = {**tune, "tie": 0.011}
     tied = study_from_mapping(study_data, "file")
-    assert chosen_values(tied, tmp_path, record=True) == {place: 0.5}, "the choice was made without a tie"
+    assert record(tied, tmp_path) == {place: 0.5}, "the choice was made without a tie"
     written = read_json(choice_file(tmp_path, *place))
     assert written
     assert written["why"] == "the middle one of 3 values within 0.011 of the best"
