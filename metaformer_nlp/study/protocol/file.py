@@ -23,6 +23,7 @@ from metaformer_nlp.study.protocol.study import (
     AXES,
     BUDGETS,
     KINDS,
+    MIN_SEEDS,
     SIGNS,
     Arm,
     Claim,
@@ -32,6 +33,7 @@ from metaformer_nlp.study.protocol.study import (
     Study,
     TaskScore,
     Tune,
+    Until,
     merge,
     set_dotted,
 )
@@ -41,8 +43,9 @@ __all__ = ["Names", "load_study", "study_from_mapping", "study_to_mapping"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 _LONGEST = 80  # letters of a name: a file's name, of 255 at most, has those of a domain and of an arm, and a seed
 _LARGEST_SEED = 2**63 - 1  # what torch takes
-_OPTIONAL = ("control", "expected", "scale")
+_OPTIONAL = ("control", "expected", "scale", "until")
 _USUAL = {"trials": 1, "tie": 0.0, "widen": 0, "beat_control": False}  # of tune
+_MOST_SEEDS = 20  # of a study that adds them: up to here the error that it spends is known
 _WIDEST = 4  # values beyond an end
 _UNEVEN = 1.25  # by how much the ratios of neighbours may differ: 1, 3, 10 are evenly spaced, 1, 2, 10 are not
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
@@ -99,6 +102,8 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None, names:
         _known_answer(item, place) for item, place in _items(content.get("expected"), f"{where}: expected")
     )
     content["scale"] = tuple(_scale(item, place) for item, place in _items(content.get("scale"), f"{where}: scale"))
+    if content.get("until") is not None:
+        content["until"] = _until(content["until"], f"{where}: until")
     _check_name(content["name"], f"{where}: name")
     content["question"] = str(content["question"]).strip()
     study = Study(**content)
@@ -308,6 +313,18 @@ def _scale(data: Any, where: str) -> Scale:
         allowed = "a number above 0, such as 0.01 for a point with each doubling"
         content["margin"] = _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
     return Scale(**content)
+
+
+def _until(data: Any, where: str) -> Until:
+    content = dict(_section(data, Until, where, but=set()))
+    allowed = "a number above 0, in the metric's unit, such as 0.01 for a point of a hundred to each side"
+    content["half_width"] = _number(content["half_width"], f"{where}.half_width", allowed, lambda value: value > 0)
+    if type(content["most"]) is not int or not MIN_SEEDS <= content["most"] <= _MOST_SEEDS:
+        raise ValueError(
+            f"{where}.most must be a whole number from {MIN_SEEDS} to {_MOST_SEEDS}, of seeds, not "
+            f"{content['most']!r}."
+        )
+    return Until(**content)
 
 
 def _items(data: Any, where: str) -> list[tuple[Any, str]]:

@@ -27,6 +27,7 @@ KINDS = ("mixer", "architecture", "variant")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
 AXES = ("tokens", "epochs", "parameters", "macs", "seconds")  # along which domains can be one scale
 SIGNS = ("higher", "lower")  # how an arm is known to score beside a reference
+MIN_SEEDS = 3  # before a study that adds seeds is looked at for the first time
 AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
 TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 
@@ -105,6 +106,18 @@ class KnownAnswer:
     source: str
     size: float | None = None
     domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Until:
+    """When a study has enough seeds: one more is added until intervals are narrow, or there are ``most``.
+
+    The interval is that of the difference between the baseline and the claim's arm (without a claim, each mixer that
+    runs with all seeds), in every domain, and ``half_width`` in the metric's unit (`analysis.more_seeds`).
+    """
+
+    half_width: float
+    most: int
 
 
 @dataclass(frozen=True)
@@ -194,6 +207,7 @@ class Study:
     control: str | None = None
     expected: tuple[KnownAnswer, ...] = ()
     scale: tuple[Scale, ...] = ()
+    until: Until | None = None
     text: str = ""
 
     def domain(self, name: str) -> Domain:

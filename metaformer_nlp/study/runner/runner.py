@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +75,14 @@ def run_study(
     executor: str = "processes",
     options: Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
+    further_seeds: Callable[[Study, Path], Study] = lambda study, folder: study,
 ) -> Summary:
     """Runs every cell that is not finished, at most `parallel` at once, and returns what became of them.
 
     `build` makes an experiment's configuration from a mapping (`command_line.from_dict`); `command` is for the report;
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
-    they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
+    they wait for. `further_seeds` gives the study those that it has by what is finished in the folder
+    (`analysis.more_seeds`); it is asked at the start, and again when all cells are finished. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
     is not there or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other
     settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
     wrong in the study file, and all others would lack it, too. The same holds when a file of the user's own has changed
@@ -88,9 +90,30 @@ def run_study(
     """
     folder = Path(folder).resolve()
     refuse_folder(study, folder)
+    study = further_seeds(study, folder)
+    while True:
+        summary = _run(study, folder, build, parallel, command, executor, options or {}, only)
+        longer = study if summary.interrupted or only else further_seeds(study, folder)
+        if longer == study:
+            return summary
+        print(f"With {len(study.seeds)} seeds an interval is too wide (until): going on with seed {longer.seeds[-1]}.")
+        study = longer
+
+
+def _run(
+    study: Study,
+    folder: Path,
+    build: Build,
+    parallel: int | None,
+    command: str,
+    executor: str,
+    options: Mapping[str, Any],
+    only: Sequence[str],
+) -> Summary:
+    """Runs the cells of the seeds that the study has now."""
     queue = Queue(study, folder, only)
     refuse_changes(study, folder, list(queue.cells.values()))
-    place = make_executor(executor, study, folder, build, parallel, options or {})
+    place = make_executor(executor, study, folder, build, parallel, options)
     if not queue.waiting:
         queue.settle()
         _write_study(folder, study)
