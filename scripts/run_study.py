@@ -22,9 +22,8 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
     from metaformer_nlp.study.runner.runner import run_study
 
     command, slurm = shlex.join(command_words(sys.argv)), read_options(options.slurm)
-    done = run_study(
-        study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only, with_further_seeds
-    )
+    how = options.parallel, command, options.executor, slurm, options.only
+    done = run_study(study, folder, from_dict, *how, with_further_seeds)
     if done.finished or done.failed:
         print(f"Report: {build_report(folder).as_uri()}")
     return 130 if done.interrupted else int(bool(done.failed or done.blocked))
