@@ -321,8 +321,7 @@ def _until(data: Any, where: str) -> Until:
     content["half_width"] = _number(content["half_width"], f"{where}.half_width", allowed, lambda value: value > 0)
     if type(content["most"]) is not int or not MIN_SEEDS <= content["most"] <= _MOST_SEEDS:
         raise ValueError(
-            f"{where}.most must be a whole number from {MIN_SEEDS} to {_MOST_SEEDS}, of seeds, not "
-            f"{content['most']!r}."
+            f"{where}.most must be a whole number from {MIN_SEEDS} to {_MOST_SEEDS}, of seeds, not {content['most']!r}."
         )
     return Until(**content)
 

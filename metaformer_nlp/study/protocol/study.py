@@ -368,7 +368,9 @@ def make_cell(
         waits_for.append(before.key)
     if domain.tune and trial is None:
         beside = [study.control] if domain.tune.beat_control and study.control not in (None, arm.name) else []
-        waits_for += [f"{domain.name}/{its}/{n}" for its in (arm.name, *beside) for n in trial_names(study, domain.tune)]
+        waits_for += [
+            f"{domain.name}/{its}/{n}" for its in (arm.name, *beside) for n in trial_names(study, domain.tune)
+        ]
     name, arm_name = domain.name, arm.name
     return Cell(
         name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after,

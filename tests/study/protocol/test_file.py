@@ -275,7 +275,11 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: tune(s, beat_control=1), "tune.beat_control must be true or false, not 1"),
         (lambda s: tune(s, beat_control=True), "vision.tune.beat_control keeps an arm's seconds as it is"),
         (
-            lambda s: (tune(s, beat_control=True), s.update(control="identity"), s["domains"]["vision"].update(config=[{}])),
+            lambda s: (
+                tune(s, beat_control=True),
+                s.update(control="identity"),
+                s["domains"]["vision"].update(config=[{}]),
+            ),
             "name the arm that mixes nothing, such as 'control: identity', and set seconds in config or set",
         ),
         (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),

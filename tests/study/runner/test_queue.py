@@ -380,9 +380,7 @@ def test_arms_wait_for_the_trials_of_the_control(tuned: dict[str, Any], make_stu
     assert schedule.cells["vision/attention/seed-0"].config["seconds"] == 0.7, "no value is better than the control's"
 
 
-def test_cells_are_named_whose_control_cannot_be_tried(
-    tuned: dict[str, Any], make_study: Make, tmp_path: Path
-) -> None:
+def test_cells_are_named_whose_control_cannot_be_tried(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
     """Its trials start from a cell that failed: nothing would ever end this wait."""
     tuned |= {"control": "pooling"}
     text = tuned["domains"]["text"]

@@ -392,7 +392,10 @@ def test_nothing_is_chosen_where_no_value_beats_the_controls_best(
     written = read_json(choice_file(tmp_path, *PLACE))
     assert written
     assert (written["value"], written["trial"], written["end"], written["control"]) == (0.3, None, None, sign * 0.4)
-    assert written["why"] == f"no value: the best, {sign * 0.44}, does not beat identity's, {sign * 0.4}, by more than 0.05"
+    assert (
+        written["why"]
+        == f"no value: the best, {sign * 0.44}, does not beat identity's, {sign * 0.4}, by more than 0.05"
+    )
     for arm in ("pooling", "identity"):
         all_end(arm, 0.9, 0.9, 0.9)
     assert record(study, tmp_path) == expected, "what is written down stands"
