@@ -124,12 +124,12 @@ class Domains:
         if rule := tie_rule(tune.tie, tune.values):
             text += f"; {rule}"
         if tune.widen:
-            text += (
-                f"; where an end of them is chosen, further ones are tried beyond it, {tune.widen} at most at each end"
-            )
+            text += f"; beyond a chosen end of them further ones are tried, at most {tune.widen} at each end"
         if tune.beat_control:
             more = f" by more than {tune.tie:g}" if tune.tie else ""
-            text += f"; none is chosen, and it stays as it is set, where no value beats the best of {self._study.control}{more}"
+            text += (
+                f"; none is chosen, and it stays as it is set, where no value beats {self._study.control}'s best{more}"
+            )
         if tuned_on_scores({"metric": tune.metric, "set": tune.set}, domain.metric):
             own += "; caution: judged on the data that scores are measured on; hold some out with data.held_out"
         return f"{text}{own}"

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from metaformer_nlp.study.analysis.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.analysis.more_seeds import looked_at
+from metaformer_nlp.study.analysis.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
@@ -130,8 +130,8 @@ class _Overview:
             )
         if gain := gain_claimed(plain):
             entries["Claimed gain"] = (
-                f"{gain}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if all of it lies below, "
-                f"open otherwise, and where {study.baseline} is not shown above {study.control}: mixing then makes no "
+                f"{gain}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if all of it lies "
+                f"below, open otherwise, and where {study.baseline} is not shown above {study.control}: mixing then makes no "
                 "difference"
             )
         more = {"Known answers": "\n".join(known_answers(plain, names))}

@@ -6,6 +6,7 @@ docs/study_file.md has a complete file, in which each key is explained; `protoco
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -243,10 +244,8 @@ def _tune(data: Any, where: str) -> Tune:
     content["tie"] = float(_number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0))
     widen = content.setdefault("widen", 0)
     if type(widen) is not int or not 0 <= widen <= _WIDEST:
-        raise ValueError(
-            f"{where}.widen must be a whole number from 0 to {_WIDEST}, of values that may be tried beyond each end, not "
-            f"{widen!r}."
-        )
+        allowed = f"a whole number from 0 to {_WIDEST}, of values that may be tried beyond each end"
+        raise ValueError(f"{where}.widen must be {allowed}, not {widen!r}.")
     if widen and not _evenly_spaced(values):
         raise ValueError(
             f"{where}.widen: what lies beyond the values {values} is not known; write numbers above 0 with a decimal "
@@ -262,7 +261,7 @@ def _evenly_spaced(values: list[Any]) -> bool:
     if not all(isinstance(value, float) and value > 0 for value in values):
         return False
     rising = sorted(values)
-    ratios = [after / before for before, after in zip(rising, rising[1:], strict=False)]
+    ratios = [after / before for before, after in itertools.pairwise(rising)]
     return max(ratios) <= _UNEVEN * min(ratios)
 
 

@@ -81,10 +81,11 @@ def run_study(
 
     `build` makes an experiment's configuration from a mapping (`command_line.from_dict`); `command` is for the report;
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
-    they wait for. `further_seeds` gives the study those that it has by what is finished in the folder
-    (`analysis.more_seeds`); it is asked at the start, and again when all cells are finished. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
-    is not there or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other
-    settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
+    they wait for. `further_seeds` gives the study the seeds that it has by what is finished in the folder
+    (`analysis.more_seeds`), at the start and again when all cells have ended.
+
+    Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data is not there or
+    a budget is broken (`preflight`), or if the folder holds finished cells that were run with other settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
     wrong in the study file, and all others would lack it, too. The same holds when a file of the user's own has changed
     or a cell was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """

@@ -118,14 +118,14 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
     told = words(text_of(study_of({**data, **more}), tmp_path))
     for part in (
         "Control deep: what plain scores above it is what mixing gains",
-        "Claimed gain wide keeps at least 50 % of what plain scores above deep. Yes if the whole 95 % interval of that share "
-        "(Fieller's) lies there, no if all of it lies below, open otherwise, and where plain is not shown above deep",
+        "Claimed gain wide keeps at least 50 % of what plain scores above deep. Yes if the whole 95 % interval of that "
+        "share (Fieller's) lies there, no if all of it lies below, open otherwise, and where plain is not shown above deep",
         "Known answers wide higher than plain (a paper)",
         "Scale epochs: first (1), second (2)",
         "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.4; values within "
-        "0.003 of the best count as equal, and of these the middle one is taken, the smaller of two; where an end of them is "
-        "chosen, further ones are tried beyond it, 2 at most at each end; none is chosen, and it stays as it is set, where no "
-        "value beats the best of deep by more than 0.003; trials differ from cells in schedule.steps=50",
+        "0.003 of the best count as equal, and of these the middle one is taken, the smaller of two; beyond a "
+        "chosen end of them further ones are tried, at most 2 at each end; none is chosen, and it stays as it is set, "
+        "where no value beats deep's best by more than 0.003; trials differ from cells in schedule.steps=50",
         "24 cells (2 domains, 4 arms, 3 seeds), and 24 trials",
         "Seeds 0, 1, 2; then one more at a time, 5 at most, until the 98 % interval of plain's difference from wide "
         "reaches at most 0.02 to each side in every domain",
