@@ -131,8 +131,8 @@ class _Overview:
         if gain := gain_claimed(plain):
             entries["Claimed gain"] = (
                 f"{gain}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if all of it lies "
-                f"below, open otherwise, and where {study.baseline} is not shown above {study.control}: mixing then makes no "
-                "difference"
+                f"below, open otherwise, and where {study.baseline} is not shown above {study.control}, so that mixing "
+                "makes no difference"
             )
         more = {"Known answers": "\n".join(known_answers(plain, names))}
         more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(scales(plain, names))

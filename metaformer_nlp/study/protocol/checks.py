@@ -207,8 +207,8 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
         key = domain.tune.key
         if study.control is None or key not in flatten({**dict(domain.config), **dict(domain.set)}):
             raise ValueError(
-                f"{place}.tune.beat_control keeps an arm's {key} as it is without tuning where no value beats the control's "
-                f"best: name the arm that mixes nothing, such as 'control: identity', and set {key} in config or set."
+                f"{place}.tune.beat_control keeps an arm's {key} as it is without tuning where no value beats the "
+                f"control's best: name the arm that mixes nothing, such as 'control: identity', and set {key} in config or set."
             )
     if domain.axis is not None:
         numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]

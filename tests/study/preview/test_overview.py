@@ -119,7 +119,8 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
     for part in (
         "Control deep: what plain scores above it is what mixing gains",
         "Claimed gain wide keeps at least 50 % of what plain scores above deep. Yes if the whole 95 % interval of that "
-        "share (Fieller's) lies there, no if all of it lies below, open otherwise, and where plain is not shown above deep",
+        "share (Fieller's) lies there, no if all of it lies below, open otherwise, and where plain is not shown above "
+        "deep, so that mixing makes no difference",
         "Known answers wide higher than plain (a paper)",
         "Scale epochs: first (1), second (2)",
         "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.4; values within "
