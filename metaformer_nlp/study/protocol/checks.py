@@ -208,7 +208,8 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
         if study.control is None or key not in flatten({**dict(domain.config), **dict(domain.set)}):
             raise ValueError(
                 f"{place}.tune.beat_control keeps an arm's {key} as it is without tuning where no value beats the "
-                f"control's best: name the arm that mixes nothing, such as 'control: identity', and set {key} in config or set."
+                "control's best: name the arm that mixes nothing, such as 'control: identity', and set "
+                f"{key} in config or set."
             )
     if domain.axis is not None:
         numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]

@@ -87,8 +87,8 @@ def run_study(
     Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data is not there
     or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other settings. If
     cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is wrong in the
-    study file, and all others would lack it, too. The same holds when a file of the user's own has changed or a cell was
-    run elsewhere with another content, which is a ValueError at the end (`changes`).
+    study file, and all others would lack it, too. The same holds when a file of the user's own has changed or a cell
+    was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """
     folder = Path(folder).resolve()
     refuse_folder(study, folder)
