@@ -70,7 +70,7 @@ class Progress:
     def add(self, cell: Cell) -> None:
         """One more to follow: the trial of a further value."""
         self._cells[cell.key] = self._left[cell.key] = cell
-        self.line(f"{cell.key} is added: the value that did best is the last one that was tried")
+        self.line(f"{cell.key} is added: the best value so far is an end of those tried")
         if self._bar:
             self._bar.update(self._task, total=len(self._cells))
 

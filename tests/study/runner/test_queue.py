@@ -295,6 +295,7 @@ def test_a_trial_beyond_the_chosen_end_comes_before_the_cells_which_wait_for_it(
 ) -> None:
     study = make_study(widened)
     one, two = Queue(study, tmp_path), Queue(study, tmp_path, ["text/pooling/seed-0"])
+    other = Queue(study, tmp_path, ["vision/attention/*"])
     for number, key in enumerate(TRIALS):
         assert not one.added
         finish(tmp_path, one, key, 0.5 + number / 10)
@@ -306,6 +307,8 @@ def test_a_trial_beyond_the_chosen_end_comes_before_the_cells_which_wait_for_it(
     assert not one.blocked()
     two.look()
     assert keys(two.added) == keys(two.next(100)) == [BEYOND], "another runner comes to the same"
+    other.settle()
+    assert not other.added, "no run of this arm was asked for"
     after_a_kill = Queue(study, tmp_path)
     assert BEYOND in after_a_kill.waiting
     assert not choice_file(tmp_path, "vision", "pooling").exists()

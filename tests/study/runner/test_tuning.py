@@ -404,6 +404,20 @@ def test_nothing_is_chosen_where_no_value_beats_the_controls_best(
     assert chosen_values(other, tmp_path)[PLACE] != 0.3, "the setting of before is not that of now"
 
 
+def test_a_choice_made_without_the_rule_is_made_anew_with_it(wide: dict[str, Any], tmp_path: Path) -> None:
+    wide["domains"]["vision"]["tune"]["widen"] = 0
+    wide["control"] = "identity"
+    study = study_from_mapping(copy.deepcopy(wide), "file")
+    for trial in study.trials():
+        score = 0.5 if trial.arm == "pooling" and trial.trial == 1 else 0.6 if trial.arm == "identity" else 0.1
+        end(tmp_path, trial, **{"validation/accuracy": score})
+    assert record(study, tmp_path)[PLACE] == 0.4
+    wide["domains"]["vision"]["tune"]["beat_control"] = True
+    study = study_from_mapping(wide, "file")
+    assert record(study, tmp_path)[PLACE] == 0.0, "what config says"
+    assert tunings(study, tmp_path)[PLACE].stands
+
+
 def test_where_all_trials_of_the_control_failed_the_best_is_chosen(wide: dict[str, Any], tmp_path: Path) -> None:
     wide["domains"]["vision"]["tune"]["beat_control"] = True
     study = study_from_mapping(wide | {"control": "identity"}, "file")
