@@ -269,7 +269,7 @@ class Tuning:
             choice = choose(replace(self._tune, values=tuple(self.values)), outcomes)
             if choice is not None and choice.number is not None:
                 choice = replace(choice, number=self.numbers[choice.number])
-            beyond = choice and self._beyond(choice)
+            beyond = None if choice is None else self._beyond(choice)
             if beyond is None:
                 self.ended = True
                 self.choice = choice and self._beside_control(choice)
