@@ -16,12 +16,14 @@ from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
     from metaformer_nlp.config.command_line import command_words, from_dict
+    from metaformer_nlp.study.analysis.more_seeds import with_further_seeds
     from metaformer_nlp.study.report.write import build_report
     from metaformer_nlp.study.runner.executors import read_options
     from metaformer_nlp.study.runner.runner import run_study
 
     command, slurm = shlex.join(command_words(sys.argv)), read_options(options.slurm)
-    done = run_study(study, folder, from_dict, options.parallel, command, options.executor, slurm, options.only)
+    how = options.parallel, command, options.executor, slurm, options.only
+    done = run_study(study, folder, from_dict, *how, with_further_seeds)
     if done.finished or done.failed:
         print(f"Report: {build_report(folder).as_uri()}")
     return 130 if done.interrupted else int(bool(done.failed or done.blocked))
@@ -29,9 +31,10 @@ def run(study: Study, folder: Path, options: argparse.Namespace) -> int:
 
 def plan(study: Study, folder: Path, options: argparse.Namespace) -> int:
     from metaformer_nlp.config.command_line import from_dict
+    from metaformer_nlp.study.analysis.more_seeds import with_further_seeds
     from metaformer_nlp.study.preview.overview import describe
 
-    described = describe(study, folder, from_dict, options.parallel)
+    described = describe(with_further_seeds(study, folder), folder, from_dict, options.parallel)
     print(described.text)
     return 2 if described.problems else 0
 

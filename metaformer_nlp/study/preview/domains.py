@@ -16,7 +16,7 @@ from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Cell, Domain, Study, set_dotted
 from metaformer_nlp.study.runner.budgets import Cost, Place, difference
 from metaformer_nlp.study.runner.durations import Durations
-from metaformer_nlp.study.runner.tuning import tie_rule, tuned_on_scores
+from metaformer_nlp.study.runner.tuning import Tuning, tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import count, duration, listed
 
 INDENT = 2  # columns before each part
@@ -34,8 +34,10 @@ class Domains:
         refused: Sequence[Cell],
         durations: Durations,
         console: Console,
+        tunings: Mapping[tuple[str, str], Tuning],
     ) -> None:
         """`budgets` are the `budget_problems`; what concerns the cells `refused` is printed after all domains."""
+        self._tunings = tunings
         self._study, self._costs, self._budgets, self._durations, self._console = (
             study,
             costs,
@@ -96,6 +98,8 @@ class Domains:
         entries["Budgets"] = "\n".join(lines) or "none: whether the arms take the same is not checked"
         if domain.tune:
             entries["Tuned"] = self._tuned(domain)
+        if ends := self._chosen_ends(domain):
+            entries["At an end"] = ends
         if unknown := self._unknown(domain):
             entries["Not known"] = unknown
         return entries
@@ -119,9 +123,22 @@ class Domains:
         text = f"{tune.key} by each arm for itself: the {best} {tune.metric} of {each}{length} with each of {values}"
         if rule := tie_rule(tune.tie, tune.values):
             text += f"; {rule}"
+        if tune.widen:
+            text += f"; beyond a chosen end of them further ones are tried, at most {tune.widen} at each end"
+        if tune.beat_control:
+            more = f" by more than {tune.tie:g}" if tune.tie else ""
+            text += (
+                f"; none is chosen, and it stays as it is set, where no value beats {self._study.control}'s best{more}"
+            )
         if tuned_on_scores({"metric": tune.metric, "set": tune.set}, domain.metric):
             own += "; caution: judged on the data that scores are measured on; hold some out with data.held_out"
         return f"{text}{own}"
+
+    def _chosen_ends(self, domain: Domain) -> str:
+        """The arms whose best value is an end of what they tried."""
+        ends = {arm: its for (name, arm), its in self._tunings.items() if name == domain.name and its.end}
+        listing = [f"{arm} ({value_text(its.value)}, the {its.end} tried)" for arm, its in ends.items()]
+        return f"a value beyond it might be better for {listed(listing)}" if listing else ""
 
     def _unknown(self, domain: Domain) -> str:
         """Why the experiment could not tell what a run takes: each reason once, and for which arms."""

@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from metaformer_nlp.study.analysis.more_seeds import looked_at
 from metaformer_nlp.study.analysis.statistics.estimates import MIN_BOOTSTRAP
+from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
 from metaformer_nlp.study.protocol.file import study_to_mapping
@@ -23,7 +25,7 @@ from metaformer_nlp.study.runner.cell import Build, read_outcome
 from metaformer_nlp.study.runner.durations import RULE, Durations
 from metaformer_nlp.study.runner.preflight import head_comment, problems_of, refuse_changes, refuse_folder
 from metaformer_nlp.study.runner.queue import Queue
-from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.runner.tuning import tunings
 from metaformer_nlp.study.words import count, duration, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
@@ -68,7 +70,9 @@ class _Overview:
         width = min(max(shutil.get_terminal_size((_WIDTHS[1], 24)).columns, _WIDTHS[0]), _WIDTHS[1])
         self.output = io.StringIO()
         self.console = Console(file=self.output, width=width, markup=False, highlight=False, emoji=False)
-        self.costs = cell_costs(study, build, folder, chosen_values(study, folder))
+        found = tunings(study, folder)
+        chosen = {place: its.value for place, its in found.items() if its.choice}
+        self.costs = cell_costs(study, build, folder, chosen)
         queue = Queue(study, folder)  # as the runner's
         self.cells = list(queue.cells.values())
         self.outcomes = {cell.key: read_outcome(folder, cell) or {} for cell in self.cells}
@@ -83,7 +87,7 @@ class _Overview:
                 self.durations.add(cell, self.outcomes[cell.key].get("seconds"))
         waiting = [queue.cells[key] for key in queue.waiting]
         budgets = budget_problems(study, self.costs)
-        self.domains = Domains(study, self.costs, budgets, waiting, self.durations, self.console)
+        self.domains = Domains(study, self.costs, budgets, waiting, self.durations, self.console, found)
         self.problems = problems_of(study, self.costs, budgets, waiting)
         self.comment = head_comment(study, self.problems)
         try:
@@ -124,7 +128,13 @@ class _Overview:
                 f"{MIN_BOOTSTRAP} seeds on a bootstrap) lies there, not supported if all of it lies below; otherwise "
                 "the study cannot tell"
             )
-        more = {"Claimed gain": gain_claimed(plain), "Known answers": "\n".join(known_answers(plain, names))}
+        if gain := gain_claimed(plain):
+            entries["Claimed gain"] = (
+                f"{gain}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if all of it lies "
+                f"below, open otherwise, and where {study.baseline} is not shown above {study.control}, so that mixing "
+                "makes no difference"
+            )
+        more = {"Known answers": "\n".join(known_answers(plain, names))}
         more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(scales(plain, names))
         entries |= {name: text for name, text in more.items() if text}
         entries["Differences"] = (
@@ -140,7 +150,17 @@ class _Overview:
             "Whether runs give the metrics named here is known when the first run of each kind has ended: if it lacks "
             "one, its error names those that there are. If a second arm lacks it, too, nothing more is started"
         )
-        return {**entries, "Seeds": ", ".join(map(str, study.seeds))}
+        return {**entries, "Seeds": f"{', '.join(map(str, study.seeds))}{self._further_seeds()}"}
+
+    def _further_seeds(self) -> str:
+        until = self.study.until
+        if until is None:
+            return ""
+        return (
+            f"; then one more at a time, {until.most} at most, until the {100 * WIDTH_LEVEL:g} % interval of "
+            f"{self.study.baseline}'s difference from {listed(looked_at(self.study))} reaches at most "
+            f"{until.half_width:g} to each side in every domain. The width decides, never the difference"
+        )
 
     def _arm(self, arm: Arm) -> str:
         if arm.name == self.study.baseline:

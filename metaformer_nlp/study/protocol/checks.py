@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from metaformer_nlp.config.names import flatten, nearest
-from metaformer_nlp.study.protocol.study import AFTER, Arm, Domain, Study
+from metaformer_nlp.study.protocol.study import AFTER, MIN_SEEDS, Arm, Domain, Study
 
 
 def check_study(study: Study, where: str) -> None:
@@ -22,6 +22,7 @@ def check_study(study: Study, where: str) -> None:
         _check_domain(study, domain, where)
     if len(set(study.seeds)) < len(study.seeds):
         raise ValueError(f"{where}: seeds {list(study.seeds)} repeat a seed; a repeated run is no new evidence.")
+    _check_until(study, where)
     if type(study.parallel) is not int or study.parallel < 1:
         raise ValueError(f"{where}: parallel must be a whole number from 1 on, not {study.parallel!r}.")
 
@@ -117,6 +118,22 @@ def _check_scales(study: Study, where: str) -> None:
             raise ValueError(f"{place} must have one metric, so that differences can be compared, not {each}.")
 
 
+def _check_until(study: Study, where: str) -> None:
+    """There are enough seeds for a first look, not too many, and what is looked at runs with all of them."""
+    if study.until is None:
+        return
+    if not MIN_SEEDS <= len(study.seeds) <= study.until.most:
+        raise ValueError(
+            f"{where}: until adds seeds to at least {MIN_SEEDS}, up to {study.until.most}, and there are "
+            f"{len(study.seeds)}; list {MIN_SEEDS} or more under 'seeds', or give until a larger 'most'."
+        )
+    for name in (study.baseline, study.claim.arm) if study.claim else (study.baseline,):
+        if study.arm(name).seeds:
+            raise ValueError(
+                f"{where}: until looks at {name!r}, which must run with all seeds; take arms.{name}.seeds out."
+            )
+
+
 def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
     names = [other.name for other in study.arms]
     for name in (*arm.domains, *arm.set_in):
@@ -186,6 +203,14 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
             f"{place}.tune.trials asks for {domain.tune.trials} trials of each value, which run with the study's first "
             f"seeds, and there are {len(study.seeds)}: {list(study.seeds)}; ask for less, or give more seeds."
         )
+    if domain.tune and domain.tune.beat_control:
+        key = domain.tune.key
+        if study.control is None or key not in flatten({**dict(domain.config), **dict(domain.set)}):
+            raise ValueError(
+                f"{place}.tune.beat_control keeps an arm's {key} as it is without tuning where no value beats the "
+                "control's best: name the arm that mixes nothing, such as 'control: identity', and set "
+                f"{key} in config or set."
+            )
     if domain.axis is not None:
         numbered = [task.name for task in domain.tasks if re.search(r"\d$", task.name)]
         if len(numbered) < len(domain.tasks) or not numbered:

@@ -6,6 +6,7 @@ docs/study_file.md has a complete file, in which each key is explained; `protoco
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from metaformer_nlp.study.protocol.study import (
     AXES,
     BUDGETS,
     KINDS,
+    MIN_SEEDS,
     SIGNS,
     Arm,
     Claim,
@@ -32,6 +34,7 @@ from metaformer_nlp.study.protocol.study import (
     Study,
     TaskScore,
     Tune,
+    Until,
     merge,
     set_dotted,
 )
@@ -41,7 +44,11 @@ __all__ = ["Names", "load_study", "study_from_mapping", "study_to_mapping"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # arms and domains become folder names
 _LONGEST = 80  # letters of a name: a file's name, of 255 at most, has those of a domain and of an arm, and a seed
 _LARGEST_SEED = 2**63 - 1  # what torch takes
-_OPTIONAL = ("control", "expected", "scale")
+_OPTIONAL = ("control", "expected", "scale", "until")
+_USUAL = {"trials": 1, "tie": 0.0, "widen": 0, "beat_control": False}  # of tune
+_MOST_SEEDS = 20  # of a study that adds them: up to here the error that it spends is known
+_WIDEST = 4  # values beyond an end
+_UNEVEN = 1.25  # by how much the ratios of neighbours may differ: 1, 3, 10 are evenly spaced, 1, 2, 10 are not
 _LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
 
 
@@ -96,6 +103,8 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None, names:
         _known_answer(item, place) for item, place in _items(content.get("expected"), f"{where}: expected")
     )
     content["scale"] = tuple(_scale(item, place) for item, place in _items(content.get("scale"), f"{where}: scale"))
+    if content.get("until") is not None:
+        content["until"] = _until(content["until"], f"{where}: until")
     _check_name(content["name"], f"{where}: name")
     content["question"] = str(content["question"]).strip()
     study = Study(**content)
@@ -107,8 +116,8 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
     """The study as plain data, its recipes written out: `study_from_mapping` reads it back without any other file.
 
     Of an experiment's file it has the name alone: where it lies is no matter to who reads a report elsewhere. Keys of
-    `_OPTIONAL`, ``tune.trials`` and ``tune.tie`` are there where the study uses them: reports and run folders that were
-    written before them have none.
+    `_OPTIONAL` and `_USUAL` are there where the study uses them: reports and run folders that were written before them
+    have none.
     """
     data = dataclasses.asdict(study)
     for name in _OPTIONAL:
@@ -128,8 +137,7 @@ def study_to_mapping(study: Study) -> dict[str, Any]:
             domain["experiment"] = Path(domain["experiment"]).name
         domain["tasks"] = {task.pop("name"): task for task in domain["tasks"]}
         if domain["tune"]:
-            usual = {"trials": 1, "tie": 0.0}
-            domain["tune"] = {key: value for key, value in domain["tune"].items() if usual.get(key, ...) != value}
+            domain["tune"] = {key: value for key, value in domain["tune"].items() if _USUAL.get(key, ...) != value}
     del data["text"]
     return json.loads(json.dumps(data))
 
@@ -234,7 +242,27 @@ def _tune(data: Any, where: str) -> Tune:
     content["tie"] = 0.0 if content.get("tie") is None else content["tie"]
     allowed = "a number from 0 on, such as 0.003: a difference of the metric that is too small to choose by"
     content["tie"] = float(_number(content["tie"], f"{where}.tie", allowed, lambda value: value >= 0))
+    widen = content.setdefault("widen", 0)
+    if type(widen) is not int or not 0 <= widen <= _WIDEST:
+        allowed = f"a whole number from 0 to {_WIDEST}, of values that may be tried beyond each end"
+        raise ValueError(f"{where}.widen must be {allowed}, not {widen!r}.")
+    if widen and not _evenly_spaced(values):
+        raise ValueError(
+            f"{where}.widen: what lies beyond the values {values} is not known; write numbers above 0 with a decimal "
+            "point, each about as many times the one before it, such as [1.0e-3, 3.0e-3, 9.0e-3], or take widen out."
+        )
+    if not isinstance(content.setdefault("beat_control", False), bool):
+        raise ValueError(f"{where}.beat_control must be true or false, not {content['beat_control']!r}.")
     return Tune(**content)
+
+
+def _evenly_spaced(values: list[Any]) -> bool:
+    """Whether they are positive floats, each about the same number of times the next smaller one."""
+    if not all(isinstance(value, float) and value > 0 for value in values):
+        return False
+    rising = sorted(values)
+    ratios = [after / before for before, after in itertools.pairwise(rising)]
+    return max(ratios) <= _UNEVEN * min(ratios)
 
 
 def _claim(data: Any, where: str) -> Claim:
@@ -284,6 +312,17 @@ def _scale(data: Any, where: str) -> Scale:
         allowed = "a number above 0, such as 0.01 for a point with each doubling"
         content["margin"] = _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
     return Scale(**content)
+
+
+def _until(data: Any, where: str) -> Until:
+    content = dict(_section(data, Until, where, but=set()))
+    allowed = "a number above 0, in the metric's unit, such as 0.01 for a point of a hundred to each side"
+    content["half_width"] = _number(content["half_width"], f"{where}.half_width", allowed, lambda value: value > 0)
+    if type(content["most"]) is not int or not MIN_SEEDS <= content["most"] <= _MOST_SEEDS:
+        raise ValueError(
+            f"{where}.most must be a whole number from {MIN_SEEDS} to {_MOST_SEEDS}, of seeds, not {content['most']!r}."
+        )
+    return Until(**content)
 
 
 def _items(data: Any, where: str) -> list[tuple[Any, str]]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +27,7 @@ KINDS = ("mixer", "architecture", "variant")
 BUDGETS = ("steps", "samples", "tokens", "parameters", "macs", "seconds")  # what a domain can hold equal
 AXES = ("tokens", "epochs", "parameters", "macs", "seconds")  # along which domains can be one scale
 SIGNS = ("higher", "lower")  # how an arm is known to score beside a reference
+MIN_SEEDS = 3  # before a study that adds seeds is looked at for the first time
 AFTER = "{after}"  # in a value: the folder of the cell that this one starts from
 TUNED = "{tuned}"  # the value of a tuned setting before its trials have ended
 
@@ -48,6 +49,10 @@ class Tune:
     the key ends in "loss". Each value has as many ``trials``, with the study's first seeds. Means within ``tie`` of the
     best, in the metric's unit, count as equal (`tuning.choose`). ``set`` is what trials do differently from cells:
     they are shorter, and measured on training data held out.
+
+    Where an end of the values is chosen, further ones are tried beyond it, at most ``widen`` at each end. With
+    ``beat_control`` nothing is chosen where no value is better than the control's best by more than the tie: the
+    setting stays what it is without tuning.
     """
 
     key: str
@@ -56,6 +61,22 @@ class Tune:
     set: Mapping[str, Any] = field(default_factory=dict)
     trials: int = 1
     tie: float = 0.0
+    widen: int = 0
+    beat_control: bool = False
+
+    @property
+    def candidates(self) -> tuple[Any, ...]:
+        """``values`` and all that may be tried beyond them: the next above, the next below, the second above, ...
+
+        Each is away from the one before it by the ratio of the two values at that end.
+        """
+        if not self.widen:
+            return self.values
+        lowest, second, *_ = rising = sorted(self.values)
+        above, below = rising[-1] / rising[-2], second / lowest
+        steps = range(1, self.widen + 1)
+        further = [value for step in steps for value in (rising[-1] * above**step, lowest / below**step)]
+        return (*self.values, *(float(f"{value:.6g}") for value in further))
 
 
 @dataclass(frozen=True)
@@ -85,6 +106,18 @@ class KnownAnswer:
     source: str
     size: float | None = None
     domains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Until:
+    """When a study has enough seeds: one more is added until intervals are narrow, or there are ``most``.
+
+    The interval is that of the difference between the baseline and the claim's arm (without a claim, each mixer that
+    runs with all seeds), in every domain, and ``half_width`` in the metric's unit (`analysis.more_seeds`).
+    """
+
+    half_width: float
+    most: int
 
 
 @dataclass(frozen=True)
@@ -174,6 +207,7 @@ class Study:
     control: str | None = None
     expected: tuple[KnownAnswer, ...] = ()
     scale: tuple[Scale, ...] = ()
+    until: Until | None = None
     text: str = ""
 
     def domain(self, name: str) -> Domain:
@@ -203,22 +237,41 @@ class Study:
         """The seeds that an arm runs with."""
         return arm.seeds or self.seeds
 
-    def trials(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
-        """The trials of all tuned domains, arm by arm."""
+    def trials(
+        self,
+        chosen: Mapping[tuple[str, str], Any] = MappingProxyType({}),
+        tried: Mapping[tuple[str, str], Sequence[int]] = MappingProxyType({}),
+    ) -> list[Cell]:
+        """The trials of all tuned domains, arm by arm.
+
+        `tried` has the numbers of the values (of ``tune.candidates``) for each (domain, arm) that tries more than the
+        file's.
+        """
         return [
             trial
             for arm in self.arms
             for domain in self.domains
             if not arm.domains or domain.name in arm.domains
-            for trial in self.trials_of(domain, arm, chosen)
+            for trial in self.trials_of(domain, arm, chosen, tried.get((domain.name, arm.name)))
         ]
 
-    def trials_of(self, domain: Domain, arm: Arm, chosen: Mapping[tuple[str, str], Any]) -> list[Cell]:
-        """The trials of one arm: of every value with the study's first seed, then with the next; maybe none."""
+    def trials_of(
+        self,
+        domain: Domain,
+        arm: Arm,
+        chosen: Mapping[tuple[str, str], Any],
+        numbers: Sequence[int] | None = None,
+    ) -> list[Cell]:
+        """The trials of one arm: of every value with the study's first seed, then with the next; maybe none.
+
+        `numbers` are those of the values that are tried, None: the file's.
+        """
+        if domain.tune is None:
+            return []
         return [
             make_cell(self, domain, arm, self.seeds[repeat], chosen, number, repeat)
-            for repeat in range(domain.tune.trials if domain.tune else 0)
-            for number in range(len(domain.tune.values) if domain.tune else 0)
+            for repeat in range(domain.tune.trials)
+            for number in (range(len(domain.tune.values)) if numbers is None else numbers)
         ]
 
 
@@ -271,7 +324,7 @@ def trial_name(number: int, repeat: int, seed: int) -> str:
 
 
 def trial_names(study: Study, tune: Tune) -> list[str]:
-    """The folders of an arm's trials, in the order of `Study.trials_of`."""
+    """The folders of an arm's trials of the file's values, in the order of `Study.trials_of`."""
     return [
         trial_name(number, repeat, study.seeds[repeat])
         for repeat in range(tune.trials)
@@ -292,7 +345,7 @@ def make_cell(
     config = copy.deepcopy(dict(domain.config))
     tuned: dict[str, Any] = {}
     if domain.tune and trial is not None:
-        tuned = {**domain.tune.set, domain.tune.key: domain.tune.values[trial]}
+        tuned = {**domain.tune.set, domain.tune.key: domain.tune.candidates[trial]}
     elif domain.tune:
         tuned = {domain.tune.key: chosen.get((domain.name, arm.name), TUNED)}
     for where, overrides in (
@@ -314,7 +367,10 @@ def make_cell(
         after = before.key, before.digest
         waits_for.append(before.key)
     if domain.tune and trial is None:
-        waits_for += [f"{domain.name}/{arm.name}/{name}" for name in trial_names(study, domain.tune)]
+        beside = [study.control] if domain.tune.beat_control and study.control not in (None, arm.name) else []
+        waits_for += [
+            f"{domain.name}/{its}/{n}" for its in (arm.name, *beside) for n in trial_names(study, domain.tune)
+        ]
     name, arm_name = domain.name, arm.name
     return Cell(
         name, arm_name, seed, domain.experiment, config, needs, trial, tuple(waits_for), after,

@@ -24,7 +24,6 @@ class Progress:
         self._durations = Durations(study)
         self._cells = {cell.key: cell for cell in cells}
         self._left = dict(self._cells)
-        self._total = len(cells)
         for cell in cells:
             self._count(cell)
         self._bar: Bar | None = None
@@ -32,7 +31,8 @@ class Progress:
             unit = "cells and trials" if any(cell.trial is not None for cell in cells) else "cells"
             columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.description}"))
             self._bar = Bar(*columns, console=self._console, transient=True)
-            self._task = self._bar.add_task("", total=self._total, completed=self._total - len(self._left))
+            done = len(self._cells) - len(self._left)
+            self._task = self._bar.add_task("", total=len(self._cells), completed=done)
 
     def __enter__(self) -> Progress:
         if self._bar:
@@ -65,7 +65,14 @@ class Progress:
             parts.append(how)
         self.line("  ".join([*parts, self.time_left()]).rstrip())
         if self._bar:
-            self._bar.update(self._task, completed=self._total - len(self._left))
+            self._bar.update(self._task, completed=len(self._cells) - len(self._left))
+
+    def add(self, cell: Cell) -> None:
+        """One more to follow: the trial of a further value."""
+        self._cells[cell.key] = self._left[cell.key] = cell
+        self.line(f"{cell.key} is added: the best value so far is an end of those tried")
+        if self._bar:
+            self._bar.update(self._task, total=len(self._cells))
 
     def time_left(self) -> str:
         """An estimate from the cells and trials that have ended; empty if nothing is left or known."""

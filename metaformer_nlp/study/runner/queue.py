@@ -17,7 +17,7 @@ from metaformer_nlp.study.protocol.study import Cell, Study, make_cell
 from metaformer_nlp.study.runner.cell import Signature, is_result, lock_file, outcome_signature, read_outcome
 from metaformer_nlp.study.runner.changes import source_files
 from metaformer_nlp.study.runner.lock import is_held
-from metaformer_nlp.study.runner.tuning import Chosen, chosen_values
+from metaformer_nlp.study.runner.tuning import Chosen, Tuning, tunings
 
 POLL = 2.0  # seconds until other runners' cells are looked at again
 
@@ -27,21 +27,25 @@ class Queue:
 
     A cell that failed before this runner came is waiting: it is tried once more, and nothing is chosen without a trial
     that is. One that fails from now on, here or at another runner, is not: `before` has the outcomes of waiting cells
-    when this runner came. `passed_over` are failed trials of arms whose choice stands without them.
+    when this runner came. `passed_over` are failed trials of arms whose choice stands without them. `added` are trials
+    of further values, which are wanted since some trials of their arm have ended; who has seen them empties it.
     """
 
     def __init__(self, study: Study, folder: Path, only: Sequence[str] = ()) -> None:
         self._study, self._folder = study, folder
-        self._chosen: Chosen = chosen_values(study, folder, given_up=())
+        found = tunings(study, folder, given_up=())
+        self._chosen: Chosen = {place: its.value for place, its in found.items() if its.choice}
+        self._tried = {place: its.numbers for place, its in found.items()}
         self._files: dict[str, str] = {}  # the user's own, as they are now
         self.cells: dict[str, Cell] = {}
-        self._add([*study.trials(self._chosen), *study.cells(self._chosen)])
+        self._add([*study.trials(self._chosen, self._tried), *study.cells(self._chosen)])
         self.wanted = select(self.cells, only)
+        self.added: list[Cell] = []
         self.finished: list[str] = []
         self.failed: list[str] = []
         self.passed_over: list[str] = []
         self.running: set[str] = set()
-        self.waiting: dict[str, None] = {}
+        self.waiting: dict[str, None] = {}  # in the order in which they start
         self.unwritten = ""  # why a choice could not be written down
         self._done: set[str] = set()  # finished, wanted or not
         self._seen: dict[str, tuple[Signature, Cell, str | None]] = {}
@@ -149,12 +153,29 @@ class Queue:
 
     def _choose(self, known: Chosen) -> None:
         try:
-            chosen = chosen_values(self._study, self._folder, known, given_up=self.failed, record=True)
+            found = tunings(self._study, self._folder, known, given_up=self.failed, record=True)
         except OSError as error:  # the disk is full: these cells wait until there is room
             self.unwritten = str(error)
             return
         self.unwritten = ""
+        chosen = {**known, **{place: its.value for place, its in found.items() if its.choice}}
         self._follow(chosen)
+        self._widen(found, chosen)
+
+    def _widen(self, found: Mapping[tuple[str, str], Tuning], chosen: Chosen) -> None:
+        """Takes in the trials of further values, where any run of their arm is wanted; they come before what waits."""
+        study, added = self._study, list[Cell]()
+        for (domain, arm), its in found.items():
+            self._tried[domain, arm] = its.numbers
+            trials = study.trials_of(study.domain(domain), study.arm(arm), chosen, its.numbers)
+            if any(key.startswith(f"{domain}/{arm}/") for key in self.wanted):
+                added += [trial for trial in trials if trial.key not in self.cells]
+        self._add(added)
+        keys = [trial.key for trial in added]
+        self.wanted = [*keys, *self.wanted]
+        self.waiting = dict.fromkeys([*keys, *self.waiting])
+        self.before |= dict.fromkeys(keys)
+        self.added += [self.cells[key] for key in keys]
 
     def _follow(self, chosen: Chosen) -> None:
         """Makes the cells anew whose settings depend on what was chosen now."""
@@ -165,7 +186,7 @@ class Queue:
             for domain in study.domains:
                 if arm.domains and domain.name not in arm.domains:
                     continue
-                made = study.trials_of(domain, arm, chosen)
+                made = study.trials_of(domain, arm, chosen, self._tried.get((domain.name, arm.name)))
                 made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds_of(arm)]
                 self._add(made)
 
@@ -205,8 +226,11 @@ class Queue:
             if self._lacks_choice(cell) and not self.unwritten:
                 failures: dict[int, str | None] = {}  # of each value one trial that failed, if any did
                 for other in cell.waits_for:
-                    if (number := self.cells[other].trial) is not None:
-                        failures[number] = failures.get(number) or self._failure(other, known)
+                    its = self.cells[other]
+                    if its.trial is not None and its.arm == cell.arm:
+                        failures[its.trial] = failures.get(its.trial) or self._failure(other, known)
+                    elif its.trial is not None and other in self.waiting:  # the control's, which is waited for
+                        found.append(self._culprit(other, known))
                 found += list(failures.values())[:1] if all(failures.values()) else []
             known[key] = next(filter(None, found), None)
         return known[key]

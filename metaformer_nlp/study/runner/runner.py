@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,22 +75,47 @@ def run_study(
     executor: str = "processes",
     options: Mapping[str, Any] | None = None,
     only: Sequence[str] = (),
+    further_seeds: Callable[[Study, Path], Study] = lambda study, folder: study,
 ) -> Summary:
     """Runs every cell that is not finished, at most `parallel` at once, and returns what became of them.
 
     `build` makes an experiment's configuration from a mapping (`command_line.from_dict`); `command` is for the report;
     `executor` and its `options` say where cells run (`executors`); `only` are patterns of the keys to run, with what
-    they wait for. Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data
-    is not there or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other
-    settings. If cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is
-    wrong in the study file, and all others would lack it, too. The same holds when a file of the user's own has changed
-    or a cell was run elsewhere with another content, which is a ValueError at the end (`changes`).
+    they wait for. `further_seeds` gives the study the seeds that it has by what is finished in the folder
+    (`analysis.more_seeds`), at the start and again when all cells have ended.
+
+    Raises ValueError, before anything starts or is written, if a cell's configuration is wrong, its data is not there
+    or a budget is broken (`preflight`), or if the folder holds finished cells that were run with other settings. If
+    cells of two arms of a domain lack a metric that none has given, nothing more is started: the name is wrong in the
+    study file, and all others would lack it, too. The same holds when a file of the user's own has changed or a cell
+    was run elsewhere with another content, which is a ValueError at the end (`changes`).
     """
     folder = Path(folder).resolve()
     refuse_folder(study, folder)
+    study = further_seeds(study, folder)
+    while True:
+        summary = _run(study, folder, build, parallel, command, executor, options or {}, only)
+        longer = study if summary.interrupted or only else further_seeds(study, folder)
+        if longer == study:
+            return summary
+        print(f"With {len(study.seeds)} seeds an interval is too wide (until): going on with seed {longer.seeds[-1]}.")
+        study = longer
+
+
+def _run(
+    study: Study,
+    folder: Path,
+    build: Build,
+    parallel: int | None,
+    command: str,
+    executor: str,
+    options: Mapping[str, Any],
+    only: Sequence[str],
+) -> Summary:
+    """Runs the cells of the seeds that the study has now."""
     queue = Queue(study, folder, only)
     refuse_changes(study, folder, list(queue.cells.values()))
-    place = make_executor(executor, study, folder, build, parallel, options or {})
+    place = make_executor(executor, study, folder, build, parallel, options)
     if not queue.waiting:
         queue.settle()
         _write_study(folder, study)
@@ -183,6 +208,8 @@ class _Runner:
         while True:
             if not stop.requests and not self._hopeless:
                 self._look()
+            while queue.added:
+                self._progress.add(queue.added.pop(0))
             if not stop.requests and not self._hopeless:
                 self._start()
             if not queue.running and (stop.requests or self._hopeless or queue.is_over()):

@@ -26,7 +26,7 @@ from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.cell import read_json, read_study
 
-_OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale")
+_OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale", "until")
 _OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")
 _SEVERAL_VALUES = ("--only", "--slurm")  # options of run_study.py that take several values
 
@@ -121,9 +121,10 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
             then, place = before["domains"][name], f"domains.{name}"
             pairs |= {f"{place}.{field}": (then.get(field), domain[field]) for field in _OF_DOMAIN}
             tunes = then.get("tune") or {}, domain["tune"] or {}
-            for field in ("metric", "values", "trials", "tie"):
+            for field in ("metric", "values", "trials", "tie", "widen", "beat_control"):
                 pairs[f"{place}.tune.{field}"] = tunes[0].get(field), tunes[1].get(field)
-    pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
+    if not before.get("until") or pairs["until"][0] != pairs["until"][1]:  # else it adds them as was decided beforehand
+        pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
     for field in ("domains", "arms"):
         if not set(before[field]) <= set(now[field]):
             pairs[field] = list(before[field]), list(now[field])

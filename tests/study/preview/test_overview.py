@@ -16,7 +16,7 @@ from metaformer_nlp.study.protocol.study import Cell, Study
 from metaformer_nlp.study.runner.cell import cell_folder, write_json, write_outcome
 from metaformer_nlp.study.runner.durations import Durations, trial_share
 from metaformer_nlp.study.runner.progress import Progress
-from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.runner.tuning import chosen_values, tunings
 
 PRICED = str(Path(__file__).parents[1].joinpath("priced_experiment.py"))
 
@@ -105,22 +105,31 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
         "12 cells (2 domains, 3 arms, 2 seeds), and 9 trials",
     ):
         assert part in words(text), part
-    assert not any(word in text for word in ("Control", "Known answers", "Scale"))
+    assert not any(word in text for word in ("Control", "Known answers", "Scale", "At an end", "one more at a time"))
     answer = {"arm": "wide", "reference": "plain", "sign": "higher", "source": "a paper"}
-    data["domains"]["first"]["tune"] |= {"trials": 2, "tie": 0.003}
+    data["domains"]["first"]["tune"] |= {"trials": 2, "tie": 0.003, "widen": 2, "values": [0.1, 0.2, 0.4]}
+    data["domains"]["first"]["tune"] |= {"beat_control": True}
+    data["seeds"] = [0, 1, 2]
     scale = {"axis": "epochs", "domains": {"first": 1, "second": 2}}
     data["domains"]["second"]["metric"] = "accuracy"
     data["arms"]["deep"] = {"kind": "mixer", "set": {"model.width": 10}}
     more = {"control": "deep", "claim": {"arm": "wide", "gain": 0.5}, "expected": [answer], "scale": [scale]}
+    more["until"] = {"half_width": 0.02, "most": 5}
     told = words(text_of(study_of({**data, **more}), tmp_path))
     for part in (
         "Control deep: what plain scores above it is what mixing gains",
-        "Claimed gain wide keeps at least 50 % of what plain scores above deep",
+        "Claimed gain wide keeps at least 50 % of what plain scores above deep. Yes if the whole 95 % interval of that "
+        "share (Fieller's) lies there, no if all of it lies below, open otherwise, and where plain is not shown above "
+        "deep, so that mixing makes no difference",
         "Known answers wide higher than plain (a paper)",
         "Scale epochs: first (1), second (2)",
-        "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.3; values within "
-        "0.003 of the best count as equal, and of these the middle one is taken",
-        "16 cells (2 domains, 4 arms, 2 seeds), and 24 trials",
+        "the best mean held_out of 2 trials (50 steps, 400 samples each) with each of 0.1, 0.2 and 0.4; values within "
+        "0.003 of the best count as equal, and of these the middle one is taken, the smaller of two; beyond a "
+        "chosen end of them further ones are tried, at most 2 at each end; none is chosen, and it stays as it is set, "
+        "where no value beats deep's best by more than 0.003; trials differ from cells in schedule.steps=50",
+        "24 cells (2 domains, 4 arms, 3 seeds), and 24 trials",
+        "Seeds 0, 1, 2; then one more at a time, 5 at most, until the 98 % interval of plain's difference from wide "
+        "reaches at most 0.02 to each side in every domain",
     ):
         assert part in told, part
     assert line(text, "wide")[:7] == ["wide", "100", "800", "820", "+290", "%", "800"]
@@ -129,7 +138,7 @@ def test_a_plan_says_what_is_asked_decided_and_held_equal(data: dict[str, Any], 
     assert f"{(2 * 2 * 800 + 3 * 400) * (200 + 800 + 100):.2g} multiply-accumulates" in words(text)
     assert "13,200 samples" in words(text)
     assert "caution" not in text
-    data["domains"]["first"]["tune"]["metric"] = "accuracy"
+    data["domains"]["first"]["tune"] |= {"metric": "accuracy", "beat_control": False}
     assert "caution: judged on the data that scores are measured on" in words(text_of(study_of(data), tmp_path))
 
 
@@ -197,11 +206,28 @@ def test_a_failed_trial_that_is_not_tried_again_is_not_refused(data: dict[str, A
     study = study_of(data)
     for trial in study.trials():
         end(tmp_path, trial, 1.0, "" if trial.key.endswith("0") else "it failed", held_out=0.5)
-    chosen = chosen_values(study, tmp_path, record=True)
+    tunings(study, tmp_path, record=True)
+    chosen = chosen_values(study, tmp_path)
     for cell in study.cells(chosen):
         end(tmp_path, cell, 1.0, accuracy=0.5)
     data["domains"]["first"]["equal"] = {"macs": 0.1}
     assert describe(study_of(data), tmp_path, from_dict).problems == ()
+
+
+def test_an_arm_that_has_chosen_an_end_is_named_and_its_further_trial_counted(
+    data: dict[str, Any], tmp_path: Path
+) -> None:
+    data["domains"]["first"]["tune"]["values"] = [0.1, 0.2, 0.4]
+    study = study_of(data)
+    for trial in study.trials():
+        end(tmp_path, trial, 1.0, held_out=0.5 + 0.1 * (trial.trial == (2 if trial.arm == "wide" else 1)))
+    told = words(text_of(study, tmp_path))
+    assert "At an end a value beyond it might be better for wide (0.4, the largest tried)" in told
+    assert line(text_of(study, tmp_path), "first trials")[2:5] == ["9", "9", "0"]
+    data["domains"]["first"]["tune"]["widen"] = 1
+    widened = study_of(data)
+    assert "At an end" not in text_of(widened, tmp_path), "it is not chosen yet"
+    assert line(text_of(widened, tmp_path), "first trials")[2:6] == ["10", "9", "0", "1"]
 
 
 def grid(data: dict[str, Any]) -> dict[str, Any]:

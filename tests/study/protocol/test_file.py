@@ -14,7 +14,17 @@ import pytest
 
 from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.protocol.file import Names, load_study, study_from_mapping, study_to_mapping
-from metaformer_nlp.study.protocol.study import Arm, Claim, Domain, KnownAnswer, Scale, Study, TaskScore, Tune
+from metaformer_nlp.study.protocol.study import (
+    Arm,
+    Claim,
+    Domain,
+    KnownAnswer,
+    Scale,
+    Study,
+    TaskScore,
+    Tune,
+    Until,
+)
 from metaformer_nlp.study.runner.cell import load_experiment
 from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
@@ -102,6 +112,22 @@ def test_what_a_later_analysis_uses_is_kept(study_data: dict[str, Any], make_stu
     assert (again.control, again.claim, again.expected, again.scale) == (
         study.control, study.claim, study.expected, study.scale,
     )  # fmt: skip
+
+
+def test_widening_and_further_seeds_are_kept_and_change_no_run(study_data: dict[str, Any]) -> None:
+    study_data["seeds"] = [0, 1, 2]
+    tune(study_data, values=[0.1, 0.2, 0.4])
+    before = study_from_mapping(copy.deepcopy(study_data), "file")
+    plain = study_to_mapping(before)
+    assert "until" not in plain
+    assert not {"widen", "beat_control"} & set(plain["domains"]["vision"]["tune"])
+    tune(study_data, values=[0.1, 0.2, 0.4], widen=2, beat_control=True)
+    study_data |= {"control": "identity", "until": {"half_width": 0.02, "most": 5}}
+    study = study_from_mapping(study_data, "file")
+    for made in (Study.trials, Study.cells):
+        assert [(cell.key, cell.digest) for cell in made(study)] == [(cell.key, cell.digest) for cell in made(before)]
+    again = study_from_mapping(study_to_mapping(study), "again")
+    assert (again.until, again.domains[0].tune) == (study.until, study.domains[0].tune)
 
 
 def test_digests_stay_what_they_are(study_data: dict[str, Any]) -> None:
@@ -225,6 +251,36 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (
             lambda s: (scale(s), s["domains"]["text"].update(metric="validation/topic")),
             "must have one metric, so that differences can be compared, not vision: validation/accuracy, text",
+        ),
+        (lambda s: s.update(until={"half_width": 0, "most": 5}), "until.half_width must be a number above 0"),
+        (lambda s: s.update(until={"half_width": 0.1, "most": 21}), "until.most must be a whole number from 3 to 20"),
+        (lambda s: s.update(until={"half_width": 0.1}), "'most' is missing"),
+        (lambda s: s.update(until={"half_width": 0.1, "most": 5}), "and there are 2; list 3 or more under 'seeds'"),
+        (
+            lambda s: s.update(until={"half_width": 0.1, "most": 3}, seeds=[0, 1, 2, 3]),
+            "up to 3, and there are 4; list 3 or more",
+        ),
+        (
+            lambda s: (
+                s.update(until={"half_width": 0.1, "most": 5}, seeds=[0, 1, 2], claim={"arm": "pooling", "retains": 1}),
+                s["arms"]["pooling"].update(seeds=[0]),
+            ),
+            "until looks at 'pooling', which must run with all seeds; take arms.pooling.seeds out",
+        ),
+        (lambda s: tune(s, widen=5), "tune.widen must be a whole number from 0 to 4"),
+        (lambda s: tune(s, widen=1, values=[0.1, 0.2, 0.8]), "tune.widen: what lies beyond the values"),
+        (lambda s: tune(s, widen=1, values=[1, 2, 4]), "numbers above 0 with a decimal point"),
+        (lambda s: tune(s, widen=1, values=["a", "b"]), "tune.widen: what lies beyond the values"),
+        (lambda s: tune(s, widen=1, values=[0.0, 0.1]), "tune.widen: what lies beyond the values"),
+        (lambda s: tune(s, beat_control=1), "tune.beat_control must be true or false, not 1"),
+        (lambda s: tune(s, beat_control=True), "vision.tune.beat_control keeps an arm's seconds as it is"),
+        (
+            lambda s: (
+                tune(s, beat_control=True),
+                s.update(control="identity"),
+                s["domains"]["vision"].update(config=[{}]),
+            ),
+            "name the arm that mixes nothing, such as 'control: identity', and set seconds in config or set",
         ),
         (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),
         (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
@@ -414,11 +470,14 @@ NUMBERS: dict[str, Callable[[dict[str, Any], Any], Any]] = {
     "tune.set": lambda s, value: tune(s, set={"seconds": value}),
     "tune.tie": lambda s, value: tune(s, tie=value),
     "tune.trials": lambda s, value: tune(s, trials=value),
+    "tune.widen": lambda s, value: tune(s, widen=value),
     "claim.retains": lambda s, value: s.update(claim={"arm": "pooling", "retains": value}),
     "claim.gain": lambda s, value: s.update(control="identity", claim={"arm": "pooling", "gain": value}),
     "expected[0].size": lambda s, value: known(s, size=value),
     "scale[0].domains.text": lambda s, value: scale(s, domains={"vision": 0.5, "text": value}),
     "scale[0].margin": lambda s, value: scale(s, margin=value),
+    "until.half_width": lambda s, value: s.update(until={"half_width": value, "most": 5}),
+    "until.most": lambda s, value: s.update(until={"half_width": 0.02, "most": value}),
     "seeds": lambda s, value: s.update(seeds=[0, value]),
     "parallel": lambda s, value: s.update(parallel=-value),
 }
@@ -441,7 +500,7 @@ def test_numbers_of_other_libraries_become_plain(study_data: dict[str, Any]) -> 
 
 def test_every_number_of_a_study_is_looked_at() -> None:
     """A new one that is not among `NUMBERS` is one that nobody looks at."""
-    kinds = (Study, Domain, Arm, TaskScore, Tune, Claim, KnownAnswer, Scale)
+    kinds = (Study, Domain, Arm, TaskScore, Tune, Claim, KnownAnswer, Scale, Until)
     fields = {field.name for kind in kinds for field in dataclasses.fields(kind) if re.search("float|int", field.type)}
     assert {name for name in fields if not any(name in place for place in NUMBERS)} == set()
 

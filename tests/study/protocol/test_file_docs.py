@@ -26,6 +26,7 @@ from metaformer_nlp.study.protocol.study import (
     Study,
     TaskScore,
     Tune,
+    Until,
 )
 from metaformer_nlp.study.runner.cell import configure
 from tasks.experiments import EXPERIMENTS, FORMER_NAMES
@@ -75,6 +76,7 @@ def test_the_example_has_every_key_there_is() -> None:
         (Claim, [data["claim"]], set()),
         (KnownAnswer, data["expected"], set()),
         (Scale, data["scale"], set()),
+        (Until, [data["until"]], set()),
     ):
         assert keys(kind) - elsewhere == {key for mapping in found for key in mapping}, kind.__name__
     assert {arm["kind"] for arm in arms} == set(KINDS)

@@ -278,3 +278,122 @@ def test_what_has_just_ended_elsewhere_is_not_started_between_two_looks(
     assert not {first, second} & set(keys(schedule.next(100)))
     assert set(schedule.look()) == {first, second}
     assert (schedule.failed, schedule.finished) == ([first], [second])
+
+
+@pytest.fixture
+def widened(tuned: dict[str, Any]) -> dict[str, Any]:
+    tuned["domains"]["vision"]["tune"] |= {"values": [0.1, 0.2, 0.4], "widen": 1}
+    return tuned
+
+
+TRIALS = [f"vision/pooling/trial-{number}" for number in range(3)]
+BEYOND = "vision/pooling/trial-3"
+
+
+def test_a_trial_beyond_the_chosen_end_comes_before_the_cells_which_wait_for_it(
+    widened: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(widened)
+    one, two = Queue(study, tmp_path), Queue(study, tmp_path, ["text/pooling/seed-0"])
+    other = Queue(study, tmp_path, ["vision/attention/*"])
+    for number, key in enumerate(TRIALS):
+        assert not one.added
+        finish(tmp_path, one, key, 0.5 + number / 10)
+        run(one, key)
+    assert keys(one.added) == [BEYOND]
+    assert one.wanted[0] == BEYOND
+    assert keys(one.next(100))[0] == BEYOND, "before what waits already"
+    assert not [key for key in keys(one.next(100)) if key.startswith("vision/pooling/seed")]
+    assert not one.blocked()
+    two.look()
+    assert keys(two.added) == keys(two.next(100)) == [BEYOND], "another runner comes to the same"
+    other.settle()
+    assert not other.added, "no run of this arm was asked for"
+    after_a_kill = Queue(study, tmp_path)
+    assert BEYOND in after_a_kill.waiting
+    assert not choice_file(tmp_path, "vision", "pooling").exists()
+    finish(tmp_path, one, BEYOND, 0.6)
+    run(one, BEYOND)
+    two.look()
+    assert {schedule.cells["vision/pooling/seed-0"].config["seconds"] for schedule in (one, two)} == {0.4}
+    assert "vision/pooling/seed-0" in keys(one.next(100))
+    assert BEYOND in two.finished
+
+
+def test_a_failed_trial_beyond_the_end_leaves_the_end(
+    widened: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    study = make_study(widened)
+    schedule = Queue(study, tmp_path, ["vision/pooling/*"])
+    for number, key in enumerate(TRIALS):
+        finish(tmp_path, schedule, key, 0.5 + number / 10)
+        run(schedule, key)
+    fail(tmp_path, schedule, BEYOND)
+    again = Queue(study, tmp_path, ["vision/pooling/*"])
+    assert keys(again.next(9)) == [BEYOND], "tried once more by the next start"
+    run(schedule, BEYOND)
+    assert schedule.failed == [BEYOND]
+    assert schedule.cells["vision/pooling/seed-0"].config["seconds"] == 0.4
+    assert Queue(study, tmp_path).passed_over == [BEYOND]
+
+
+def test_finished_cells_run_again_where_the_value_beyond_the_end_wins(
+    widened: dict[str, Any], make_study: Make, tmp_path: Path
+) -> None:
+    """As when `widen` comes to a study that has run."""
+    widened["domains"]["vision"]["tune"].pop("widen")
+    schedule = Queue(make_study(widened), tmp_path, ["vision/pooling/*"])
+    for number, key in enumerate(TRIALS):
+        finish(tmp_path, schedule, key, 0.5 + number / 10)
+        run(schedule, key)
+    for seed in range(2):
+        finish(tmp_path, schedule, f"vision/pooling/seed-{seed}")
+        run(schedule, f"vision/pooling/seed-{seed}")
+    assert schedule.is_over()
+    widened["domains"]["vision"]["tune"]["widen"] = 1
+    for score, left in ((0.1, []), (0.9, ["vision/pooling/seed-0", "vision/pooling/seed-1"])):
+        schedule = Queue(make_study(widened), tmp_path, ["vision/pooling/*"])
+        assert list(schedule.waiting) == [BEYOND, "vision/pooling/seed-0", "vision/pooling/seed-1"]
+        finish(tmp_path, schedule, BEYOND, score)
+        run(schedule, BEYOND)
+        schedule.look()
+        assert keys(schedule.next(9)) == left
+        (tmp_path / "cells" / BEYOND / "outcome.json").unlink()
+        choice_file(tmp_path, "vision", "pooling").unlink()
+
+
+def test_arms_wait_for_the_trials_of_the_control(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    tuned |= {"control": "pooling"}
+    tuned["domains"]["vision"]["tune"]["beat_control"] = True
+    tuned["domains"]["vision"]["config"] = [{"seconds": 0.7}]
+    schedule = Queue(make_study(tuned), tmp_path, ["vision/attention/*"])
+    own = [f"vision/attention/trial-{number}" for number in range(3)]
+    assert keys(schedule.next(9)) == [*own, *TRIALS], "the control's are wanted, too"
+    for key in own:
+        finish(tmp_path, schedule, key)
+        run(schedule, key)
+    assert keys(schedule.next(9)) == TRIALS
+    assert not schedule.is_over()
+    for key in TRIALS:
+        assert not schedule.blocked()
+        finish(tmp_path, schedule, key)
+        run(schedule, key)
+    schedule.look()
+    assert keys(schedule.next(9)) == ["vision/attention/seed-0", "vision/attention/seed-1"]
+    assert schedule.cells["vision/attention/seed-0"].config["seconds"] == 0.7, "no value is better than the control's"
+
+
+def test_cells_are_named_whose_control_cannot_be_tried(tuned: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    """Its trials start from a cell that failed: nothing would ever end this wait."""
+    tuned |= {"control": "pooling"}
+    text = tuned["domains"]["text"]
+    text["tune"] = {**tuned["domains"]["vision"].pop("tune"), "beat_control": True}
+    schedule = Queue(make_study(tuned), tmp_path, ["text/attention/seed-0"])
+    for key in ("vision/pooling/seed-0", "vision/attention/seed-0"):
+        (fail if "pooling" in key else finish)(tmp_path, schedule, key)
+        run(schedule, key)
+    for number in range(3):
+        finish(tmp_path, schedule, f"text/attention/trial-{number}")
+        run(schedule, f"text/attention/trial-{number}")
+    assert schedule.blocked()["text/attention/seed-0"] == "vision/pooling/seed-0"
+    assert schedule.is_over()

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from metaformer_nlp.config.command_line import from_dict
+from metaformer_nlp.study.analysis.more_seeds import with_further_seeds
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report.write import build_report
 from metaformer_nlp.study.runner.cell import cell_lock, is_finished, outcome_signature, run_cell, write_outcome
@@ -326,3 +327,50 @@ def wait_for(condition: Callable[[], bool], message: str, seconds: float = 300) 
     while not condition():
         assert time.monotonic() < end, message
         time.sleep(0.05)
+
+
+def test_a_value_beyond_a_chosen_end_is_run_before_the_cells(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The toy scores the same whatever the value, so that the first is chosen, which is the smallest."""
+    study_data["domains"] = {"vision": study_data["domains"]["vision"]}
+    study_data["arms"] = {name: study_data["arms"][name] for name in ("attention", "pooling")}
+    tune = {"key": "seconds", "values": [0.001, 0.002], "metric": "validation/accuracy", "widen": 1}
+    study_data["domains"]["vision"]["tune"] = tune
+    summary = run_study(make_study(study_data), tmp_path / "study", from_dict, executor="inline")
+    assert summary.text == "4 cells and 6 trials finished, 0 failed, 0 waiting for a failed one, 0 left."
+    printed = capsys.readouterr().out
+    assert "vision/pooling/trial-3 is added" in printed
+    assert "[trial 6/6]" in printed
+    assert starts(tmp_path / "study", "vision/pooling/trial-3") == 1
+    assert starts(tmp_path / "study", "vision/pooling/trial-2") == 0, "beyond the other end"
+    choice = json.loads((tmp_path / "study/cells/vision/pooling/choice.json").read_text())
+    assert (choice["value"], choice["end"], choice["values"]) == (0.001, None, [0.001, 0.002, 0.0005])
+
+
+def test_seeds_are_added_and_a_later_start_comes_to_the_same(
+    study_data: dict[str, Any], make_study: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study_data["domains"]["text"] |= {"tasks": {}}
+    study_data |= {"seeds": [0, 1, 2], "claim": {"arm": "pooling", "retains": 0.9}}
+    study_data["until"] = {"half_width": 0.03, "most": 12}
+    study, folder = make_study(study_data), tmp_path / "study"
+
+    def run(*only: str) -> list[int]:
+        run_study(study, folder, from_dict, executor="inline", only=only, further_seeds=with_further_seeds)
+        seeds: list[int] = json.loads((folder / "study.json").read_text())["study"]["seeds"]
+        return seeds
+
+    assert run("*/pooling/seed-0", "*/attention/seed-0") == [0, 1, 2], "what is asked for alone is run alone"
+    seeds = run()
+    assert 3 < len(seeds) < 12
+    assert "With 3 seeds an interval is too wide (until): going on with seed 3." in capsys.readouterr().out
+    assert starts(folder, f"vision/no_residual/seed-{seeds[-1]}") == 1
+    assert run() == seeds
+    assert f"All {16 // 2 * len(seeds)} cells are finished." in capsys.readouterr().out
+    assert not [line for line in (folder / "sessions.jsonl").read_text().splitlines() if "changed" in line]
+    (folder / f"cells/text/pooling/seed-{seeds[-1]}/outcome.json").unlink()  # as after a kill
+    assert run() == seeds
+    study = make_study({**study_data, "until": {"half_width": 0.03, "most": 13}})
+    assert run() == seeds
+    assert '"until"' in (folder / "sessions.jsonl").read_text(), "another rule is a change"

@@ -12,8 +12,16 @@ import pytest
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import TUNED, Cell, Study, Tune
-from metaformer_nlp.study.runner.cell import cell_folder, configure, read_json, write_outcome
-from metaformer_nlp.study.runner.tuning import choice_file, choose, chosen_values, tuned_on_scores
+from metaformer_nlp.study.runner.cell import cell_folder, configure, read_json, write_json, write_outcome
+from metaformer_nlp.study.runner.tuning import (
+    Chosen,
+    choice_file,
+    choose,
+    chosen_values,
+    end_of,
+    tuned_on_scores,
+    tunings,
+)
 
 
 def outcome(value: float | None, metric: str = "held_out/accuracy") -> dict[str, Any]:
@@ -113,9 +121,16 @@ def end(folder: Path, cell: Cell, **metrics: float) -> None:
     write_outcome(folder, cell, "" if metrics else "it failed", result={"metrics": metrics})
 
 
+def record(study: Study, folder: Path) -> Chosen:
+    """As if a runner had looked."""
+    tunings(study, folder, record=True)
+    return chosen_values(study, folder)
+
+
 def all_cells(study: Study, folder: Path) -> list[Cell]:
-    chosen = chosen_values(study, folder)
-    return [*study.trials(chosen), *study.cells(chosen)]
+    found = tunings(study, folder)
+    chosen = {place: its.value for place, its in found.items() if its.choice}
+    return [*study.trials(chosen, {place: its.numbers for place, its in found.items()}), *study.cells(chosen)]
 
 
 def find(study: Study, folder: Path, key: str) -> Cell:
@@ -158,7 +173,7 @@ def test_a_choice_by_another_metric_is_void(study: Study, tmp_path: Path) -> Non
         end(tmp_path, trial, **{"validation/accuracy": accuracy, "validation/loss": loss})
         trial = find(study, tmp_path, f"vision/pooling/trial-{number}")
         end(tmp_path, trial, **{"validation/accuracy": accuracy})
-    assert chosen_values(study, tmp_path, record=True) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
+    assert record(study, tmp_path) == {("vision", "attention"): 0.0, ("vision", "pooling"): 0.0}
     domain = study.domain("vision")
     assert domain.tune
     tune = replace(domain.tune, metric="validation/loss")
@@ -174,13 +189,13 @@ def test_a_choice_waits_for_every_trial_and_says_why(study_data: dict[str, Any],
     scores = iter((0.5, 0.6, 0.7, 0.72, 0.61, 0.5))  # means of 0.61, 0.605 and 0.6
     trials = [trial for trial in study.trials() if trial.arm == "pooling"]
     for trial in trials:
-        assert chosen_values(study, tmp_path, record=True) == {}
+        assert record(study, tmp_path) == {}
         end(tmp_path, trial, **{"validation/accuracy": next(scores)})
     place = ("vision", "pooling")
-    assert chosen_values(study, tmp_path, record=True) == {place: 0.0}
+    assert record(study, tmp_path) == {place: 0.0}
     study_data["domains"]["vision"]["tune"] = {**tune, "tie": 0.011}
     tied = study_from_mapping(study_data, "file")
-    assert chosen_values(tied, tmp_path, record=True) == {place: 0.5}, "the choice was made without a tie"
+    assert record(tied, tmp_path) == {place: 0.5}, "the choice was made without a tie"
     written = read_json(choice_file(tmp_path, *place))
     assert written
     assert written["why"] == "the middle one of 3 values within 0.011 of the best"
@@ -223,3 +238,192 @@ def test_what_comes_after_is_another_run_when_what_it_starts_from_is(study: Stud
     end(tmp_path, trial, loss=1.0)
     end(tmp_path, find(study, tmp_path, "text/pooling/trial-1"), loss=0.5)
     assert chosen_values(study, tmp_path) == {("vision", "pooling"): 0.0, ("text", "pooling"): 0.5}
+
+
+def test_values_beyond_the_ends_follow_the_grids_own_ratios() -> None:
+    assert Tune("lr", (3e-3, 1e-3, 9e-3), "loss").candidates == (3e-3, 1e-3, 9e-3)
+    wide = Tune("lr", (3e-3, 1e-3, 9e-3), "loss", widen=2).candidates
+    assert wide == (3e-3, 1e-3, 9e-3, 0.027, 0.000333333, 0.081, 0.000111111)
+    assert Tune("lr", (3e-3, 1e-3, 9e-3), "loss", widen=1).candidates == wide[:5], "numbers stay when widen grows"
+    assert Tune("lr", (1.0, 3.0, 10.0), "loss", widen=1).candidates[3:] == (33.3333, 0.333333)
+
+
+@pytest.mark.parametrize(
+    ("values", "value", "end"),
+    [
+        ([1, 3, 2], 3, "largest"),
+        ([1, 3, 2], 1, "smallest"),
+        ([1, 3, 2], 2, None),
+        (["a", "b"], "b", None),
+        ([True, False], True, None),
+    ],
+)
+def test_ends(values: list[Any], value: Any, end: str | None) -> None:
+    assert end_of(values, value) == end
+
+
+PLACE = ("vision", "pooling")
+
+
+@pytest.fixture
+def wide(study_data: dict[str, Any]) -> dict[str, Any]:
+    """One domain, whose three values may be two more at each end."""
+    del study_data["domains"]["text"]
+    tune = {"key": "seconds", "values": [0.2, 0.4, 0.8], "metric": "validation/accuracy", "widen": 2}
+    study_data["domains"]["vision"]["tune"] = tune
+    return study_data
+
+
+def try_all(study: Study, folder: Path, scores: dict[float, float | None], arm: str = "pooling") -> list[float]:
+    """Ends every trial that is asked for with the score of its value; which values were asked for, in order."""
+    asked = []
+    while todo := [
+        cell
+        for cell in all_cells(study, folder)
+        if cell.trial is not None and cell.arm == arm and not (cell_folder(folder, cell) / "outcome.json").exists()
+    ]:
+        for trial in todo:
+            value = trial.config["seconds"]
+            asked.append(value)
+            score = scores[value]
+            end(folder, trial, **({} if score is None else {"validation/accuracy": score}))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("scores", "asked", "taken", "which", "why"),
+    [
+        ({0.2: 0.5, 0.4: 0.7, 0.8: 0.6}, [], 0.4, None, "the best"),
+        ({0.2: 0.5, 0.4: 0.6, 0.8: 0.7, 1.6: 0.65}, [1.6], 0.8, None, "the best"),
+        ({0.2: 0.5, 0.4: 0.6, 0.8: 0.7, 1.6: 0.75, 3.2: 0.7}, [1.6, 3.2], 1.6, None, "the best"),
+        (
+            {0.2: 0.5, 0.4: 0.6, 0.8: 0.7, 1.6: 0.8, 3.2: 0.9},
+            [1.6, 3.2],
+            3.2,
+            "largest",
+            "the best, the largest that was tried",
+        ),
+        ({0.2: 0.5, 0.4: 0.6, 0.8: 0.7, 1.6: None}, [1.6], 0.8, None, "the best"),  # a larger one fails: no end
+        ({0.2: 0.7, 0.4: 0.6, 0.8: 0.5, 0.1: 0.6}, [0.1], 0.2, None, "the best"),
+        (
+            {0.2: 0.7, 0.4: 0.6, 0.8: 0.5, 0.1: 0.8, 0.05: 0.9},
+            [0.1, 0.05],
+            0.05,
+            "smallest",
+            "the best, the smallest that was tried",
+        ),
+        ({0.2: 0.5, 0.4: None, 0.8: None}, [], 0.2, "smallest", ""),
+    ],
+)
+def test_beyond_a_chosen_end_further_values_are_tried(
+    scores: dict[float, float | None],
+    asked: list[float],
+    taken: float,
+    which: str | None,
+    why: str,
+    wide: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    if None in list(scores.values())[:3]:
+        wide["domains"]["vision"]["tune"]["widen"] = 0
+    study = study_from_mapping(wide, "file")
+    assert try_all(study, tmp_path, scores) == [0.2, 0.4, 0.8, *asked]
+    assert record(study, tmp_path) == {PLACE: taken}
+    written = read_json(choice_file(tmp_path, *PLACE))
+    assert written
+    assert (written["value"], written["end"]) == (taken, which)
+    assert written["values"] == [0.2, 0.4, 0.8, *asked]
+    assert len(written["means"]) == len(written["trials"]) == 3 + len(asked)
+    assert written["why"] == (why or written["why"])
+    assert tunings(study, tmp_path)[PLACE].end == which, "what is written down says it, too"
+
+
+def test_a_tie_within_the_values_widens_nothing(wide: dict[str, Any], tmp_path: Path) -> None:
+    wide["domains"]["vision"]["tune"]["tie"] = 0.05
+    study = study_from_mapping(wide, "file")
+    assert try_all(study, tmp_path, {0.2: 0.66, 0.4: 0.68, 0.8: 0.7}) == [0.2, 0.4, 0.8]
+    assert record(study, tmp_path) == {PLACE: 0.4}
+
+
+def test_choices_and_trials_of_before_stand_when_widen_comes(wide: dict[str, Any], tmp_path: Path) -> None:
+    """One within the values as it is; of one at an end the trials are kept, and more are asked for."""
+    data = copy.deepcopy(wide)
+    del data["domains"]["vision"]["tune"]["widen"]
+    old = study_from_mapping(data, "file")
+    try_all(old, tmp_path, {0.2: 0.5, 0.4: 0.7, 0.8: 0.6})
+    try_all(old, tmp_path, {0.2: 0.5, 0.4: 0.6, 0.8: 0.7}, "attention")
+    assert record(old, tmp_path) == {PLACE: 0.4, ("vision", "attention"): 0.8}
+    for arm in ("pooling", "attention"):  # as an older runner wrote it
+        path = choice_file(tmp_path, "vision", arm)
+        written = read_json(path)
+        assert written
+        write_json(path, {key: value for key, value in written.items() if key not in ("end", "values")})
+    study = study_from_mapping(wide, "file")
+    before = {cell.key: cell.digest for cell in old.trials()}
+    assert {cell.key: cell.digest for cell in study.trials()} == before
+    assert chosen_values(study, tmp_path) == {PLACE: 0.4}
+    assert tunings(study, tmp_path)["vision", "attention"].numbers == (0, 1, 2, 3)
+    assert try_all(study, tmp_path, {1.6: 0.6}, "attention") == [1.6]
+    assert chosen_values(study, tmp_path) == {PLACE: 0.4, ("vision", "attention"): 0.8}
+
+
+@pytest.mark.parametrize("metric", ["validation/accuracy", "validation/loss"])
+def test_nothing_is_chosen_where_no_value_beats_the_controls_best(
+    metric: str, wide: dict[str, Any], tmp_path: Path
+) -> None:
+    tune = {"metric": metric, "tie": 0.05, "widen": 0, "beat_control": True}
+    wide["domains"]["vision"]["tune"] |= tune
+    wide["domains"]["vision"]["config"] = [{"seconds": 0.3}]
+    study = study_from_mapping(wide | {"control": "identity"}, "file")
+    sign = -1 if metric.endswith("loss") else 1
+
+    def all_end(arm: str, *scores: float) -> None:
+        for trial, score in zip((cell for cell in study.trials() if cell.arm == arm), scores, strict=True):
+            end(tmp_path, trial, **{metric: sign * score})
+
+    all_end("pooling", 0.3, 0.44, 0.3)
+    all_end("attention", 0.3, 0.46, 0.3)
+    assert record(study, tmp_path) == {}, "the control's trials have not ended"
+    assert "vision/identity/trial-2" in find(study, tmp_path, "vision/pooling/seed-0").waits_for
+    assert "vision/pooling/trial-2" not in find(study, tmp_path, "vision/identity/seed-0").waits_for
+    all_end("identity", 0.1, 0.3, 0.4)
+    expected = {("vision", "identity"): 0.8, ("vision", "attention"): 0.4, PLACE: 0.3}
+    assert record(study, tmp_path) == expected
+    written = read_json(choice_file(tmp_path, *PLACE))
+    assert written
+    assert (written["value"], written["trial"], written["end"], written["control"]) == (0.3, None, None, sign * 0.4)
+    assert (
+        written["why"]
+        == f"no value: the best, {sign * 0.44}, does not beat identity's, {sign * 0.4}, by more than 0.05"
+    )
+    for arm in ("pooling", "identity"):
+        all_end(arm, 0.9, 0.9, 0.9)
+    assert record(study, tmp_path) == expected, "what is written down stands"
+    wide["domains"]["vision"]["config"] = [{"seconds": 0.5}]
+    other = study_from_mapping(wide | {"control": "identity"}, "file")
+    assert chosen_values(other, tmp_path)[PLACE] != 0.3, "the setting of before is not that of now"
+
+
+def test_a_choice_made_without_the_rule_is_made_anew_with_it(wide: dict[str, Any], tmp_path: Path) -> None:
+    wide["domains"]["vision"]["tune"]["widen"] = 0
+    wide["control"] = "identity"
+    study = study_from_mapping(copy.deepcopy(wide), "file")
+    for trial in study.trials():
+        score = 0.5 if trial.arm == "pooling" and trial.trial == 1 else 0.6 if trial.arm == "identity" else 0.1
+        end(tmp_path, trial, **{"validation/accuracy": score})
+    assert record(study, tmp_path)[PLACE] == 0.4
+    wide["domains"]["vision"]["tune"]["beat_control"] = True
+    study = study_from_mapping(wide, "file")
+    assert record(study, tmp_path)[PLACE] == 0.0, "what config says"
+    assert tunings(study, tmp_path)[PLACE].stands
+
+
+def test_where_all_trials_of_the_control_failed_the_best_is_chosen(wide: dict[str, Any], tmp_path: Path) -> None:
+    wide["domains"]["vision"]["tune"]["beat_control"] = True
+    study = study_from_mapping(wide | {"control": "identity"}, "file")
+    for trial in study.trials():
+        if trial.arm == "identity":
+            end(tmp_path, trial)
+        elif trial.arm == "pooling":
+            end(tmp_path, trial, **{"validation/accuracy": 0.5 if trial.trial == 1 else 0.1})
+    assert record(study, tmp_path) == {PLACE: 0.4}
