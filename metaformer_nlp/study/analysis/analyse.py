@@ -23,7 +23,7 @@ from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.cell import read_study
 from metaformer_nlp.study.runner.sessions import objects
-from metaformer_nlp.study.runner.tuning import chosen_values
+from metaformer_nlp.study.runner.tuning import tunings
 
 QUESTIONS = ("known", "mixing", "claim", "removals", "parts", "swaps", "mixers")
 """The questions that are asked in each domain, in the order of the report."""
@@ -81,9 +81,11 @@ def _read_folder(folder: Path) -> tuple[Study, list[Row], list[Row], str, list[s
     """The study, its cells' rows, its trials' rows, its file's text and the lines of its sessions."""
     if stored := read_study(folder):
         study = study_from_mapping(stored["study"], str(folder / "study.json"))
-        chosen = chosen_values(study, folder)
+        found = tunings(study, folder)
+        chosen = {place: its.value for place, its in found.items() if its.choice}
         rows = [read_row(study, folder, cell) for cell in study.cells(chosen)]
-        trials = [read_trial(study, folder, cell) for cell in study.trials(chosen)]
+        tried = study.trials(chosen, {place: its.numbers for place, its in found.items()})
+        trials = [read_trial(study, folder, cell) for cell in tried]
         sessions = folder / "sessions.jsonl"
         text = sessions.read_text(encoding="utf-8", errors="replace") if sessions.is_file() else ""
         lines = [line for line in text.split("\n") if line.strip()]

@@ -100,7 +100,7 @@ def read_trial(study: Study, folder: Path, cell: Cell) -> Row:
     assert tune is not None
     assert cell.trial is not None
     outcome = read_outcome(folder, cell)
-    row = {"domain": cell.domain, "arm": cell.arm, "value": tune.values[cell.trial], "seed": cell.seed}
+    row = {"domain": cell.domain, "arm": cell.arm, "value": tune.candidates[cell.trial], "seed": cell.seed}
     if outcome is not None and is_result(outcome, cell):
         return row | {"status": "finished", "score": float(outcome["result"]["metrics"][tune.metric])}
     return row | {"status": "failed" if outcome else "missing", "score": None}

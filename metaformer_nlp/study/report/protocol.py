@@ -15,7 +15,7 @@ from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.protocol.study import Tune
 from metaformer_nlp.study.runner.budgets import kept_budgets
 from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
-from metaformer_nlp.study.runner.tuning import are_numbers, grid_order, tie_rule, tuned_on_scores
+from metaformer_nlp.study.runner.tuning import end_of, grid_order, tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import capital, deviation, duration, listed, points, setting
 
 
@@ -122,15 +122,17 @@ def tuned(analysis: Analysis) -> list[Tuned]:
 
 
 def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
-    order = grid_order(tune.values)  # a value that was appended later stands where it belongs
-    values = [tune.values[place] for place in order]
     its = [trial for trial in analysis.trials if trial["domain"] == domain.name]  # older reports hold none
+    values = [*tune.values, *(trial["value"] for trial in its if trial["value"] not in tune.values)]
+    values = [value for place, value in enumerate(values) if value not in values[:place]]
+    values = [values[place] for place in grid_order(values)]  # a value that was tried later stands where it belongs
     rows, outermost = [], []
     for arm in domain.arms.values():
         chosen = [its[tune.key] for its in arm.tuned.values() if tune.key in its]
-        if are_numbers(values) and any(value in (values[0], values[-1]) for value in chosen):
-            outermost.append(arm.label)
         of_arm = [trial for trial in its if trial["arm"] == arm.name]
+        tried = [value for value in values if any(trial["value"] == value for trial in of_arm)] or values
+        if any(end_of(tried, value) for value in chosen):
+            outermost.append(arm.label)
         scores = [_trials([trial for trial in of_arm if trial["value"] == value], tune.metric) for value in values]
         rows.append([arm.label, *(scores if its else ()), " or ".join(dict.fromkeys(map(setting, chosen))) or "–"])
     header = ["arm", *(f"{tune.key} {setting(value)}" for value in (values if its else ())), "chosen"]

@@ -100,7 +100,9 @@ def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(told:
     assert "after 3 finished runs (2026-01-02), claim was changed from null to {" in text
     assert "All of this was decided in the study file before the first run." not in text
     assert "run a_name_of_its_own.yaml --folder 'my runs' --only images/pooling/seed-1" in text
-    assert "All of this was decided in the study file before the first run." in told(sessions=[{**start, "cpu_count": 2, "command": command}])
+    assert "All of this was decided in the study file before the first run." in told(
+        sessions=[{**start, "cpu_count": 2, "command": command}]
+    )
     assert "All of this was decided" not in told(), "nothing is known of when it ran"
 
 
