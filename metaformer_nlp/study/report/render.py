@@ -181,8 +181,8 @@ def limits(analysis: Analysis) -> list[str]:
         )
     if analysis.study.until:
         lines.append(
-            "Seeds were added until the intervals were narrow, which favours seeds that lie close: a 95 % interval holds "
-            "the truth in 93 % of such studies with at most 5 seeds, in 90 % with at most 20."
+            "Seeds were added until the intervals were narrow, which favours seeds that lie close: a 95 % interval "
+            "holds the truth in 93 % of such studies with at most 5 seeds, in 90 % with at most 20."
         )
     lines.append(
         "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
