@@ -27,11 +27,14 @@ Domains = Mapping[str, Domain]
 
 
 def primary_domains(study: Study, domains: Domains) -> dict[str, Domain]:
-    """The domains that answers are composed over: those outside of any scale, else the largest of each scale."""
+    """The domains that answers are composed over: those outside of any scale, and the largest of each scale whose
+    experiment none of them has."""
     scaled = {name for scale in study.scale for name in scale.domains}
-    largest = {list(scale.domains)[-1] for scale in study.scale}
     outside = [name for name in domains if name not in scaled]
-    return {name: domain for name, domain in domains.items() if name in (outside or largest)}
+    experiments = {study.domain(name).experiment for name in outside}
+    largest = [list(scale.domains)[-1] for scale in study.scale]
+    alone = [name for name in largest if study.domain(name).experiment not in experiments]
+    return {name: domain for name, domain in domains.items() if name in (*outside, *alone)}
 
 
 def first_domains(study: Study, domains: Domains) -> tuple[str, ...]:

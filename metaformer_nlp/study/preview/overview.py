@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 
 from metaformer_nlp.study.analysis.more_seeds import looked_at
-from metaformer_nlp.study.analysis.statistics.estimates import MIN_BOOTSTRAP
 from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
@@ -124,9 +123,7 @@ class _Overview:
         if study.claim and study.claim.retains is not None:
             entries["Claim"] = (
                 f"{study.claim.arm} retains at least {100 * study.claim.retains:g} % of {study.baseline}'s score above "
-                "chance. Supported if the whole 95 % interval of that share (paired by seed; Fieller's, from "
-                f"{MIN_BOOTSTRAP} seeds on a bootstrap) lies there, not supported if all of it lies below; otherwise "
-                "the study cannot tell"
+                "chance. The report gives that share as a number; no word rests on it, since no mixing may retain as much"
             )
         if gain := gain_claimed(plain):
             entries["Claimed gain"] = (
