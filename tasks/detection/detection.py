@@ -61,8 +61,8 @@ class ObjectDetection(Scoring, Task):
         self.config = config
         masks = config.detector.masks
         train, measured = load_sources(config.data, masks)
-        super().__init__(measured, "validation")
-        self._sources = {"train": train, "validation": measured}
+        super().__init__(measured, config.data.scenes.measured)
+        self._sources = {"train": train, config.data.scenes.measured: measured}
         self.train_data: Dataset = DetectionData(train, config.data.flip, masks)
         self._started = False
 

@@ -49,6 +49,13 @@ def test_more_than_one_image_an_evaluation_batch_is_refused() -> None:
         config("unused", **{"run.eval_batch_size": 4})
 
 
+def test_settings_are_chosen_on_scans_that_are_held_out() -> None:
+    task = ObjectDetection(config("unused", **{"data.scenes.held_out": 100}))
+    assert (list(task.eval_data), set(task.fingerprint())) == (["held_out"], {"train", "held_out"})
+    with pytest.raises(ValueError, match="held_out 100: for data.name scenes alone"):
+        config("unused", **{"data.name": "coco", "data.root": "somewhere", "data.scenes.held_out": 100})
+
+
 def test_mirrored_twice_is_the_same() -> None:
     sample = DetectionData(SceneObjects("train", SceneConfig()), masks=True).sample(0, np.random.default_rng(0))
     image, target = sample.pop("image"), {key: sample[key] for key in ("boxes", "labels", "masks")}
