@@ -7,14 +7,15 @@ __all__ = ["ImageExportConfig", "SharingConfig", "TextExportConfig"]
 
 @dataclass(frozen=True)
 class ImageExportConfig:
-    """Export a trained image classifier."""
+    """Export a trained image classifier or segmenter."""
 
     checkpoint: str
-    """A run folder, a folder of save_pretrained, a published weight file, or NAME=FILE, as for evaluate_vision.py."""
+    """A run folder or a folder of save_pretrained; a classifier also as a published weight file, or NAME=FILE, as for
+    evaluate_vision.py."""
     output: str | list[str]
     """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
     image_size: int | None = None
-    """Pixels of the side; null: the model's own. The program takes this size only."""
+    """Pixels of the side; null: the model's own, of a segmenter its short side. The program takes this size only."""
     opset: int = 18
     """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
     plugins: list[str] = field(default_factory=list)
