@@ -183,6 +183,13 @@ def test_json_without_end_is_named(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    file = coco(tmp_path) / "annotations/instances_train2017.json"
+    file.write_text(file.read_text().replace('{"images":', '{"annotations": [], "images":', 1))
+    with pytest.raises(ValueError, match=r"instances_train2017.json: .*'annotations' is there twice .*keep one"):
+        opened(tmp_path)
+
+
 def test_a_missing_file_says_the_layout(tmp_path: Path) -> None:
     coco(tmp_path)
     with pytest.raises(
