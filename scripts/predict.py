@@ -1,8 +1,8 @@
 r"""Predict on picture files with a classifier, detector or segmenter; the results are drawn (PNG) and listed (JSON).
 
-    python scripts/predict.py picture.jpg --model runs/scenes_mask_rcnn
-    python scripts/predict.py street.jpg pictures/ --model runs/ade20k/poolformer_s12 --output runs/predicted
-    python scripts/predict.py --pictures dog.jpg,cat.jpg --model poolformer_s12=poolformer_s12.pth.tar --top 3
+python scripts/predict.py picture.jpg --model runs/scenes_mask_rcnn
+python scripts/predict.py street.jpg pictures/ --model runs/ade20k/poolformer_s12 --output runs/predicted
+python scripts/predict.py --pictures dog.jpg,cat.jpg --model poolformer_s12=poolformer_s12.pth.tar --top 3
 """
 
 import sys

@@ -51,7 +51,9 @@ class DataConfig:
                 f"data.root {self.root}: the folder of data.name coco, and of no other; name is {self.name}"
             )
         if self.name != "scenes" and self.scenes.held_out is not None:
-            raise ValueError(f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others")
+            raise ValueError(
+                f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others"
+            )
 
 
 class ObjectSource(Protocol):

@@ -53,7 +53,9 @@ def run(config: Config) -> None:
     import_plugins(config.plugins)
     pictures = find_images(config.pictures)
     if twice := [name for name, count in Counter(path.stem for path in pictures).items() if count > 1]:
-        raise ValueError(f"pictures: several are called {twice[0]}, and their results would be; predict on one at a time")
+        raise ValueError(
+            f"pictures: several are called {twice[0]}, and their results would be; predict on one at a time"
+        )
     predict, folder = predictor(config), Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     for path in pictures:

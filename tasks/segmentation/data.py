@@ -80,7 +80,9 @@ class DataConfig:
             if (getattr(self, name) or 32) < 32:
                 raise ValueError(f"data.{name} {getattr(self, name)}: must be at least 32 pixels")
         if self.name != "scenes" and self.scenes.held_out is not None:
-            raise ValueError(f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others")
+            raise ValueError(
+                f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others"
+            )
 
     @property
     def fit(self) -> tuple[int, int]:

@@ -76,7 +76,9 @@ class SceneConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"data.scenes.{name} {getattr(self, name)}: must be at least 1")
         if self.held_out is not None and not 0 < self.held_out < NUM_TRAIN:
-            raise ValueError(f"data.scenes.held_out {self.held_out}: must leave some of {NUM_TRAIN} scans on both sides")
+            raise ValueError(
+                f"data.scenes.held_out {self.held_out}: must leave some of {NUM_TRAIN} scans on both sides"
+            )
 
     @property
     def measured(self) -> str:

@@ -91,6 +91,14 @@ def test_pictures_that_cannot_be_told_apart_or_read_are_refused(picture: Path, t
 
 def test_pictures_stand_before_the_options(picture: Path, tmp_path: Path) -> None:
     create_model("poolformer_nano", image_size=32, num_labels=3).save_pretrained(tmp_path / "model")
-    command = [sys.executable, "scripts/predict.py", picture, "--model", tmp_path / "model", "--output", tmp_path / "out"]
+    command = [
+        sys.executable,
+        "scripts/predict.py",
+        picture,
+        "--model",
+        tmp_path / "model",
+        "--output",
+        tmp_path / "out",
+    ]
     subprocess.run(command, cwd=ROOT, check=True)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"one.png", "one.json"}
