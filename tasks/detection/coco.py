@@ -223,7 +223,7 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{file}: no json ({error}); it is damaged or not complete, mend it or fetch it again"
+            f"{file}: no valid json ({error}); it is damaged or not complete, mend it or fetch it again"
         ) from error
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _KEYS):
         raise ValueError(f"{file}: must hold the lists {', '.join(_KEYS)}, as COCO's instances_*.json do")

@@ -38,7 +38,7 @@ class TextExportConfig:
 
 @dataclass(frozen=True)
 class SharingConfig:
-    """Share a trained image classifier or text model."""
+    """Share a trained image or text model."""
 
     model: str
     """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, the folder of a
@@ -46,7 +46,8 @@ class SharingConfig:
     repository: str | None = None
     """Where to: USER/MODEL on the hub. null: nowhere."""
     folder: str | None = None
-    """Write what is shared into this new folder. It opens without this project, by trust_remote_code=True."""
+    """Write what is shared into this new folder. Classifiers and text models open without this project, by
+    trust_remote_code=True."""
     private: bool = False
     """true: only you and those you invite see it."""
     dry_run: bool = False

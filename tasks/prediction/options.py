@@ -12,7 +12,7 @@ class PredictionConfig:
     pictures: str | list[str]
     """Picture files and folders of them, separated by commas."""
     model: str
-    """Run folder or folder of save_pretrained of a classifier, detector or segmenter; a classifier also as NAME=FILE."""
+    """Run folder or folder of save_pretrained of a classifier, detector or segmenter; a classifier also NAME=FILE."""
     output: str = "predictions"
     """Folder for <picture>.png, in which the prediction is drawn, and <picture>.json; of a segmenter also
     <picture>.labels.png, whose pixels are the numbers of the classes."""

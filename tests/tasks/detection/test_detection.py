@@ -52,7 +52,7 @@ def test_more_than_one_image_an_evaluation_batch_is_refused() -> None:
 def test_settings_are_chosen_on_scans_that_are_held_out() -> None:
     task = ObjectDetection(config("unused", **{"data.scenes.held_out": 100}))
     assert (list(task.eval_data), set(task.fingerprint())) == (["held_out"], {"train", "held_out"})
-    with pytest.raises(ValueError, match="held_out 100: for data.name scenes alone"):
+    with pytest.raises(ValueError, match=r"held_out 100: for data\.name scenes alone"):
         config("unused", **{"data.name": "coco", "data.root": "somewhere", "data.scenes.held_out": 100})
 
 
