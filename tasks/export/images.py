@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from transformers import PreTrainedModel
 
 from metaformer_nlp.config.command_line import split_names
 from metaformer_nlp.config.plugins import import_plugins
@@ -26,15 +27,15 @@ BATCHES = (2, 1, 5)
 """Batch sizes at which an exported program is compared with the model."""
 
 
-def exportable(model: nn.Module, size: int, described: dict[str, object]) -> Exportable:
-    """The model as it is exported for images of ``size`` pixels."""
+def exportable(model: PreTrainedModel, size: int, seen: dict[str, Any]) -> Exportable:
+    """The model as it is exported for images of ``size`` pixels; ``seen``: what they go through before."""
     seeded = [(batch, torch.Generator().manual_seed(batch)) for batch in BATCHES]
     return Exportable(
         function=Logits(model).eval(),
         outputs=("logits",),
         shapes={"pixel_values": {0: torch.export.Dim("batch", min=1)}},
         samples=[{"pixel_values": torch.randn(batch, 3, size, size, generator=seed)} for batch, seed in seeded],
-        described=described,
+        described={"preprocessing": seen, "classes": class_names(model)},
     )
 
 
@@ -53,10 +54,8 @@ def exportable_segmenter(folder: Path, image_size: int | None) -> Exportable:
     size = image_size or short_side(folder)
     if size % 32:
         raise ValueError(f"image_size {size}: must be a multiple of 32, the stride of the coarsest map")
-    config = model.config
-    names = config.id2label or {}
-    described = {"preprocessing": {"image_size": size, "mean": config.image_mean, "std": config.image_std}}
-    return exportable(model.eval(), size, {**described, "classes": [names[label] for label in sorted(names)]})
+    seen = {"image_size": (size, size), "mean": model.config.image_mean, "std": model.config.image_std}
+    return exportable(model.eval(), size, seen)
 
 
 def run(config: Config) -> dict[str, float]:
@@ -72,6 +71,5 @@ def run(config: Config) -> dict[str, float]:
         return write(exportable_segmenter(folder, config.image_size), paths, config.opset)
     model = open_checkpoint(config.checkpoint, config.image_size)
     seen = preprocessing(model)
-    described = {"preprocessing": asdict(seen), "classes": class_names(model)}
     size = eval_transform(seen, config.checkpoint).size
-    return write(exportable(model, size, described), paths, config.opset)
+    return write(exportable(model, size, asdict(seen)), paths, config.opset)

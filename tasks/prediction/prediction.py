@@ -101,7 +101,7 @@ def boxes(model: MetaFormerVisionForObjectDetection, picture: Image.Image, thres
     found = model([torch.from_numpy(np.array(picture)).movedim(2, 0)])[0]
     chosen = found["scores"] >= threshold
     corners, scores, labels = (found[key][chosen] for key in ("boxes", "scores", "labels"))
-    names, numbers = model.config.id2label or {}, model.config.categories()
+    names, numbers = class_names(model), model.config.categories()
     masks = found["masks"][chosen].numpy() if "masks" in found else None
     rows: list[dict[str, Any]] = [
         {"label": label, "name": names[label], "category_id": numbers[label], "score": score, "box": box}
@@ -113,8 +113,7 @@ def boxes(model: MetaFormerVisionForObjectDetection, picture: Image.Image, thres
         for row, mask in zip(rows, masks, strict=True):
             coded = rle.encode(np.asfortranarray(mask.astype(np.uint8)))
             row["mask"] = {"size": coded["size"], "counts": coded["counts"].decode()}
-    named = [names[label] for label in range(len(numbers))]
-    drawn = objects.draw(picture, corners.numpy(), labels.tolist(), named, scores.tolist(), masks)
+    drawn = objects.draw(picture, corners.numpy(), labels.tolist(), names, scores.tolist(), masks)
     return Prediction(drawn, {"objects": rows})
 
 
@@ -124,12 +123,11 @@ def label_maps(
     """The class of each pixel, and the share of the picture that each class has, the largest first."""
     logits = model(pixel_values=transform(picture)[None]).logits[0]
     labels = label_map(logits, (picture.height, picture.width)).numpy().astype(np.uint8)
-    names = model.config.id2label or {}
+    names = class_names(model)
     counts = np.bincount(labels.ravel(), minlength=len(names))
     rows = [
         {"label": label, "name": names[label], "share": round(counts[label] / labels.size, 6)}
         for label in np.argsort(-counts, kind="stable").tolist()
         if counts[label]
     ]
-    drawn = maps.draw(picture, [labels], [names[label] for label in range(len(names))])
-    return Prediction(drawn, {"classes": rows}, labels)
+    return Prediction(maps.draw(picture, [labels], names), {"classes": rows}, labels)

@@ -21,7 +21,7 @@ def test_a_segmenter_is_exported_run_and_compared(tmp_path: Path) -> None:
     assert list(differences) == files
     assert max(differences.values()) <= TOLERANCE
     described = json.loads((tmp_path / "b.json").read_text())
-    assert (described["classes"], described["preprocessing"]["image_size"]) == (["cat", "dog"], 64)
+    assert (described["classes"], described["preprocessing"]["image_size"]) == (["cat", "dog"], [64, 64])
     with pytest.raises(ValueError, match="image_size 72: must be a multiple of 32"):
         images.run(ImageExportConfig(str(tmp_path / "model"), files, image_size=72))
 
