@@ -1,11 +1,12 @@
-"""Share a trained image classifier or text model on the Hugging Face hub, with a model card filled from its run.
+"""Share a trained image or text model on the Hugging Face hub, with a model card filled from its run.
 
     python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12 --dry_run true
     python scripts/share_model.py --model runs/s12 --repository me/poolformer-s12
     python scripts/share_model.py --model runs/glue_tiny/SST-2 --folder shared/sst2
 
-The first command shows what would be sent, the last writes it into a folder. What is shared opens without this project
-(`trust_remote_code=True`), text also with sentence-transformers. Log in once with `hf auth login`.
+The first command shows what would be sent, the last writes it into a folder. Classifiers and text models open without
+this project (`trust_remote_code=True`), text also with sentence-transformers; detectors and segmenters need it. Log in
+once with `hf auth login`.
 """
 
 from metaformer_nlp.config.command_line import main

@@ -57,7 +57,7 @@ def render_card(
     """
     evaluated: dict[str, Any] = {"eval_results": evaluations, "model_name": repository or name} if evaluations else {}
     head = ModelCardData(library_name="transformers", **metadata, **evaluated)
-    own = hasattr(config, "used_mixers")
+    own = config.model_type.startswith("metaformer")
     text = _TEMPLATES.get_template(template).render(
         metadata=head.to_yaml(),
         name=repository or name,

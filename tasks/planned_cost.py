@@ -44,7 +44,7 @@ def planned_training(
     return {"steps": steps, "samples": steps * batch, **tokens}
 
 
-def without_memory(build: Callable[[], nn.Module]) -> nn.Module:
+def without_memory(build: Callable[[], T]) -> T:
     """The model that ``build`` makes, on the meta device: shapes without numbers, in milliseconds."""
     with torch.device("meta"):
         return build()

@@ -220,9 +220,11 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
             "--data.train_split and --data.eval_split name the splits"
         )
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(file.read_bytes(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: no json ({error}); it is damaged or not yet complete, fetch it again") from error
+        raise ValueError(
+            f"{file}: no valid json ({error}); it is damaged or not complete, mend it or fetch it again"
+        ) from error
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in _KEYS):
         raise ValueError(f"{file}: must hold the lists {', '.join(_KEYS)}, as COCO's instances_*.json do")
     if any("segments_info" in entry for entry in content["annotations"][:1]):
@@ -242,6 +244,13 @@ def read_annotations(file: Path, folder: Path) -> dict[str, Any]:
                     "iscrowd are whole numbers, area is a finite number, names are texts, a bbox is a list"
                 )
     return {key: content[key] for key in _KEYS}
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that is there twice, json would keep the last value and drop the other without a word."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError(f"the key {_twice(key for key, _ in pairs)[0]!r} is there twice in one object; keep one")
+    return found
 
 
 def check_files(file: Path, folder: Path, images: Sequence[Any]) -> None:

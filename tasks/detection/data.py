@@ -50,6 +50,10 @@ class DataConfig:
             raise ValueError(
                 f"data.root {self.root}: the folder of data.name coco, and of no other; name is {self.name}"
             )
+        if self.name != "scenes" and self.scenes.held_out is not None:
+            raise ValueError(
+                f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others"
+            )
 
 
 class ObjectSource(Protocol):
@@ -153,7 +157,7 @@ def load_source(config: DataConfig, part: str, masks: bool) -> ObjectSource:
     source: ObjectSource
     training = part == "train"
     if config.name == "scenes":
-        source = SceneObjects(part, config.scenes)
+        source = SceneObjects(part if training else config.scenes.measured, config.scenes)
     else:
         from tasks.detection.coco import CocoImages
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import Dataset, EvaluationTask, Task
@@ -61,10 +62,10 @@ class ObjectDetection(Scoring, Task):
         self.config = config
         masks = config.detector.masks
         train, measured = load_sources(config.data, masks)
-        super().__init__(measured, "validation")
-        self._sources = {"train": train, "validation": measured}
+        super().__init__(measured, config.data.scenes.measured)
+        self._sources = {"train": train, config.data.scenes.measured: measured}
         self.train_data: Dataset = DetectionData(train, config.data.flip, masks)
-        self._started = False
+        self._macs: int | None = None
 
     def build_model(self) -> MetaFormerVisionForObjectDetection:
         """The detector, its weights drawn from torch's generator, or read from the checkpoint as far as it has them.
@@ -73,10 +74,15 @@ class ObjectDetection(Scoring, Task):
         trained weights, it may be gone.
         """
         model = build(self.config, self.source)
-        if self.config.model.checkpoint is not None and not self._started:
-            load_checkpoint(model, self.config.model.checkpoint)
-        self._started = True
+        if self._macs is None:
+            if self.config.model.checkpoint is not None:
+                load_checkpoint(model, self.config.model.checkpoint)
+            self._macs = macs(without_memory(lambda: build(self.config, self.source)))
         return model
+
+    def macs(self) -> int | None:
+        """See :func:`macs`; known once the model was built."""
+        return self._macs
 
     def loss(self, model: nn.Module, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Sum over the images of each one's losses, and the number of images."""
@@ -116,8 +122,33 @@ def build(config: Config, source: ObjectSource) -> MetaFormerVisionForObjectDete
     )
 
 
+def macs(model: MetaFormerVisionForObjectDetection) -> int:
+    """Multiply-accumulates of an image in the shape 5 : 8, as mmdetection counts, by torch's counter.
+
+    Its short side is the model's; Mask R-CNN's heads see all proposals and the most detections that it keeps.
+
+    Args:
+        model: without memory (on the device "meta").
+    """
+    config, inner = model.config, model.eval().detector
+    sides = config.short_side, min(config.long_side, 1.6 * config.short_side)
+    height, width = (-(-int(side) // 32) * 32 for side in sides)
+    channels = config.pyramid_channels
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        maps = list(inner.backbone(torch.empty(1, 3, height, width)).values())
+        if config.detector == "retinanet":
+            inner.head(maps)
+        else:
+            heads = inner.roi_heads
+            inner.rpn.head(maps)
+            heads.box_predictor(heads.box_head(torch.empty(config.proposals, channels, 7, 7)))
+            heads.mask_predictor(heads.mask_head(torch.empty(config.max_detections, channels, 14, 14)))
+    return counter.get_total_flops() // 2
+
+
 def cost(config: Config, start: Any = None) -> dict[str, Any]:
-    """What ``run`` will take, without training: ``steps``, ``samples`` and ``parameters``.
+    """What ``run`` will take, without training: ``steps``, ``samples``, ``parameters``, ``macs`` of an image and
+    ``training_macs`` of all forward passes; see ``image_classification``.
 
     Raises:
         ValueError: as ``run`` does, for options that do not fit and data that is not there.
@@ -126,7 +157,9 @@ def cost(config: Config, start: Any = None) -> dict[str, Any]:
     train_data, measured = counted_once(lambda: load_sources(config.data, config.detector.masks), config.data)
     model = without_memory(lambda: build(config, measured))
     training = planned_training(config.run, config.optim, config.schedule, len(train_data))
-    return {**training, "parameters": parameters_of(model)}
+    one = macs(model)
+    total = {"training_macs": one * training["samples"]} if training else {}
+    return {**training, "parameters": parameters_of(model), "macs": one, **total}
 
 
 def run(config: Config) -> dict[str, Any]:

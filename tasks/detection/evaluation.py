@@ -31,7 +31,7 @@ def run(config: Config) -> dict[str, float]:
     folder = Path(config.output)
     with start_processes(RunConfig(folder=".", batch_size=1, mixed_precision=config.precision), None) as accelerator:
         on_first(accelerator, lambda: (folder / "pictures").mkdir(parents=True, exist_ok=True))
-        split = config.data.eval_split if config.data.name == "coco" else "validation"
+        split = config.data.eval_split if config.data.name == "coco" else config.data.scenes.measured
         source, model = open_detector(config)
         scoring = Scoring(source, split, folder)
         batches = math.ceil(len(source) / accelerator.num_processes)

@@ -7,14 +7,15 @@ __all__ = ["ImageExportConfig", "SharingConfig", "TextExportConfig"]
 
 @dataclass(frozen=True)
 class ImageExportConfig:
-    """Export a trained image classifier."""
+    """Export a trained image classifier or segmenter."""
 
     checkpoint: str
-    """A run folder, a folder of save_pretrained, a published weight file, or NAME=FILE, as for evaluate_vision.py."""
+    """A run folder or a folder of save_pretrained; a classifier also as a published weight file, or NAME=FILE, as for
+    evaluate_vision.py."""
     output: str | list[str]
     """Files to write, separated by commas: .pt2 is torch.export's program, .onnx is ONNX."""
     image_size: int | None = None
-    """Pixels of the side; null: the model's own. The program takes this size only."""
+    """Pixels of the side; null: the model's own, of a segmenter its short side. The program takes this size only."""
     opset: int = 18
     """ONNX: version of the operators; 18 or above, as far as the installed torch knows them."""
     plugins: list[str] = field(default_factory=list)
@@ -37,7 +38,7 @@ class TextExportConfig:
 
 @dataclass(frozen=True)
 class SharingConfig:
-    """Share a trained image classifier or text model."""
+    """Share a trained image or text model."""
 
     model: str
     """A run folder (its model/ is shared, the card tells its results and settings), its model-best/, the folder of a
@@ -45,7 +46,8 @@ class SharingConfig:
     repository: str | None = None
     """Where to: USER/MODEL on the hub. null: nowhere."""
     folder: str | None = None
-    """Write what is shared into this new folder. It opens without this project, by trust_remote_code=True."""
+    """Write what is shared into this new folder. Classifiers and text models open without this project, by
+    trust_remote_code=True."""
     private: bool = False
     """true: only you and those you invite see it."""
     dry_run: bool = False

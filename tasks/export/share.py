@@ -20,12 +20,14 @@ from metaformer_nlp.config.command_line import command_words
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.hub.remote_code import CarriesCode
 from tasks.card import last_part
+from tasks.export.dense_card import dense_card
 from tasks.export.options import SharingConfig as Config
 from tasks.glue.tasks import TASKS
 from tasks.images.card import image_card
 from tasks.text.card import text_card
 from tasks.text.checkpoints import load_tokenizer
 from tasks.text.hub import PREFIX
+from vision.dense.configuration import DenseConfig
 from vision.loading import model_folder
 
 __all__ = ["Config", "best_result", "run", "write_shared"]
@@ -83,9 +85,11 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
         config.code()  # whatever keeps it from being written is an error here
     config.save_pretrained(staged)
     known = {"repository": repository, **_known(inner)}
-    if any("ImageClassification" in kind for kind in config.architectures or ()):
-        if (inner / "preprocessor_config.json").is_file():
-            shutil.copy2(inner / "preprocessor_config.json", staged)
+    if (inner / "preprocessor_config.json").is_file():
+        shutil.copy2(inner / "preprocessor_config.json", staged)
+    if isinstance(config, DenseConfig):
+        card = dense_card(config, **known)  # type: ignore[arg-type]
+    elif any("ImageClassification" in kind for kind in config.architectures or ()):
         card = image_card(config, **known)
     elif config.model_type in ("metaformer_vision", "timm_wrapper"):
         raise ValueError(f"{inner} holds {config.architectures}, no image classifier: the card would tell wrong things")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from vision import VARIANTS, ImageClassifier, Preprocessing, load_model
 from vision.loading import common_name
@@ -41,7 +42,7 @@ def open_checkpoint(entry: str, image_size: int | None = None, crop_pct: float |
     return load_model(path, name, **fields).eval()
 
 
-def class_names(model: ImageClassifier) -> list[str]:
+def class_names(model: PreTrainedModel) -> list[str]:
     """What the model calls its classes, in their order; LABEL_0 and so on where nobody named them."""
     names: dict[Any, str] = dict(model.config.id2label or {})
     return [str(names.get(index, f"LABEL_{index}")) for index in range(int(model.config.num_labels or 0))]
@@ -96,9 +97,9 @@ def eval_transform(seen: Preprocessing, entry: str) -> EvalTransform:
 
 
 class Logits(nn.Module):
-    """A classifier as a plain function: (B, 3, S, S) -> (B, K)."""
+    """A classifier as a plain function: (B, 3, S, S) -> (B, K), or a segmenter: -> (B, K, S / 4, S / 4)."""
 
-    def __init__(self, model: ImageClassifier) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 

@@ -108,7 +108,7 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
     """The files that are named, and those in the folders that are named.
 
     Raises:
-        ValueError: a path that is not there, no image in a folder, or more images than one picture holds.
+        ValueError: a path that is not there, or no image in a folder.
     """
     found: list[Path] = []
     for name in split_names(given):
@@ -122,8 +122,6 @@ def find_images(given: str | Sequence[str]) -> list[Path]:
             found.append(path)
         else:
             raise ValueError(f"images {path}: no such file or folder (looked in {Path.cwd()})")
-    if len(found) > MAX_IMAGES:
-        raise ValueError(f"images: {len(found)} are too many for one picture; name at most {MAX_IMAGES} files")
     return found
 
 
@@ -173,6 +171,8 @@ def run(config: Config) -> None:
     if Path(config.output).suffix.lower() not in (".png", ".pdf", ".svg"):
         raise ValueError(f"output {config.output}: must end with .png, .pdf or .svg")
     images = find_images(config.images)
+    if len(images) > MAX_IMAGES:
+        raise ValueError(f"images: {len(images)} are too many for one picture; name at most {MAX_IMAGES} files")
     models = {entry: open_checkpoint(entry, config.image_size) for entry in split_names(config.checkpoint)}
     draw(models, images, config)
     print(f"{config.output}: {len(images)} images, {len(models)} models")

@@ -79,6 +79,10 @@ class DataConfig:
         for name in ("short_side", "long_side", "crop_size"):
             if (getattr(self, name) or 32) < 32:
                 raise ValueError(f"data.{name} {getattr(self, name)}: must be at least 32 pixels")
+        if self.name != "scenes" and self.scenes.held_out is not None:
+            raise ValueError(
+                f"data.scenes.held_out {self.scenes.held_out}: for data.name scenes alone; null for others"
+            )
 
     @property
     def fit(self) -> tuple[int, int]:
@@ -162,7 +166,7 @@ def load_source(config: DataConfig, part: str) -> LabelSource:
     source: LabelSource
     training = part == "train"
     if config.name == "scenes":
-        source = SceneLabels(part, config.scenes)
+        source = SceneLabels(part if training else config.scenes.measured, config.scenes)
     else:
         assert config.root is not None
         ade20k = config.name == "ade20k"

@@ -58,7 +58,10 @@ def run(config: Config) -> dict[str, Any]:
             )
             hook.remove()
         assert found is not None
-        row = {"model": config.checkpoint, **{name: round(100 * found[f"validation/{name}"], 4) for name in NAMES}}
+        row = {
+            "model": config.checkpoint,
+            **{name: round(100 * found[f"{config.data.scenes.measured}/{name}"], 4) for name in NAMES},
+        }
         row |= {"param_count": round(count_parameters(model).total / 1e6, 3), "images": len(source)}
 
         def write() -> None:

@@ -58,7 +58,7 @@ class Scoring(EvaluationTask):
 
     def __init__(self, source: LabelSource, config: DataConfig, normalize: Normalize = IMAGENET) -> None:
         self.source, self.num_classes = source, len(source.classes)
-        self.eval_data: Mapping[str, Dataset] = {"validation": SegmentationData(source, config, normalize)}
+        self.eval_data: Mapping[str, Dataset] = {config.scenes.measured: SegmentationData(source, config, normalize)}
 
     def collate(self, samples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         """Images of one size, or a single one."""
@@ -85,7 +85,7 @@ class SemanticSegmentation(Scoring, Task):
         self.config = config
         train, measured = load_sources(config.data)
         super().__init__(measured, config.data)
-        self._sources = {"train": train, "validation": measured}
+        self._sources = {"train": train, config.data.scenes.measured: measured}
         self.train_data: Dataset = SegmentationData(train, config.data, IMAGENET)
         self._macs: int | None = None
 

@@ -23,10 +23,12 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, BENCHMARK, EXPORT = (
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT = (
     f"tasks.{name}"
-    for name in ("images", "text", "glue", "squad", "probes", "detection", "segmentation", "benchmark", "export")
-)
+    for name in (
+        "images", "text", "glue", "squad", "probes", "detection", "segmentation", "prediction", "benchmark", "export",
+    )
+)  # fmt: skip
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
 MODELS = {*SHARED, CORE, HUB, TEXT, ENGINE, "vision"}
@@ -62,6 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     PROBES: {*BASE, IMAGES, TEXTS},
     DETECTION: {*BASE, IMAGES},
     SEGMENTATION: {*BASE, IMAGES},
+    PREDICTION: {*BASE, IMAGES, DETECTION, SEGMENTATION},
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     "scripts": {
@@ -80,6 +83,7 @@ ALLOWED: dict[str, set[str]] = {
         PROBES,
         DETECTION,
         SEGMENTATION,
+        PREDICTION,
         BENCHMARK,
         EXPORT,
     },

@@ -181,6 +181,17 @@ def die(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def killed_after(seconds: float) -> Callable[[list[int]], None]:
+    """For `during`: SIGKILL to all processes, wherever they are by then."""
+
+    def during(pids: list[int]) -> None:
+        time.sleep(seconds)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+    return during
+
+
 def send(number: int) -> Callable[..., None]:
     """A signal to oneself."""
     return lambda *_: os.kill(os.getpid(), number)

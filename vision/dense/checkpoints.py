@@ -38,15 +38,27 @@ def load_dense_model(path: str | Path) -> DenseModel:
         ValueError: no such folder, a model of another kind, or weights that do not fill it exactly.
     """
     folder = model_folder(Path(path))
-    file = folder / "config.json"
     try:
-        kind = json.loads(file.read_text(encoding="utf-8")).get("model_type")
+        kind = _model_type(folder)
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"{folder} holds no model: {file.name} cannot be read ({error})") from error
+        raise ValueError(f"{folder} holds no model: config.json cannot be read ({error})") from error
     if kind not in MODELS:
-        raise ValueError(f"{file}: model_type is {kind!r}; a dense model is one of {', '.join(MODELS)}")
+        raise ValueError(f"{folder}/config.json: model_type is {kind!r}; a dense model is one of {', '.join(MODELS)}")
     model: DenseModel = MODELS[kind].from_pretrained(folder)
     return model
+
+
+def is_dense(path: str | Path) -> bool:
+    """Whether a saved folder, or a run folder, holds a detector or segmenter."""
+    try:
+        return _model_type(model_folder(Path(path))) in MODELS
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _model_type(folder: Path) -> str | None:
+    kind: str | None = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    return kind
 
 
 def load_checkpoint(model: DenseModel, path: str | Path) -> None:

@@ -1,5 +1,7 @@
 """The image processor that a saved segmenter carries; a detector prepares its images by itself."""
 
+from pathlib import Path
+
 from transformers.models.dpt.image_processing_dpt import DPTImageProcessor
 from transformers.models.dpt.image_processing_pil_dpt import DPTImageProcessorPil
 
@@ -23,3 +25,11 @@ def segmentation_processor(config: MetaFormerVisionSegmentationConfig, short_sid
         image_mean=list(config.image_mean),
         image_std=list(config.image_std),
     )
+
+
+def short_side(folder: str | Path) -> int:
+    """What `segmentation_processor` was saved with in a model's folder; 512 where it was not."""
+    try:
+        return int(DPTImageProcessor.from_pretrained(folder).size["height"])
+    except OSError:
+        return 512

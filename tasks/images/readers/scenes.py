@@ -1,10 +1,10 @@
 """Scanned digits in cluttered scenes, with boxes, masks and label maps: to detect and to segment without a download.
 
 scikit-learn's 1797 scans (see :mod:`tasks.images.readers.digits`) are enlarged, coloured and laid side by side on a
-noisy canvas, over rectangles. A scan belongs to training or to validation, never to both.
+noisy canvas, over rectangles. A scan belongs to one part, never to two.
 
 - Training scenes are endless: scene ``index`` is a function of the generator handed in, f(seed, epoch, index).
-- Validation scenes are fixed: a function of :data:`SCENE_SEED` and the index, whatever the run's seed.
+- The scenes to measure on are fixed: a function of :data:`SCENE_SEED`, their part and index, whatever the run's seed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ SPLIT_SEED = 1297
 SCENE_SEED = 500
 NUM_VALIDATION = 500
 """Scans kept for validation."""
+NUM_TRAIN = 1297
+"""The others."""
+PARTS = ("validation", "train", "held_out")
 INK = 0.4
 """A pixel belongs to a digit where its ink is above."""
 CLASSES = tuple(str(digit) for digit in range(10))
@@ -59,6 +62,9 @@ class SceneConfig:
     """Scenes of an epoch; each epoch has others."""
     eval_scenes: int = 200
     """Scenes to measure on."""
+    held_out: int | None = None
+    """Measure on scenes of so many of the scans to train on, as the part held_out, and train on the others; the
+    validation scans play no role. For choosing settings. null: measure on the validation scans."""
 
     def __post_init__(self) -> None:
         if not 4 <= self.min_side <= self.max_side <= self.image_size:
@@ -69,6 +75,15 @@ class SceneConfig:
         for name in ("max_digits", "train_scenes", "eval_scenes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"data.scenes.{name} {getattr(self, name)}: must be at least 1")
+        if self.held_out is not None and not 0 < self.held_out < NUM_TRAIN:
+            raise ValueError(
+                f"data.scenes.held_out {self.held_out}: must leave some of {NUM_TRAIN} scans on both sides"
+            )
+
+    @property
+    def measured(self) -> str:
+        """The part to measure on: validation or held_out."""
+        return "validation" if self.held_out is None else "held_out"
 
 
 class DigitScenes:
@@ -77,11 +92,13 @@ class DigitScenes:
     classes = CLASSES
 
     def __init__(self, part: str, config: SceneConfig) -> None:
-        """``part``: train or validation."""
+        """``part``: train, validation or held_out."""
         self.part, self.config = part, config
         pages, labels = scans()
         order = np.random.default_rng(SPLIT_SEED).permutation(len(pages))
-        chosen = order[NUM_VALIDATION:] if part == "train" else order[:NUM_VALIDATION]
+        first = NUM_VALIDATION + (config.held_out or 0)
+        ends = {"validation": (0, NUM_VALIDATION), "held_out": (NUM_VALIDATION, first), "train": (first, None)}
+        chosen = order[slice(*ends[part])]
         self._pages, self._labels = pages[chosen], labels[chosen]
 
     def __len__(self) -> int:
@@ -94,7 +111,7 @@ class DigitScenes:
     def load(self, index: int, rng: np.random.Generator | None = None) -> Scene:
         """A scene of one to ``max_digits`` digits that do not overlap."""
         if rng is None or self.part != "train":
-            rng = np.random.default_rng([SCENE_SEED, self.part == "train", index])
+            rng = np.random.default_rng([SCENE_SEED, PARTS.index(self.part), index])
         size = self.config.image_size
         canvas = np.empty((size, size, 3), dtype=np.float32)
         canvas[:] = rng.uniform(0, 0.3, 3)

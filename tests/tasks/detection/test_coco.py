@@ -179,7 +179,14 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_json_without_end_is_named(tmp_path: Path) -> None:
     (coco(tmp_path) / "annotations/instances_train2017.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"instances_train2017.json: no json .*fetch it again"):
+    with pytest.raises(ValueError, match=r"instances_train2017.json: no valid json .*fetch it again"):
+        opened(tmp_path)
+
+
+def test_a_key_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    file = coco(tmp_path) / "annotations/instances_train2017.json"
+    file.write_text(file.read_text().replace('{"images":', '{"annotations": [], "images":', 1))
+    with pytest.raises(ValueError, match=r"instances_train2017.json: .*'annotations' is there twice .*keep one"):
         opened(tmp_path)
 
 
@@ -190,5 +197,5 @@ def test_a_missing_file_says_the_layout(tmp_path: Path) -> None:
     ):
         CocoImages(tmp_path, "val2014", training=False, masks=False)
     (tmp_path / "annotations/instances_val2017.json").write_text(json.dumps(content())[:-5])
-    with pytest.raises(ValueError, match=r"instances_val2017.json: no json .*fetch it again"):
+    with pytest.raises(ValueError, match=r"instances_val2017.json: no valid json .*fetch it again"):
         CocoImages(tmp_path, "val2017", training=False, masks=False)

@@ -19,7 +19,7 @@ from tasks.detection.detection import ObjectDetection, cost, run
 from tasks.detection.options import DetectionConfig, DetectorConfig, EvaluationConfig
 from tasks.images.readers.scenes import SceneConfig
 from tests.engine import toy
-from tests.engine.harness import at_step, die, launch
+from tests.engine.harness import at_step, die, killed_after, launch
 from tests.tasks.detection.small import coco, config
 from tests.tasks.detection.test_metric import by_hand
 from vision.dense import MetaFormerVisionDetectionConfig
@@ -47,6 +47,13 @@ def test_the_defaults_are_those_of_the_model() -> None:
 def test_more_than_one_image_an_evaluation_batch_is_refused() -> None:
     with pytest.raises(ValueError, match=r"run.eval_batch_size 4: must be 1 .*padded"):
         config("unused", **{"run.eval_batch_size": 4})
+
+
+def test_settings_are_chosen_on_scans_that_are_held_out() -> None:
+    task = ObjectDetection(config("unused", **{"data.scenes.held_out": 100}))
+    assert (list(task.eval_data), set(task.fingerprint())) == (["held_out"], {"train", "held_out"})
+    with pytest.raises(ValueError, match=r"held_out 100: for data\.name scenes alone"):
+        config("unused", **{"data.name": "coco", "data.root": "somewhere", "data.scenes.held_out": 100})
 
 
 def test_mirrored_twice_is_the_same() -> None:
@@ -96,6 +103,19 @@ def test_killed_and_resumed_the_weights_are_the_same(kind: str, tmp_path: Path, 
     assert set(whole.result["metrics"]) == {
         f"validation/{name}" for name in ObjectDetection(config("unused", kind)).metric_names()
     }
+
+
+@pytest.mark.distributed
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_that_are_killed_at_random_moments_end_as_one(kind: str, tmp_path: Path, forked: None) -> None:
+    options = {"kind": kind, "schedule.steps": 8, "run.save_every": 1, "data.flip": 0.5}
+    (whole,) = launch(tmp_path / "whole", **options)
+    for seconds in np.random.default_rng().uniform(0.3, 3.0, 3):
+        launch(tmp_path / "run", 2, during=killed_after(seconds), **options)
+    resumed = launch(tmp_path / "run", 2, **options)
+    assert [outcome.code for outcome in resumed] == [0, 0], resumed[0].said
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert resumed[0].result["metrics"] == whole.result["metrics"]
 
 
 @pytest.mark.distributed

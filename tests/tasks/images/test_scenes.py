@@ -36,11 +36,20 @@ def test_training_scenes_follow_the_generator_and_others_the_index() -> None:
 
 
 def test_parts_share_no_scan() -> None:
-    pages = [{page.tobytes() for page in DigitScenes(part, SceneConfig())._pages} for part in ("train", "validation")]
-    assert [len(part) for part in pages] == [1297, 500]
-    assert not pages[0] & pages[1]
+    def pages(config: SceneConfig, *parts: str) -> list[set[bytes]]:
+        return [{page.tobytes() for page in DigitScenes(part, config)._pages} for part in parts]
+
+    train, measured = pages(SceneConfig(), "train", "validation")
+    assert (len(train), len(measured)) == (1297, 500)
+    assert not train & measured
+    rest, held_out = pages(SceneConfig(held_out=297), "train", SceneConfig(held_out=297).measured)
+    assert (len(rest), len(held_out)) == (1000, 297)
+    assert rest | held_out == train
+    assert pages(SceneConfig(held_out=297), "validation") == [measured]
 
 
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="min_side 16, max_side 32 and image_size 24 must rise"):
         SceneConfig(image_size=24)
+    with pytest.raises(ValueError, match="held_out 1297: must leave some of 1297 scans on both sides"):
+        SceneConfig(held_out=1297)

@@ -93,7 +93,7 @@ def test_exported_onnx(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_wrong_export_is_noticed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = image_export.exportable(open_checkpoint(str(folder / "run")), 32)
+    model = image_export.exportable(open_checkpoint(str(folder / "run")), 32, {})
     with pytest.raises(ValueError, match="differs from the model by 1 "):
         export.difference(lambda inputs: (model(inputs)[0] + 1.0,), model)
     with pytest.raises(ValueError, match=r"must end with \.pt2 or \.onnx"):

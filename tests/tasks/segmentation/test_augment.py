@@ -44,6 +44,15 @@ def test_measured_sides_are_rounded_up_to_multiples_of_32() -> None:
     assert torch.equal(transform(picture), torch.from_numpy(picture).movedim(2, 0) / 255)
 
 
+@pytest.mark.parametrize("size", [(1, 3000), (9000, 2)])
+def test_long_strips_keep_a_pixel_and_their_labels(size: tuple[int, int]) -> None:
+    picture, labels = np.zeros((*size, 3), dtype=np.uint8), np.zeros(size, dtype=np.uint8)
+    assert sorted(EvalTransform((512, 2048))(picture).shape[1:]) == [32, 2048]
+    image, found = TrainTransform((512, 2048), 512, AugmentConfig())(picture, labels, np.random.default_rng(0))
+    assert (image.shape, found.shape) == ((3, 512, 512), (512, 512))
+    assert (found == 0).any()
+
+
 def test_pixels_and_labels_stay_together() -> None:
     """Whatever is cut, turned and padded: the column in a pixel's green says its label."""
     picture, labels = place(80, 120)

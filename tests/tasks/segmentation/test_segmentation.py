@@ -22,7 +22,7 @@ from tasks.segmentation.metric import NAMES as METRICS
 from tasks.segmentation.options import EvaluationConfig, SegmentationConfig, SegmenterConfig
 from tasks.segmentation.segmentation import SemanticSegmentation, cost, run
 from tests.engine import toy
-from tests.engine.harness import at_step, die, launch
+from tests.engine.harness import at_step, die, killed_after, launch
 from tests.tasks.segmentation.small import NAMES, ade20k, config
 from vision import create_model
 from vision.dense import MetaFormerVisionSegmentationConfig, create_segmenter, label_map
@@ -83,6 +83,18 @@ def test_killed_and_resumed_the_weights_are_the_same(tmp_path: Path, forked: Non
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
     assert resumed.result["metrics"] == whole.result["metrics"]
     assert set(whole.result["metrics"]) == {f"validation/{name}" for name in METRICS}
+
+
+@pytest.mark.distributed
+def test_two_processes_that_are_killed_at_random_moments_end_as_one(tmp_path: Path, forked: None) -> None:
+    options = {"schedule.steps": 8, "run.save_every": 1, "data.augment.flip": 0.5}
+    (whole,) = launch(tmp_path / "whole", **options)
+    for seconds in np.random.default_rng().uniform(0.3, 3.0, 3):
+        launch(tmp_path / "run", 2, during=killed_after(seconds), **options)
+    resumed = launch(tmp_path / "run", 2, **options)
+    assert [outcome.code for outcome in resumed] == [0, 0], resumed[0].said
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    assert resumed[0].result["metrics"] == whole.result["metrics"]
 
 
 @pytest.mark.distributed

@@ -1,0 +1,1 @@
+"""Predictions of any saved vision model on picture files."""
