@@ -91,7 +91,7 @@ def test_a_study_without_a_control_does_not_judge_retention(plant: Any) -> None:
 def test_parts_are_set_beside_mixers_pair_by_pair(counted: Any, plant: Any) -> None:
     dear = plant(DEAR)
     assert (words(dear)["parts"], words(dear)["removals"]) == ("yes", "yes")
-    assert "Each part that the architecture costs more than any change of the mixer." in conclusion(dear)
+    assert "Each part that was taken out costs more than any change of the mixer." in conclusion(dear)
     pairs = dear.domains["vision"].pairs["parts"]
     assert (len(pairs.pairs), pairs.more, pairs.shown_more, pairs.shown_less) == (8, 8, 8, 0)
     cheap = {**DEAR, "fourier": 0.1}
