@@ -123,7 +123,7 @@ class _Overview:
         if study.claim and study.claim.retains is not None:
             entries["Claim"] = (
                 f"{study.claim.arm} retains at least {100 * study.claim.retains:g} % of {study.baseline}'s score above "
-                "chance. The report gives that share as a number; no word rests on it, since no mixing may retain as much"
+                "chance. The report gives that share as a number. No word rests on it: no mixing may retain as much"
             )
         if gain := gain_claimed(plain):
             entries["Claimed gain"] = (
