@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from metaformer_nlp.config.plugins import import_plugins
@@ -203,6 +201,9 @@ class Report:
 
     def _show(self, rows: list[dict[str, Any]]) -> None:
         """Columns without any entry are left out."""
+        from rich.console import Console  # here, since models are also timed where it is not installed
+        from rich.table import Table
+
         table = Table(title=self.environment, caption=self.caption)
         keys = [key for key in self.columns if any(row.get(key) is not None for row in rows)]
         for key in keys:

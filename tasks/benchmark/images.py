@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from tasks.benchmark import clock
 from tasks.benchmark.clock import Report, open_device
 from tasks.benchmark.options import ImageBenchmarkConfig as Config
