@@ -39,6 +39,7 @@ from metaformer_nlp.core.mixers.fourier import Fourier
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
 from tasks.benchmark import clock
 from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.limits import MatrixProducts
 from tasks.benchmark.options import TextBenchmarkConfig as Config
 from tasks.benchmark.options import described, model_specs
 from tasks.text.model import encoder_macs
@@ -68,7 +69,14 @@ class Contestant(clock.Contestant):
     """One encoder with B rows of L random tokens."""
 
     def __init__(
-        self, model: PreTrainedModel, rows: int, slots: int, padding: float | None, facts: Mapping[str, Any], **how: Any
+        self,
+        model: PreTrainedModel,
+        rows: int,
+        slots: int,
+        padding: float | None,
+        facts: Mapping[str, Any],
+        limit: bool = False,
+        **how: Any,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         inputs = {"input_ids": torch.randint(1, model.config.vocab_size, (rows, slots), generator=generator)}
@@ -77,7 +85,8 @@ class Contestant(clock.Contestant):
         self.tokens = int(mask.sum())
         if padding is not None and not isinstance(model, FNetModel):
             inputs["attention_mask"] = mask
-        super().__init__(model, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
+        timed = MatrixProducts(model, inputs) if limit else model
+        super().__init__(timed, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
 
     def loss(self, output: Any) -> Tensor:
         return output.last_hidden_state.float().square().mean()
@@ -154,9 +163,13 @@ def make(
 ) -> Contestant:
     """The contestant that ``fields`` describe, with (B, L) = ``pair``."""
     rows, slots = pair
+    mixer = fields["token_mixer"]
+    limit = isinstance(mixer, str) and mixer.startswith("limit/")
+    if limit:
+        fields = {**fields, "token_mixer": mixer.removeprefix("limit/")}
     model = build_model(fields, config, max(slots for _, slots in config.pairs()))
     facts = {"gmacs": model_macs(model, slots) / 1e9}
-    return Contestant(model, rows, slots, config.padding, facts, switches=switches, **how)
+    return Contestant(model, rows, slots, config.padding, facts, limit, switches=switches, **how)
 
 
 def run(config: Config) -> list[dict[str, Any]]:

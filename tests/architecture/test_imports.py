@@ -23,9 +23,20 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, BENCHMARK, EXPORT = (
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, BENCHMARK, EXPORT, DEVICE = (
     f"tasks.{name}"
-    for name in ("images", "text", "glue", "squad", "probes", "detection", "segmentation", "benchmark", "export")
+    for name in (
+        "images",
+        "text",
+        "glue",
+        "squad",
+        "probes",
+        "detection",
+        "segmentation",
+        "benchmark",
+        "export",
+        "device",
+    )
 )
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
 SHARED = {STARTUP, ERRORS, CONFIG}
@@ -64,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     SEGMENTATION: {*BASE, IMAGES},
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
+    DEVICE: {*BASE, TEXTS, BENCHMARK},
     "scripts": {
         *BASE,
         NAMES,
@@ -82,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
         SEGMENTATION,
         BENCHMARK,
         EXPORT,
+        DEVICE,
     },
 }
 """Who may import whom; drawn in docs/architecture.md. A house of rooms within rooms names those it has inside."""
