@@ -1,4 +1,4 @@
-"""Examine this machine: is what its GPU computes right, and how fast are the models on it beside their peers?
+"""Examine this machine: whether what its GPU computes is right, and how fast the models are beside their peers.
 
     python scripts/verify_device.py                                 (8 minutes on one GPU)
     python scripts/verify_device.py --sections images,text --budget 200 --output runs/speed
