@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import register_flop_formula
+from torch.utils.flop_counter import flop_registry, register_flop_formula
 
 # torch multiplies float32 matrices by MKL, which on AMD's processors does without AVX-512; oneDNN uses it on all. A
 # choice by measuring would not be the same in a run that goes on.
@@ -66,7 +66,7 @@ class _Product(torch.autograd.Function):
         return of_x, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None
 
 
-if _FASTER:
+if _FASTER and torch.ops.mkldnn._linear_pointwise not in flop_registry:  # code saved with a model has it twice
 
     @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
     def _flops(x_shape: Any, weight_shape: Any, *_: Any, **__: Any) -> int:

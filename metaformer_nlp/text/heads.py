@@ -23,6 +23,7 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from metaformer_nlp.core import build_activation
+from metaformer_nlp.core.dropout import Dropout
 from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.text.configuration import MetaFormerTextConfig
 from metaformer_nlp.text.modeling import (
@@ -294,7 +295,7 @@ class MetaFormerTextForMultipleChoice(MetaFormerTextPreTrainedModel):
 
 def _classifier_dropout(config: MetaFormerTextConfig) -> nn.Dropout:
     rate = config.classifier_dropout
-    return nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+    return Dropout(config.hidden_dropout_prob if rate is None else rate)
 
 
 def _flat(x: Tensor | None) -> Tensor | None:
