@@ -130,6 +130,9 @@ class TextBenchmarkConfig(Options):
     padding: float | None = 0.0
     """Share of every other row that is padding. 0: models are given a mask that says all tokens are real, as
     tokenizers do; null: no mask."""
+    dropout: Literal["none", "default"] = "none"
+    """default: in training every model drops what it drops by default: ours, BERT and FNet a tenth, ModernBERT
+    nothing."""
     hidden_size: int = 768
     """Channels of a token; heads have 64 each."""
     num_hidden_layers: int = 12

@@ -97,7 +97,7 @@ class Contestant(clock.Contestant):
 
 
 def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTrainedModel:
-    """An encoder with random weights that drops nothing, for rows of up to ``length`` slots.
+    """An encoder with random weights, for rows of up to ``length`` slots.
 
     ``fields`` are those of our configuration that differ from the common ones; ``token_mixer`` may name a model of
     transformers.
@@ -113,10 +113,11 @@ def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTr
         "max_position_embeddings": length,
         "pad_token_id": 0,
     }
+    quiet = config.dropout == "none"
     inner: dict[str, Any] = {
         "intermediate_size": 4 * config.hidden_size,
-        "hidden_dropout_prob": 0.0,
         "type_vocab_size": 2,
+        **({"hidden_dropout_prob": 0.0} if quiet else {}),
     }
     heads: dict[str, Any] = {"num_attention_heads": max(1, config.hidden_size // 64)}
     if not source:
@@ -131,7 +132,9 @@ def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTr
     if set(fields) != {"token_mixer"}:
         raise ValueError(f"{described(fields)}: only our own encoder has fields to set; give transformers' by name")
     if name == "bert":
-        attention: dict[str, Any] = {**heads, "attention_probs_dropout_prob": 0.0, "attn_implementation": "sdpa"}
+        attention: dict[str, Any] = {**heads, "attn_implementation": "sdpa"}
+        if quiet:
+            attention["attention_probs_dropout_prob"] = 0.0
         return BertModel(BertConfig(**sizes, **inner, **attention), add_pooling_layer=False)
     if name == "fnet":
         return FNetModel(FNetConfig(**sizes, **inner), add_pooling_layer=False)
