@@ -57,7 +57,7 @@ class _Product(torch.autograd.Function):
         return sum(part for part in (moved, turned, of_bias) if part is not None)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
         of_x = _Product.apply(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None

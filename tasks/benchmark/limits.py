@@ -27,12 +27,12 @@ class MatrixProducts(nn.Module):
         calls: list[tuple[str, torch.Size]] = []
         for name, module in shadow.named_modules():
             if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1):
-                module.register_forward_pre_hook(lambda _, given, name=name: calls.append((name, given[0].shape)))  # type: ignore[misc]
+                module.register_forward_pre_hook(lambda _, given, name=name: calls.append((name, given[0].shape)))
         with torch.no_grad():
             shadow(**{key: value.to("meta") for key, value in inputs.items()})
         self.layers = nn.ModuleList(copy.deepcopy(model.get_submodule(name)) for name, _ in calls)
         for layer in self.layers:
-            layer.bias = None
+            layer.register_parameter("bias", None)
         self.inputs = [f"input_{'_'.join(map(str, shape))}" for _, shape in calls]
         for name, (_, shape) in zip(self.inputs, calls, strict=True):
             self.register_buffer(name, torch.randn(shape))  # one for all layers that take this shape

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 __all__ = ["Folder", "Result", "curve"]
 
@@ -85,7 +85,7 @@ class Folder:
 
     def page(self) -> str:
         """The report in Markdown: what is wrong comes first, then a table a section."""
-        counts = {verdict: sum(result.verdict == verdict for result in self.results) for verdict in Verdict.__args__}
+        counts = {verdict: sum(result.verdict == verdict for result in self.results) for verdict in get_args(Verdict)}
         parts = [
             "# Examination of a device",
             f"{self.environment}. State: {self.state}.",

@@ -100,7 +100,7 @@ def test_ablations_take_parameters_away(text_config: Any) -> None:
 
 
 def test_dropout_inside_the_mlp_is_off_but_in_files_of_earlier_versions(tmp_path: Path) -> None:
-    """A file without the key is of a time when the MLP dropped inside what it drops elsewhere; a new one has the key."""
+    """A file without the key is of a time when the MLP dropped inside what it drops elsewhere."""
 
     def rates(config: MetaFormerTextConfig) -> tuple[float, float]:
         mlp = MetaFormerTextModel(config).layers[0].channel_mlp
