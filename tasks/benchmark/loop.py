@@ -17,8 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig, Task, run_training
@@ -117,10 +115,10 @@ def run(config: Config) -> list[dict[str, Any]]:
 
     task = Encoder(config)
     task.loss = timed("forward", task.loss)  # type: ignore[method-assign]
-    plain = {"update": Run.update, "backward": Accelerator.backward, "step": AcceleratedOptimizer.step}
+    plain = {"update": Run.update, "backward": Tensor.backward, "step": torch.optim.AdamW.step}
     Run.update = update  # type: ignore[method-assign]
-    Accelerator.backward = timed("backward", Accelerator.backward)  # type: ignore[method-assign]
-    AcceleratedOptimizer.step = timed("optimizer", AcceleratedOptimizer.step)  # type: ignore[method-assign]
+    Tensor.backward = timed("backward", Tensor.backward)  # type: ignore[method-assign]
+    torch.optim.AdamW.step = timed("optimizer", torch.optim.AdamW.step)  # type: ignore[method-assign]
     try:
         with tempfile.TemporaryDirectory() as folder:
             run_training(
@@ -131,7 +129,7 @@ def run(config: Config) -> list[dict[str, Any]]:
                 config={},
             )
     finally:
-        Run.update, Accelerator.backward, AcceleratedOptimizer.step = plain.values()  # type: ignore[method-assign]
+        Run.update, Tensor.backward, torch.optim.AdamW.step = plain.values()  # type: ignore[method-assign]
     # From the beginning of a step to that of the next: what the loop does between steps counts as well.
     steps = list(np.diff(began)[UNCOUNTED:])
     parts = {part: times[UNCOUNTED : UNCOUNTED + len(steps)] for part, times in spent.items()}
