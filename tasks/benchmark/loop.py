@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -109,27 +110,22 @@ def run(config: Config) -> list[dict[str, Any]]:
 
         return call
 
-    def update(*args: Any) -> Any:
+    def marked(self: Run, *args: Any) -> Any:
         began.append(clock())
-        return plain["update"](*args)
+        return update(self, *args)
 
-    task = Encoder(config)
-    task.loss = timed("forward", task.loss)  # type: ignore[method-assign]
-    plain = {"update": Run.update, "backward": Tensor.backward, "step": torch.optim.AdamW.step}
-    Run.update = update  # type: ignore[method-assign]
-    Tensor.backward = timed("backward", Tensor.backward)  # type: ignore[method-assign]
-    torch.optim.AdamW.step = timed("optimizer", torch.optim.AdamW.step)  # type: ignore[method-assign]
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            run_training(
-                task,
-                optim=OptimConfig(lr=1e-3),
-                schedule=ScheduleConfig(steps=config.steps + UNCOUNTED + 1),
-                run=RunConfig(folder=f"{folder}/run", batch_size=config.batch_size),
-                config={},
-            )
-    finally:
-        Run.update, Tensor.backward, torch.optim.AdamW.step = plain.values()  # type: ignore[method-assign]
+    task, update = Encoder(config), Run.update
+    forward = patch.object(task, "loss", timed("forward", task.loss))
+    backward = patch.object(Tensor, "backward", timed("backward", Tensor.backward))
+    optimizer = patch.object(torch.optim.AdamW, "step", timed("optimizer", torch.optim.AdamW.step))
+    with patch.object(Run, "update", marked), forward, backward, optimizer, tempfile.TemporaryDirectory() as folder:
+        run_training(
+            task,
+            optim=OptimConfig(lr=1e-3),
+            schedule=ScheduleConfig(steps=config.steps + UNCOUNTED + 1),
+            run=RunConfig(folder=f"{folder}/run", batch_size=config.batch_size),
+            config={},
+        )
     # From the beginning of a step to that of the next: what the loop does between steps counts as well.
     steps = list(np.diff(began)[UNCOUNTED:])
     parts = {part: times[UNCOUNTED : UNCOUNTED + len(steps)] for part, times in spent.items()}

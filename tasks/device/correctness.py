@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,7 @@ def _packed(machine: Machine, mixer: str) -> Iterator[Result]:
 def _compiled(machine: Machine, case: Case) -> Iterator[Result]:
     module = case.module.float().to(machine.device)
     eager = [tensor.cpu().double() for tensor in case.run(module, machine.device, torch.float32)]
-    compiled = case.run(torch.compile(module), machine.device, torch.float32)
+    compiled = case.run(cast(nn.Module, torch.compile(module)), machine.device, torch.float32)
     # `autograd.grad` names the weights in the same order, since the compiled module shares them.
     forward, gradients = errors(compiled, eager)
     yield machine.check(case.name, "compiled", "forward difference from eager", forward, COMPILED)

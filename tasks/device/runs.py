@@ -86,7 +86,7 @@ class MadeUpText(Task):
         model.model.save_pretrained(folder)  # type: ignore[union-attr,operator]
 
     def fingerprint(self) -> dict[str, Any]:
-        return {"rows": self.train_data.size}
+        return {"rows": len(self.train_data)}
 
 
 def train(

@@ -64,11 +64,11 @@ def text(machine: Machine) -> Iterator[Result]:
         "transformers/modernbert+compile",
         "transformers/fnet+compile",
     )
-    lengths = (512, 128, 2048, 8192)  # the usual one first
-    tokens, lengths = (128, (32, 128)) if machine.toy else (32768, lengths)
+    lengths = [32, 128] if machine.toy else [512, 128, 2048, 8192]  # the usual one first
+    tokens = 128 if machine.toy else 32768
     for place, length in enumerate(lengths):
         models = ",".join(names if machine.toy else (*names, *compiled) if length == 512 else (*names, *compiled[:2]))
-        sizes = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 500} if machine.toy else {}
+        sizes: dict[str, Any] = {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 500} if machine.toy else {}
         config = TextBenchmarkConfig(models=models, shapes=f"{tokens // length}x{length}", **sizes, **_turns(machine))
         precision = _precision(machine, "training")
         how: dict[str, Any] = {"mode": "training", "precision": precision, "device": machine.device}
