@@ -13,7 +13,10 @@ import torch
 
 from tasks.device.page import Result
 
-__all__ = ["Machine", "OutOfTimeError"]
+__all__ = ["LATE", "Machine", "OutOfTimeError"]
+
+
+LATE = "out of time"
 
 
 class OutOfTimeError(RuntimeError):
@@ -43,7 +46,7 @@ class Machine:
         """Interrupt what takes longer than the section has, such as a compilation, by an `OutOfTimeError`."""
 
         def stop(*_: Any) -> None:
-            raise OutOfTimeError("out of time")
+            raise OutOfTimeError(LATE)
 
         if self.left() <= 0:
             stop()
@@ -60,13 +63,15 @@ class Machine:
         try:
             with self.limited():
                 yield from list(examine())
-        except OutOfTimeError:
-            yield self.late(subject, setting)
         except Exception as error:
-            yield Result.missing(self.section, subject, setting, named(error))
+            late = LATE in str(error)  # a compiler makes an error of its own of what interrupts it
+            yield self.late(subject, setting) if late else self.failed(subject, setting, named(error))
+
+    def failed(self, subject: str, setting: str, reason: str) -> Result:
+        return Result.missing(self.section, subject, setting, reason)
 
     def late(self, subject: str, setting: str) -> Result:
-        return Result.missing(self.section, subject, setting, "out of time", late=True)
+        return Result.missing(self.section, subject, setting, LATE, late=True)
 
     def check(self, subject: str, setting: str, quantity: str, value: float, limit: float) -> Result:
         return Result.check(self.section, subject, setting, quantity, value, limit)

@@ -17,7 +17,7 @@ from tasks.benchmark import images as image_benchmark
 from tasks.benchmark import text as text_benchmark
 from tasks.benchmark.limits import Copy
 from tasks.benchmark.options import ImageBenchmarkConfig, Options, TextBenchmarkConfig, model_specs
-from tasks.device.machine import Machine
+from tasks.device.machine import LATE, Machine
 from tasks.device.page import Result
 from vision.dense.detection import create_detector
 from vision.dense.segmentation import create_segmenter, pixel_losses
@@ -204,7 +204,7 @@ def _compared(
         torch.cuda.empty_cache()
     for name, row in found.items():
         if "error" in row:
-            yield Result.missing(machine.section, name, setting, row["error"], late=row["error"] == "out of time")
+            yield Result.missing(machine.section, name, setting, row["error"], late=LATE in row["error"])
             continue
         yield machine.measured(name, setting, "ms a step", row["step_ms"])
         yield machine.measured(name, setting, "speed, relative to the first", row["relative_speed"])

@@ -130,8 +130,17 @@ def test_one_failure_does_not_end_the_rest(tmp_path: Path, monkeypatch: pytest.M
     assert "pooling, image" in {result["subject"] for result in results if result["verdict"] == "passed"}
 
 
-def test_what_takes_too_long_is_interrupted_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(correctness, "_numbers", lambda *_: time.sleep(30))
+@pytest.mark.parametrize("wrapped", [False, True], ids=["plainly", "by a compiler"])
+def test_what_takes_too_long_is_interrupted_and_named(
+    wrapped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any) -> None:
+        try:
+            time.sleep(30)
+        except machine.OutOfTimeError as error:
+            raise RuntimeError(f"OutOfTimeError: {error}") if wrapped else error  # noqa: B904
+
+    monkeypatch.setattr(correctness, "_numbers", slow)
     monkeypatch.setattr(correctness, "cases", few)
     began = time.monotonic()
     code, results = examined(tmp_path, monkeypatch, budget=1.5)
