@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from metaformer_nlp.config.command_line import to_dict
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine import OptimConfig, RunConfig, ScheduleConfig
 
@@ -37,6 +36,7 @@ def train(make_task: "Callable[[C], Task]", config: C) -> dict[str, Any]:
 
     Plugins are imported first: they may register what the task is made of.
     """
+    from metaformer_nlp.config.command_line import to_dict
     from metaformer_nlp.engine import run_training
 
     import_plugins(config.plugins)

@@ -132,15 +132,6 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {field.name: _plain(getattr(config, field.name)) for field in fields_of(config)}
 
 
-def split_names(names: str | Sequence[str]) -> list[str]:
-    """``"a, b"`` or ``["a", "b"]`` -> ``["a", "b"]``; ValueError where there is none."""
-    listed = names.split(",") if isinstance(names, str) else names
-    found = [name.strip() for name in listed if name.strip()]
-    if not found:
-        raise ValueError("an empty list of names; give at least one, or several separated by commas")
-    return found
-
-
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return to_dict(value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["closest", "flatten", "nearest"]
+__all__ = ["closest", "flatten", "nearest", "split_names"]
 
 
 def closest(name: str, allowed: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -30,3 +30,12 @@ def flatten(tree: Mapping[str, Any], groups: type[dict[str, Any]] = dict, prefix
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def split_names(names: str | Sequence[str]) -> list[str]:
+    """``"a, b"`` or ``["a", "b"]`` -> ``["a", "b"]``; ValueError where there is none."""
+    listed = names.split(",") if isinstance(names, str) else names
+    found = [name.strip() for name in listed if name.strip()]
+    if not found:
+        raise ValueError("an empty list of names; give at least one, or several separated by commas")
+    return found

@@ -15,8 +15,6 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Union
 
-import jsonargparse
-
 from metaformer_nlp.config.names import closest
 from metaformer_nlp.config.numbers import is_finite
 
@@ -105,6 +103,8 @@ def wrong_value(config_class: type, given: Iterable[tuple[str, Any]]) -> str | N
 
     The parser's errors tell people of Python's types, and programs nothing: so each value is tried alone.
     """
+    import jsonargparse  # here, since recipes are also read where it is not installed
+
     for key, value in given:
         for name, kind, _ in options_of(config_class):
             if f"{key}.".startswith(f"{name}."):

@@ -33,7 +33,8 @@ class MetaFormerBlock(nn.Module):
         x = x + scale2 * mlp(norm2(x))
 
     The options are the paper's ablations: ``norm`` (:data:`NORMS`), ``activation`` (:data:`ACTIVATIONS`), the scales
-    (None for none), ``use_residual`` and ``use_channel_mlp``. ``hidden_dim`` is the width inside the MLP.
+    (None for none), ``use_residual`` and ``use_channel_mlp``. ``hidden_dim`` is the width inside the MLP, ``dropout``
+    and ``mlp_dropout`` are those of :class:`ChannelMLP`, of its result and inside.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class MetaFormerBlock(nn.Module):
         activation: str = "gelu",
         mlp_bias: bool = True,
         dropout: float = 0.0,
+        mlp_dropout: float | None = None,
         drop_path: float = 0.0,
         layer_scale_init: float | None = None,
         res_scale_init: float | None = None,
@@ -71,7 +73,9 @@ class MetaFormerBlock(nn.Module):
         self.use_channel_mlp = use_channel_mlp
         if use_channel_mlp:
             self.norm2 = build_norm(norm, dim, eps=norm_eps, bias=norm_bias)
-            self.channel_mlp = ChannelMLP(dim, hidden_dim, activation=activation, bias=mlp_bias, dropout=dropout)
+            self.channel_mlp = ChannelMLP(
+                dim, hidden_dim, activation=activation, bias=mlp_bias, dropout=dropout, inner_dropout=mlp_dropout
+            )
             self.residual2 = residual()
 
     def forward(self, x: Tensor, segment_ids: Tensor | BlockSegments | None = None) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaformer_nlp.core.dropout import Dropout
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.registry import Registry
 
 ACTIVATIONS: Registry[Callable[[], nn.Module]] = Registry("activation")
@@ -57,16 +59,27 @@ def build_activation(name: str) -> nn.Module:
 
 
 class ChannelMLP(nn.Module):
-    """Two linear layers applied to each token: (B, *S, C) -> (B, *S, C)."""
+    """Two linear layers applied to each token: (B, *S, C) -> (B, *S, C).
+
+    ``dropout`` is that of the result and, where ``inner_dropout`` is None, of the activations inside.
+    """
 
     def __init__(
-        self, dim: int, hidden_dim: int, *, activation: str = "gelu", bias: bool = True, dropout: float = 0.0
+        self,
+        dim: int,
+        hidden_dim: int,
+        *,
+        activation: str = "gelu",
+        bias: bool = True,
+        dropout: float = 0.0,
+        inner_dropout: float | None = None,
     ) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden_dim, bias=bias)
+        self.fc1 = Linear(dim, hidden_dim, bias=bias)
         self.act = build_activation(activation)
-        self.fc2 = nn.Linear(hidden_dim, dim, bias=bias)
-        self.dropout = nn.Dropout(dropout)
+        self.fc2 = Linear(hidden_dim, dim, bias=bias)
+        self.dropout = Dropout(dropout)
+        self.inner_dropout = Dropout(dropout if inner_dropout is None else inner_dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.fc2(self.dropout(self.act(self.fc1(x)))))
+        return self.dropout(self.fc2(self.inner_dropout(self.act(self.fc1(x)))))

@@ -42,6 +42,9 @@ class TrainingStep:
     samples: MicroBatches
     max_norm: float | None
 
+    def __post_init__(self) -> None:
+        self.parameters = list(self.model.parameters())  # a walk over all modules, which takes time
+
     def __call__(
         self, step: int, position: int, rate: float, batches: Iterator[Batch],
         stop: Callable[[], bool], clock: Callable[[], float],
@@ -71,17 +74,23 @@ class TrainingStep:
         loss_sum, total_count, asked, clocks = reduce_sums(self.accelerator, sums, counts, *own)
         # Undo the constant of `_accumulate` and the averaging over processes, and divide by the true count.
         factor = layout.world_size * layout.batch_size / max(total_count, 1.0)
-        torch._foreach_mul_(
-            [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None], factor
-        )
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.max_norm or math.inf)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        if factor != 1:
+            torch._foreach_mul_(gradients, factor)
+        if not self.max_norm:
+            # Clipping by infinity would pass over all gradients once more, to multiply them by 1.
+            self.accelerator.unscale_gradients()
+            norm = torch.nn.utils.get_total_norm(gradients)
+        else:
+            norm = self.accelerator.clip_grad_norm_(self.parameters, self.max_norm)
         gradient_norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
         overflow = self._overflows(gradient_norm)
         if not math.isfinite(loss_sum) or (not math.isfinite(gradient_norm) and not overflow):
             raise self._failure(step, position, sums, loss_sum, gradient_norm)
         set_learning_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        # accelerate's wrapper looks for a package at each step; it is needed for the scaler alone.
+        (self.optimizer.optimizer if self.accelerator.scaler is None else self.optimizer).step()
+        self.optimizer.optimizer.zero_grad()
         return StepResult(loss_sum, total_count, gradient_norm, asked > 0, clocks / layout.world_size, overflow)
 
     def _accumulate(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
 
@@ -21,6 +21,7 @@ _NUMBERS: dict[str, tuple[type, ...]] = {
     "pad_token_id": (int, type(None)),
     "unmixed_token_id": (int, type(None)),
     "hidden_dropout_prob": (int, float),
+    "mlp_dropout": (int, float, type(None)),
     "classifier_dropout": (int, float, type(None)),
     "drop_path_rate": (int, float),
 }
@@ -46,7 +47,9 @@ class MetaFormerTextConfig(MetaFormerConfig):
         type_vocab_size: Number of token types (first and second sentence of a pair).
         pad_token_id: Token whose embedding is zero and gets no gradient; padding itself is told by the mask.
         tie_word_embeddings: Whether the masked-LM decoder shares the embedding's weight.
-        hidden_dropout_prob: Dropout after the embedding and on the branches of every block.
+        hidden_dropout_prob: Dropout after the embedding and on the channel MLP's result in every block.
+        mlp_dropout: Dropout inside the channel MLP, after its activation. None takes `hidden_dropout_prob`, which is
+            what files of earlier versions mean, where it is not written.
         classifier_dropout: Dropout before a classification head; None takes `hidden_dropout_prob`.
         layer_norm_eps: Epsilon of every norm.
         initializer_range: Standard deviation of fresh weights.
@@ -84,6 +87,7 @@ class MetaFormerTextConfig(MetaFormerConfig):
     pad_token_id: int | None = 0
     tie_word_embeddings: bool = True
     hidden_dropout_prob: float | int = 0.1
+    mlp_dropout: float | int | None = 0.0
     classifier_dropout: float | int | None = None
     layer_norm_eps: float | int = 1e-6
     initializer_range: float | int = 0.02
@@ -102,6 +106,14 @@ class MetaFormerTextConfig(MetaFormerConfig):
         super().__post_init__(**kwargs)
         if self.id2label and self.label2id is None:  # pipelines look labels up by name
             self.label2id = {str(name): int(number) for number, name in self.id2label.items()}
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Self:
+        return super().from_dict({"mlp_dropout": None, **config_dict}, **kwargs)
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """What a `config.json` says: always `mlp_dropout`, without which it would be one of an earlier version."""
+        return {**super().to_diff_dict(), "mlp_dropout": self.mlp_dropout}
 
     def layer_mixers(self) -> list[dict[str, Any]]:
         """The mixer of each layer, as specifications for `core.build_mixer`; `num_hidden_layers` of them."""
@@ -147,7 +159,7 @@ class MetaFormerTextConfig(MetaFormerConfig):
                     f"{name}={value} in the text configuration; it must be a token of the vocabulary, "
                     f"0..{self.vocab_size - 1} (vocab_size={self.vocab_size}), or None"
                 )
-        for name in ("hidden_dropout_prob", "classifier_dropout", "drop_path_rate"):
+        for name in ("hidden_dropout_prob", "mlp_dropout", "classifier_dropout", "drop_path_rate"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name}={value} in the text configuration; it must be in [0, 1)")

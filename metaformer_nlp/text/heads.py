@@ -23,6 +23,8 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 from metaformer_nlp.core import build_activation
+from metaformer_nlp.core.dropout import Dropout
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.text.configuration import MetaFormerTextConfig
 from metaformer_nlp.text.modeling import (
     MetaFormerTextModel,
@@ -42,10 +44,10 @@ class MetaFormerTextLMHead(nn.Module):
 
     def __init__(self, config: MetaFormerTextConfig) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.dense = Linear(config.hidden_size, config.hidden_size)
         self.act = build_activation(config.hidden_act)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.decoder = nn.Linear(config.hidden_size, config.vocab_size)
+        self.decoder = Linear(config.hidden_size, config.vocab_size)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.norm(self.act(self.dense(x))))
@@ -293,7 +295,7 @@ class MetaFormerTextForMultipleChoice(MetaFormerTextPreTrainedModel):
 
 def _classifier_dropout(config: MetaFormerTextConfig) -> nn.Dropout:
     rate = config.classifier_dropout
-    return nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+    return Dropout(config.hidden_dropout_prob if rate is None else rate)
 
 
 def _flat(x: Tensor | None) -> Tensor | None:

@@ -20,6 +20,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from metaformer_nlp.core import MetaFormerBlock, build_mixer, drop_path_rates
+from metaformer_nlp.core.dropout import Dropout
 from metaformer_nlp.core.segments import positions_in_segment
 from metaformer_nlp.hub.modeling import MetaFormerPreTrainedModel
 from metaformer_nlp.text.configuration import MetaFormerTextConfig
@@ -36,7 +37,7 @@ class MetaFormerTextEmbeddings(nn.Module):
         )
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, config.hidden_size)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
         self,
@@ -97,6 +98,7 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
                 norm_eps=config.layer_norm_eps,
                 activation=config.hidden_act,
                 dropout=config.hidden_dropout_prob,
+                mlp_dropout=config.mlp_dropout,
                 drop_path=rate,
                 layer_scale_init=config.layer_scale_init_value,
                 res_scale_init=config.res_scale_init_value,

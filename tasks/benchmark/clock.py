@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import statistics
 import sys
 import time
@@ -21,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
+from tasks.benchmark.limits import MatrixProducts
 from tasks.benchmark.options import ARITHMETIC, Options
 
 __all__ = ["Contestant", "Report", "compare", "open_device"]
@@ -85,6 +85,7 @@ class Contestant:
             self.optimizer = self.scaler = None
             if mode == "training":
                 trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+                trainable = trainable or [nn.Parameter(torch.zeros(1, device=device))]  # of a mixer that learns nothing
                 self.optimizer = torch.optim.AdamW(trainable, lr=1e-6, fused=device.type == "cuda")
                 self.scaler = torch.amp.GradScaler(device.type, enabled=self.autocast is torch.float16)
 
@@ -138,7 +139,8 @@ class Contestant:
                 self.forward()
             return
         with cast:
-            loss = self.loss(self.forward())
+            output = self.forward()
+            loss = output if isinstance(self.model, MatrixProducts) else self.loss(output)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -157,8 +159,13 @@ class Contestant:
         self.resident += torch.cuda.memory_allocated(self.device) - before
 
 
-def compare(makers: Mapping[str, Callable[[], Contestant]], options: Options) -> dict[str, dict[str, Any]]:
-    """The results of each; one that cannot run here (memory, an operation that is missing) has an ``error`` only."""
+def compare(
+    makers: Mapping[str, Callable[[], Contestant]], options: Options, until: float = math.inf
+) -> dict[str, dict[str, Any]]:
+    """The results of each; one that cannot run here (memory, an operation that is missing) has an ``error`` only.
+
+    After ``until``, by `time.monotonic`, no more models are made, and the round that runs is the last.
+    """
     running: dict[str, Contestant] = {}
     failed: dict[str, str] = {}
 
@@ -168,10 +175,12 @@ def compare(makers: Mapping[str, Callable[[], Contestant]], options: Options) ->
             yield
         except RuntimeError as error:
             running.pop(name, None)
-            failed[name] = str(error).splitlines()[0]
+            failed[name] = (str(error) or type(error).__name__).splitlines()[0]
 
     for name, make in makers.items():
         with attempt(name):
+            if time.monotonic() > until:
+                raise RuntimeError("out of time")
             running[name] = make()
             running[name].turn(options.warmup, record=False)
     for number in range(options.rounds):
@@ -179,6 +188,8 @@ def compare(makers: Mapping[str, Callable[[], Contestant]], options: Options) ->
         for name in order[number % max(len(order), 1) :] + order[: number % max(len(order), 1)]:
             with attempt(name):
                 running[name].turn(options.steps, record=True)
+        if time.monotonic() > until:
+            break
     first = next(iter(running.values()), None)
     return {
         name: {"error": failed[name]} if name in failed or first is None else running[name].row(first)
@@ -203,6 +214,9 @@ class Report:
 
     def _show(self, rows: list[dict[str, Any]]) -> None:
         """Columns without any entry are left out."""
+        from rich.console import Console  # here, since models are also timed where it is not installed
+        from rich.table import Table
+
         table = Table(title=self.environment, caption=self.caption)
         keys = [key for key in self.columns if any(row.get(key) is not None for row in rows)]
         for key in keys:

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.core import MIXERS
 from metaformer_nlp.text import MetaFormerTextConfig
 from tasks.benchmark.clock import Report, open_device

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from tasks.benchmark import clock
 from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.limits import MatrixProducts
 from tasks.benchmark.options import ImageBenchmarkConfig as Config
 from tasks.benchmark.options import split_switches
 from vision import create_model, macs, preprocessing
@@ -46,8 +47,11 @@ class Contestant(clock.Contestant):
 
     def __init__(self, spec: str, mode: str, precision: str, config: Config, device: torch.device) -> None:
         name, switches = split_switches(spec, SWITCHES)
-        model, size, products = build_model(name, config.image_size)
+        source, _, rest = name.rpartition("/")
+        model, size, products = build_model(rest if source == "limit" else name, config.image_size)
         pixels = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+        if source == "limit":
+            model = MatrixProducts(model, {"pixel_values": pixels})
         facts = {"gmacs": products / 1e9, "img_size": size, "batch_size": config.batch_size}
         super().__init__(
             model, {"pixels": pixels}, facts, mode=mode, precision=precision, device=device, switches=switches
@@ -75,7 +79,9 @@ def build_model(name: str, image_size: int | None) -> tuple[nn.Module, int, int]
     """
     source, _, rest = name.rpartition("/")
     if source not in ("", "timm", "transformers"):
-        raise ValueError(f"{name}: unknown source {source}/; there are timm/NAME, transformers/NAME and plain names")
+        raise ValueError(
+            f"{name}: unknown source {source}/; there are timm/NAME, transformers/NAME, limit/NAME and plain names"
+        )
     fields: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     if source == "timm":
         wrapped = create_model(name, **fields)

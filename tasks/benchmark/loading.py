@@ -2,26 +2,28 @@
 
 The pipelines take turns image by image, in an order that shifts, and what is counted is the processor time of this
 process: other programs on the machine slow all of them alike. In training each image is varied by the same random
-numbers in all pipelines, so that they do the same work. Files are read once before, so that no disk is measured.
+numbers in all pipelines, so that they do the same work. The limits decode the files and do nothing else. Files are read
+once before, so that no disk is measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import json
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import PIL
 import torch
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_image
 
 from metaformer_nlp.engine.order import sample_rng
+from tasks.benchmark.clock import Report
 from tasks.benchmark.options import SpeedConfig
 from tasks.images.classification import TransformedImages
 from tasks.images.data import DataConfig, load_sources
@@ -29,46 +31,29 @@ from vision.transforms import POSTERIZE, AugmentConfig, EvalTransform, global_ge
 
 Pipeline = Callable[[int, int], Any]
 """Prepares an image, in a round, by number."""
+COLUMNS = {
+    "part": "part",
+    "pipeline": "pipeline",
+    "milliseconds": "ms an image",
+    "images_per_second": "images/s",
+    "relative_speed": "speed",
+}
+"""Columns of the results and their headings on the screen."""
 
 
-@dataclass(frozen=True)
-class Speed:
-    """What was measured of one pipeline."""
-
-    part: str
-    """training or evaluation."""
-    pipeline: str
-    milliseconds: float
-    """Processor time of an image, median over the rounds."""
-    images_per_second: float
-    """Of one core."""
-    relative_speed: float
-    """To timm's, that is its time divided by this one's; median over the rounds."""
-
-
-def run(config: SpeedConfig) -> list[Speed]:
-    """Measure, print a table, write the report.
+def run(config: SpeedConfig) -> list[dict[str, Any]]:
+    """Measure, print a table for training and one for evaluation, write ``config.output``; returns the rows.
 
     Raises:
         ValueError: wrong options or data (see :func:`tasks.images.data.load_sources`).
     """
-    if config.rounds < 1 or config.images < 1:
-        raise ValueError(f"images {config.images} and rounds {config.rounds}: must be at least 1")
-    if config.report is not None and Path(config.report).suffix not in (".csv", ".json"):
-        raise ValueError(f"report {config.report}: must end in .csv or .json")
     torch.set_num_threads(1)
     training, evaluation, count = _pipelines(config)
-    results = _measure("training", training, count, config.rounds)
-    results += _measure("evaluation", evaluation, count, config.rounds)
-    print(f"{count} images, {config.rounds} rounds, one core; relative to timm")
-    for row in results:
-        print(
-            f"{row.part:12}{row.pipeline:16}{row.milliseconds:8.2f} ms an image "
-            f"{row.images_per_second:8.1f} images/s {row.relative_speed:6.3f}"
-        )
-    if config.report is not None:
-        _write(Path(config.report), results)
-    return results
+    caption = f"{count} images, {config.rounds} rounds, processor time of one core. speed: relative to timm, by rounds"
+    report = Report(COLUMNS, config.output, f"torch {torch.__version__}, Pillow {PIL.__version__}", caption)
+    for part, pipelines in (("training", training), ("evaluation", evaluation)):
+        report.add(_measure(part, pipelines, count, config.rounds))
+    return report.rows
 
 
 def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipeline], int]:
@@ -108,22 +93,24 @@ def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipe
         return lambda turn, index: dataset[numbers[files[index]]]
 
     # timm's loader with its prefetcher hands over bytes and leaves the arithmetic and the erasing to the GPU.
-    return (
-        {
-            "timm": timms(True, False),
-            "ours": lambda turn, index: train.sample(index, sample_rng(0, turn, index)),
-            "timm, bytes only": timms(True, True),
-        },
-        {
-            "timm": timms(False, False),
-            "ours": lambda turn, index: evaluate.sample(index),
-            "timm, bytes only": timms(False, True),
-        },
-        len(source),
-    )
+    training = {
+        "timm": timms(True, False),
+        "ours": lambda turn, index: train.sample(index, sample_rng(0, turn, index)),
+        "timm, bytes only": timms(True, True),
+    }
+    evaluation = {
+        "timm": timms(False, False),
+        "ours": lambda turn, index: evaluate.sample(index),
+        "timm, bytes only": timms(False, True),
+    }
+    limits: dict[str, Pipeline] = {
+        "limit: decoding by Pillow": lambda turn, index: Image.open(files[index]).convert("RGB"),
+        "limit: decoding by torchvision": lambda turn, index: decode_image(str(files[index]), ImageReadMode.RGB),
+    }
+    return {**training, **limits}, {**evaluation, **limits}, len(source)
 
 
-def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int) -> list[Speed]:
+def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int) -> list[dict[str, Any]]:
     from tqdm import tqdm
 
     names = list(pipelines)
@@ -140,7 +127,13 @@ def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int)
     middle = [statistics.median(column) for column in times.T]
     ratios = np.median(times[:, :1] / times, axis=0)
     return [
-        Speed(part, name, 1e3 * middle[number], 1 / middle[number], float(ratios[number]))
+        {
+            "part": part,
+            "pipeline": name,
+            "milliseconds": 1e3 * middle[number],
+            "images_per_second": 1 / middle[number],
+            "relative_speed": float(ratios[number]),
+        }
         for number, name in enumerate(names)
     ]
 
@@ -148,15 +141,3 @@ def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int)
 def _same_numbers(turn: int, index: int) -> contextlib.AbstractContextManager[None]:
     """What timm's transforms draw from: the numbers that ours draw of the same sample."""
     return global_generators(int(sample_rng(0, turn, index).integers(2**63)))
-
-
-def _write(path: Path, results: list[Speed]) -> None:
-    rows = [asdict(row) for row in results]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".json":
-            json.dump(rows, file, indent=1)
-        else:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from tasks.text.model import TextModelConfig
 
 __all__ = [
@@ -71,8 +71,7 @@ class Options:
         for precision in split_names(self.precision):
             if precision not in ARITHMETIC:
                 raise ValueError(f"precision {precision}: must be one of {', '.join(ARITHMETIC)}")
-        if self.output is not None and Path(self.output).suffix not in (".csv", ".json"):
-            raise ValueError(f"output {self.output}: must end with .csv or .json")
+        check_output(self.output)
 
     def check_counts(self, *names: str) -> None:
         """A ``ValueError`` for an option of these that is neither null nor at least 1."""
@@ -85,6 +84,12 @@ class Options:
         """Every mode with every precision."""
         modes = ("inference", "training") if self.mode == "both" else (self.mode,)
         return [(mode, precision) for mode in modes for precision in split_names(self.precision)]
+
+
+def check_output(path: str | None) -> None:
+    """A ``ValueError`` for the name of a file that is no table."""
+    if path is not None and Path(path).suffix not in (".csv", ".json"):
+        raise ValueError(f"output {path}: must end with .csv or .json")
 
 
 def split_switches(spec: str, allowed: Sequence[str]) -> tuple[str, list[str]]:
@@ -101,10 +106,12 @@ class ImageBenchmarkConfig(Options):
     """Time image models against each other."""
 
     models: str | list[str] = (
-        "poolformer_s12,timm/poolformer_s12,timm/poolformer_s12+channels_last,transformers/poolformer_s12"
+        "poolformer_s12,timm/poolformer_s12,timm/poolformer_s12+channels_last,transformers/poolformer_s12,"
+        "limit/poolformer_s12"
     )
     """Names, separated by commas (or a list): a row of vision/variants.py, timm/NAME for any model of timm,
-    transformers/NAME for transformers' PoolFormer of that row. "+channels_last" and "+compile" after a name run it in
+    transformers/NAME for transformers' PoolFormer of that row, limit/NAME for the matrix products of a row's layers
+    alone, which no model with these layers can be faster than. "+channels_last" and "+compile" after a name run it in
     that memory format and through torch.compile. The first one is what the others are compared with."""
     batch_size: int = 8
     """Images a step. 1 gives the latency of a single image."""
@@ -120,16 +127,19 @@ class ImageBenchmarkConfig(Options):
 class TextBenchmarkConfig(Options):
     """Time text encoders against each other."""
 
-    models: str | list[Any] = "pooling,transformers/bert,transformers/fnet,transformers/modernbert"
+    models: str | list[Any] = "pooling,transformers/bert,transformers/fnet,transformers/modernbert,limit/pooling"
     """Names, separated by commas: a token mixer for our encoder, or transformers/bert, transformers/fnet,
-    transformers/modernbert; "+compile" after a name runs it through torch.compile. Or a list, in which a mapping gives
-    fields of our configuration: [pooling, {token_mixer: pooling, num_hidden_layers: 18}]. The first model is what the
-    others are compared with."""
+    transformers/modernbert; limit/MIXER for the matrix products of our encoder alone; "+compile" after a name runs it
+    through torch.compile. Or a list, in which a mapping gives fields of our configuration: [pooling, {token_mixer:
+    pooling, num_hidden_layers: 18}]. The first model is what the others are compared with."""
     shapes: str | list[str] = "8x128,1x2048"
     """Rows and slots of a row of a step, each pair measured by itself."""
     padding: float | None = 0.0
     """Share of every other row that is padding. 0: models are given a mask that says all tokens are real, as
     tokenizers do; null: no mask."""
+    dropout: Literal["none", "default"] = "none"
+    """default: in training every model drops what it drops by default: ours, BERT and FNet a tenth, ModernBERT
+    nothing."""
     hidden_size: int = 768
     """Channels of a token; heads have 64 each."""
     num_hidden_layers: int = 12
@@ -219,6 +229,32 @@ class PackingBenchmarkConfig(Options):
 
 
 @dataclass(frozen=True)
+class LoopBenchmarkConfig:
+    """Time the training loop."""
+
+    batch_size: int = 16
+    """Rows of a step."""
+    length: int = 64
+    """Tokens of a row."""
+    hidden_size: int = 128
+    """Channels of a token. The gradient's norm is counted as the loop's, and grows with the number of weights."""
+    num_hidden_layers: int = 6
+    """Blocks."""
+    steps: int = 60
+    """Measured steps."""
+    threads: int | None = None
+    """CPU threads; null: torch's choice."""
+    output: str | None = None
+    """File for the results, .csv or .json; null: only the screen."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "length", "hidden_size", "num_hidden_layers", "steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
+        check_output(self.output)
+
+
+@dataclass(frozen=True)
 class CostTableConfig(Options):
     """Find text encoders that cost what a reference costs."""
 
@@ -273,5 +309,10 @@ class SpeedConfig:
     """Images of the training part to use, a fixed random choice; at most as many as there are."""
     rounds: int = 7
     """How often each pipeline prepares each image; the figures are medians over the rounds."""
-    report: str | None = None
-    """File to write the figures to, .csv or .json; null: none."""
+    output: str | None = None
+    """File for the results, .csv or .json; null: only the screen."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.images < 1:
+            raise ValueError(f"images {self.images} and rounds {self.rounds}: must be at least 1")
+        check_output(self.output)

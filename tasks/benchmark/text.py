@@ -39,6 +39,7 @@ from metaformer_nlp.core.mixers.fourier import Fourier
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
 from tasks.benchmark import clock
 from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.limits import MatrixProducts
 from tasks.benchmark.options import TextBenchmarkConfig as Config
 from tasks.benchmark.options import described, model_specs
 from tasks.text.model import encoder_macs
@@ -68,7 +69,14 @@ class Contestant(clock.Contestant):
     """One encoder with B rows of L random tokens."""
 
     def __init__(
-        self, model: PreTrainedModel, rows: int, slots: int, padding: float | None, facts: Mapping[str, Any], **how: Any
+        self,
+        model: PreTrainedModel,
+        rows: int,
+        slots: int,
+        padding: float | None,
+        facts: Mapping[str, Any],
+        limit: bool = False,
+        **how: Any,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         inputs = {"input_ids": torch.randint(1, model.config.vocab_size, (rows, slots), generator=generator)}
@@ -77,7 +85,8 @@ class Contestant(clock.Contestant):
         self.tokens = int(mask.sum())
         if padding is not None and not isinstance(model, FNetModel):
             inputs["attention_mask"] = mask
-        super().__init__(model, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
+        timed = MatrixProducts(model, inputs) if limit else model
+        super().__init__(timed, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
 
     def loss(self, output: Any) -> Tensor:
         return output.last_hidden_state.float().square().mean()
@@ -88,7 +97,7 @@ class Contestant(clock.Contestant):
 
 
 def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTrainedModel:
-    """An encoder with random weights that drops nothing, for rows of up to ``length`` slots.
+    """An encoder with random weights, for rows of up to ``length`` slots.
 
     ``fields`` are those of our configuration that differ from the common ones; ``token_mixer`` may name a model of
     transformers.
@@ -104,10 +113,11 @@ def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTr
         "max_position_embeddings": length,
         "pad_token_id": 0,
     }
+    quiet = config.dropout == "none"
     inner: dict[str, Any] = {
         "intermediate_size": 4 * config.hidden_size,
-        "hidden_dropout_prob": 0.0,
         "type_vocab_size": 2,
+        **({"hidden_dropout_prob": 0.0} if quiet else {}),
     }
     heads: dict[str, Any] = {"num_attention_heads": max(1, config.hidden_size // 64)}
     if not source:
@@ -122,7 +132,9 @@ def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTr
     if set(fields) != {"token_mixer"}:
         raise ValueError(f"{described(fields)}: only our own encoder has fields to set; give transformers' by name")
     if name == "bert":
-        attention: dict[str, Any] = {**heads, "attention_probs_dropout_prob": 0.0, "attn_implementation": "sdpa"}
+        attention: dict[str, Any] = {**heads, "attn_implementation": "sdpa"}
+        if quiet:
+            attention["attention_probs_dropout_prob"] = 0.0
         return BertModel(BertConfig(**sizes, **inner, **attention), add_pooling_layer=False)
     if name == "fnet":
         return FNetModel(FNetConfig(**sizes, **inner), add_pooling_layer=False)
@@ -154,9 +166,13 @@ def make(
 ) -> Contestant:
     """The contestant that ``fields`` describe, with (B, L) = ``pair``."""
     rows, slots = pair
+    mixer = fields["token_mixer"]
+    limit = isinstance(mixer, str) and mixer.startswith("limit/")
+    if limit:
+        fields = {**fields, "token_mixer": mixer.removeprefix("limit/")}
     model = build_model(fields, config, max(slots for _, slots in config.pairs()))
     facts = {"gmacs": model_macs(model, slots) / 1e9}
-    return Contestant(model, rows, slots, config.padding, facts, switches=switches, **how)
+    return Contestant(model, rows, slots, config.padding, facts, limit, switches=switches, **how)
 
 
 def run(config: Config) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from tasks.export.options import ImageExportConfig as Config
 from tasks.export.program import Exportable, output_paths, write

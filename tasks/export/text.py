@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from tasks.export.options import TextExportConfig as Config
 from tasks.export.program import Exportable, output_paths, write

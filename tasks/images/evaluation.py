@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
 from metaformer_nlp.engine import EvaluationTask, RunConfig

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TimmWrapperForImageClassification
 
-from metaformer_nlp.config.command_line import split_names
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.config.plugins import import_plugins
 from tasks.images.checkpoints import Logits, class_names, eval_transform, open_checkpoint, split_entry
 from tasks.images.options import ExplanationConfig as Config

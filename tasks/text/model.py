@@ -35,11 +35,12 @@ _FRESH = {
     "res_scale_init_value": None,
     "drop_path_rate": 0.0,
     "hidden_dropout_prob": 0.1,
+    "mlp_dropout": 0.0,
     "initializer_range": 0.02,
 }
 # These may differ from those of a checkpoint: they hold no weights.
 _MODEL = "the folder of a saved model"
-_FREE = frozenset({"drop_path_rate", "hidden_dropout_prob", "initializer_range"})
+_FREE = frozenset({"drop_path_rate", "hidden_dropout_prob", "mlp_dropout", "initializer_range"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,10 @@ class TextModelConfig:
     drop_path_rate: float | None = None
     """Probability of dropping a branch in the last block; it grows linearly from 0. null: 0."""
     hidden_dropout_prob: float | None = None
-    """Dropout. null: 0.1."""
+    """Dropout after the embedding and after each channel MLP. null: 0.1."""
+    mlp_dropout: float | None = None
+    """Dropout inside each channel MLP, after its activation. null: 0; models of earlier versions have there what they
+    have elsewhere."""
     initializer_range: float | None = None
     """Standard deviation of fresh weights. null: 0.02, which suits hundreds of channels; narrow models learn faster
     from 0.1."""

@@ -23,10 +23,11 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT = (
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT, DEVICE = (
     f"tasks.{name}"
     for name in (
         "images", "text", "glue", "squad", "probes", "detection", "segmentation", "prediction", "benchmark", "export",
+        "device",
     )
 )  # fmt: skip
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
@@ -67,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     PREDICTION: {*BASE, IMAGES, DETECTION, SEGMENTATION},
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
+    DEVICE: {*BASE, TEXTS, BENCHMARK},
     "scripts": {
         *BASE,
         NAMES,
@@ -86,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
         PREDICTION,
         BENCHMARK,
         EXPORT,
+        DEVICE,
     },
 }
 """Who may import whom; drawn in docs/architecture.md. A house of rooms within rooms names those it has inside."""

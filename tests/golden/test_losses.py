@@ -20,7 +20,7 @@ from tasks.images import classification as image_classification
 RUN = {"run.batch_size": 16, "run.log_every": 5, "schedule.steps": 20, "optim.lr": 3e-3}
 GOLDEN: dict[str, list[float]] = {
     "images": [2.37241, 2.34932, 2.35409, 2.35366],
-    "text": [0.65095, 0.63285, 0.6176, 0.60263],
+    "text": [0.65099, 0.63849, 0.61775, 0.59604],
 }
 
 

@@ -97,3 +97,26 @@ def test_ablations_take_parameters_away(text_config: Any) -> None:
     assert size(norm="none") == full - 2 * 2 * 2 * 32
     assert size(layer_scale_init_value=0.1, res_scale_init_value=1.0) == full + 2 * 4 * 32
     assert size(use_residual=False) == full
+
+
+def test_dropout_inside_the_mlp_is_off_but_in_files_of_earlier_versions(tmp_path: Path) -> None:
+    """A file without the key is of a time when the MLP dropped inside what it drops elsewhere."""
+
+    def rates(config: MetaFormerTextConfig) -> tuple[float, float]:
+        mlp = MetaFormerTextModel(config).layers[0].channel_mlp
+        return mlp.inner_dropout.p, mlp.dropout.p
+
+    small = {"vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 1, "intermediate_size": 32}
+    config = MetaFormerTextConfig(**small)
+    assert rates(config) == (0.0, 0.1)
+    config.save_pretrained(tmp_path)
+    assert rates(MetaFormerTextConfig.from_pretrained(tmp_path)) == (0.0, 0.1)
+    file = tmp_path / "config.json"
+    saved = json.loads(file.read_text())
+    assert saved.pop("mlp_dropout") == 0.0
+    file.write_text(json.dumps(saved))
+    earlier = AutoConfig.from_pretrained(tmp_path)
+    assert rates(earlier) == (0.1, 0.1)
+    assert rates(AutoConfig.from_pretrained(tmp_path, hidden_dropout_prob=0.3)) == (0.3, 0.3)
+    earlier.save_pretrained(tmp_path)  # what it means stays when it is saved again
+    assert rates(AutoConfig.from_pretrained(tmp_path)) == (0.1, 0.1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.positions import (
     ROPE_THETA,
@@ -88,11 +89,11 @@ class Attention(TokenMixer):
         _check_options(positions, window, qk_norm, rope_theta, self.num_heads, self.head_dim, rank)
         self.positions, self.window = positions, window
         self.rope_theta = ROPE_THETA[rank] if rope_theta is None else rope_theta
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
         self.query_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
         self.key_norm = nn.RMSNorm(self.head_dim, eps=1e-6) if qk_norm else None
         self.relative_bias = RelativeBias(self.num_heads, self.token_shape) if positions == "learned_relative" else None
-        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self.proj = Linear(dim, dim, bias=proj_bias)
 
     def prepare_key(self) -> tuple[Any, ...]:
         biased = self.positions in BIASED  # the others do not touch the mask

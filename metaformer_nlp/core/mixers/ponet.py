@@ -9,8 +9,9 @@ import math
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.segments import (
     SegmentMeans,
@@ -64,8 +65,8 @@ class PoNet(TokenMixer):
         if chunk_size < 1:
             raise ValueError(f"ponet: chunk_size must be at least 1, not {chunk_size}")
         self.num_heads, self.chunk_size = number_of_heads("ponet", dim, num_heads, head_dim), chunk_size
-        self.projections = nn.Linear(dim, 5 * dim, bias=bias)
-        self.output = nn.Linear(dim, dim, bias=bias)
+        self.projections = Linear(dim, 5 * dim, bias=bias)
+        self.output = Linear(dim, dim, bias=bias)
 
     def prepare_key(self) -> tuple[str, int]:
         return "ponet", self.chunk_size

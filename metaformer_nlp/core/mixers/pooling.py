@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from metaformer_nlp.core.bands import Band, Window, banded_product, window_band
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
 from metaformer_nlp.core.segments import SegmentMeans, mean_over_segment, segment_means
 
@@ -109,7 +110,7 @@ class Pooling(TokenMixer):
             raise ValueError(f"pool_size must name between 1 and {dim} windows for {dim} channels, got {windows!r}")
         self.pool_size, self.subtract_input = windows, subtract_input
         self.windows = tuple(parse_window(window, len(self.token_shape)) for window in windows)
-        self.gate = nn.Linear(dim, dim) if gate else None
+        self.gate = Linear(dim, dim) if gate else None
 
     def prepare_key(self) -> tuple[Any, ...]:
         return ("pooling", self.windows, self.subtract_input, self.gate is None)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from metaformer_nlp.core.channel_mlp import StarReLU
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, register_mixer
 from metaformer_nlp.core.mixers.depthwise_conv import ConvSegments, DepthwiseConv
 
@@ -23,10 +24,10 @@ class SeparableConv(TokenMixer):
     ) -> None:
         super().__init__(dim, token_shape)
         hidden_dim = expansion * dim
-        self.expand = nn.Linear(dim, hidden_dim, bias=bias)
+        self.expand = Linear(dim, hidden_dim, bias=bias)
         self.act = StarReLU()
         self.depthwise = DepthwiseConv(hidden_dim, token_shape, kernel_size=kernel_size, bias=bias)
-        self.project = nn.Linear(hidden_dim, dim, bias=bias)
+        self.project = Linear(hidden_dim, dim, bias=bias)
 
     def prepare_key(self) -> tuple[str, int]:
         return self.depthwise.prepare_key()

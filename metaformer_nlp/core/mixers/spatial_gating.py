@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenShape, register_mixer
 from metaformer_nlp.core.mixers.token_matrix import TokenMatrix
 from metaformer_nlp.core.norms import build_norm
@@ -31,12 +32,12 @@ class SpatialGating(TokenMatrix):
         if expansion < 1 or expansion * dim % 2:
             raise ValueError(f"spatial_gating splits expansion * dim channels in two, got {expansion} * {dim}")
         half = expansion * dim // 2
-        self.expand = nn.Linear(dim, 2 * half, bias=bias)
+        self.expand = Linear(dim, 2 * half, bias=bias)
         self.norm = build_norm("layer_norm", half)
         num_tokens = math.prod(self.token_shape)
         self.token_weight = nn.Parameter(torch.empty(num_tokens, num_tokens))
         self.token_bias = nn.Parameter(torch.empty(num_tokens))
-        self.project = nn.Linear(half, dim, bias=bias)
+        self.project = Linear(half, dim, bias=bias)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

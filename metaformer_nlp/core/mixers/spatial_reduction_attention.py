@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from metaformer_nlp.core.linear import Linear
 from metaformer_nlp.core.mixers.base import TokenMixer, TokenShape, number_of_heads, register_mixer
 from metaformer_nlp.core.norms import build_norm
 
@@ -41,12 +42,12 @@ class SpatialReductionAttention(TokenMixer):
             raise ValueError(f"spatial_reduction_attention: reduction must be at least 1, not {reduction}")
         self.num_heads = number_of_heads("spatial_reduction_attention", dim, num_heads, head_dim)
         self.reduction = reduction
-        self.query = nn.Linear(dim, dim, bias=qkv_bias)
+        self.query = Linear(dim, dim, bias=qkv_bias)
         if reduction > 1:
             self.reduce = nn.Conv2d(dim, dim, kernel_size=reduction, stride=reduction)
             self.norm = build_norm("layer_norm", dim)
-        self.key_value = nn.Linear(dim, 2 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim, bias=proj_bias)
+        self.key_value = Linear(dim, 2 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim, bias=proj_bias)
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         query = self.query(x.flatten(1, 2)).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -26,14 +26,17 @@ def root(tmp_path: Path) -> str:
 def test_table_and_report(root: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:
-        rows = run(SpeedConfig(root, image_size=32, images=3, rounds=1, report=str(tmp_path / "speed.csv")))
+        rows = run(SpeedConfig(root, image_size=32, images=3, rounds=1, output=str(tmp_path / "speed.csv")))
     finally:
         torch.set_num_threads(threads)
-    assert [(row.part, row.pipeline) for row in rows][:2] == [("training", "timm"), ("training", "ours")]
-    assert all(row.images_per_second > 0 for row in rows)
-    assert rows[0].relative_speed == rows[3].relative_speed == 1
+    assert [(row["part"], row["pipeline"]) for row in rows][:2] == [("training", "timm"), ("training", "ours")]
+    assert [row["pipeline"] for row in rows[3:5]] == [
+        f"limit: decoding by {name}" for name in ("Pillow", "torchvision")
+    ]
+    assert all(row["images_per_second"] > 0 for row in rows)
+    assert rows[0]["relative_speed"] == rows[5]["relative_speed"] == 1
     assert "3 images, 1 rounds" in capsys.readouterr().out
-    assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 6
+    assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 10
 
 
 def test_both_do_the_same_work(root: str) -> None:
@@ -48,7 +51,7 @@ def test_both_do_the_same_work(root: str) -> None:
             assert ours[1] == theirs[1]
 
 
-@pytest.mark.parametrize("options", [{"rounds": 0}, {"images": 0}, {"report": "speed.txt"}])
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"images": 0}, {"output": "speed.txt"}])
 def test_wrong_options(root: str, options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
         run(SpeedConfig(root, **options))  # type: ignore[arg-type]

@@ -1,0 +1,53 @@
+"""What no model is faster than, and what the loop takes beside the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tasks.benchmark import loop
+from tasks.benchmark.limits import MatrixProducts
+from tasks.benchmark.options import LoopBenchmarkConfig
+from vision import create_model
+
+
+def products(module: nn.Module, pixels: torch.Tensor) -> int:
+    with FlopCounterMode(display=False) as counter:
+        output = module(pixels)
+        (output if output.ndim == 0 else output.sum()).backward()
+    return counter.get_total_flops()
+
+
+def test_the_limit_has_the_products_of_the_model_and_nothing_else() -> None:
+    """PoolFormer's convolutions and linear layers are all its products."""
+    pixels = torch.randn(2, 3, 32, 32)
+    model = create_model("poolformer_nano", num_labels=10)
+    limit = MatrixProducts(model, {"pixel_values": pixels})
+
+    class Logits(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return model(x).logits
+
+    # A model does not ask for its pixels' gradient; the limit, which does not know what comes first, does.
+    first = model.get_submodule("metaformer.stages.0.embedding.projection")
+    extra = 2 * first.weight.numel() * 2 * 16 * 16
+    assert products(limit, pixels) == products(Logits(), pixels) + extra
+    kinds = {type(module).__name__ for module in limit.modules()}
+    assert kinds == {"MatrixProducts", "ModuleList", "Linear", "Conv2d"}
+    assert all(layer.weight.grad is not None for layer in limit.layers)
+
+
+def test_the_parts_of_a_step_add_up(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        small = LoopBenchmarkConfig(2, 16, 16, 1, steps=4, threads=1, output=str(tmp_path / "loop.csv"))
+        (row,) = loop.run(small)
+    finally:
+        torch.set_num_threads(threads)
+    parts = [row[f"{part}_ms"] for part in ("forward", "backward", "optimizer", "loop")]
+    assert min(parts) > 0
+    assert max(parts) < row["step_ms"]
+    assert len((tmp_path / "loop.csv").read_text().splitlines()) == 2
