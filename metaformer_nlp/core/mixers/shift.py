@@ -64,7 +64,7 @@ class Shift(TokenMixer):
         segments = self.prepared(segment_ids)
         groups = zip(x.split(self.group_sizes, dim=-1), self.sides, strict=True)
         if segments is None:
-            return torch.cat([_shifted(group, side.axis, side.offset) for group, side in groups], dim=-1)
+            return torch.cat([shifted(group, side.axis, side.offset) for group, side in groups], dim=-1)
         return torch.cat([neighbour(group, side.offset, segments.masks) for group, side in groups], dim=-1)
 
     def macs(self, token_shape: TokenShape) -> int:
@@ -74,7 +74,7 @@ class Shift(TokenMixer):
         return f"{self.dim}, offsets={self.offsets}"
 
 
-def _shifted(x: Tensor, axis: int, offset: int) -> Tensor:
+def shifted(x: Tensor, axis: int, offset: int) -> Tensor:
     """(B, *S, C) -> (B, *S, C): the token ``offset`` places on along ``axis`` of S, counted from its end; 0 outside."""
     reach: Any = torch.sym_min(abs(offset), x.shape[axis - 1])  # a map may be narrower
     margins = (reach, -reach) if offset < 0 else (-reach, reach)
