@@ -110,6 +110,15 @@ def test_a_shift_knows_direction_and_has_a_default() -> None:
     assert torch.equal(narrow(x)[:, :, :2, 2:], x[:, :, 1:, 2:])
 
 
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_a_gated_shift_weighs_what_comes_in_by_the_tokens_own_channels(shape: tuple[int, ...]) -> None:
+    gated, plain = (build_mixer({"name": "shift", "gate": gate}, 5, shape) for gate in (True, False))
+    x = torch.randn(2, *shape, 5)
+    gates = torch.stack([2 * torch.sigmoid(x[..., channel]) for channel in (2, 3, 4, 0, 1)], dim=-1)
+    torch.testing.assert_close(gated(x), plain(x) * gates)
+    assert not list(gated.parameters())
+
+
 def test_no_number_at_all_stays_behind_the_edge_of_a_document() -> None:
     mixer, segment_ids = build_mixer("shift", DIM, (4,)), torch.tensor([[1, 1, 0, 2]])
     x = torch.randn(1, 4, DIM)

@@ -38,7 +38,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"subtract_input": False},
         {"gate": True},
     ],
-    "shift": [{}, {"offsets": ["left:4", "right:1", "left:1", "right:2", "left:300"]}],
+    "shift": [{}, {"offsets": ["left:4", "right:1", "left:1", "right:2", "left:300"]}, {"gate": True}],
     "decaying_sum": [{}, {"decays": [0.9]}],
     "ponet": [{"num_heads": 3, "chunk_size": 4}],
 }
