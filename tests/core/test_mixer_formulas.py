@@ -110,6 +110,15 @@ def test_a_shift_knows_direction_and_has_a_default() -> None:
     assert torch.equal(narrow(x)[:, :, :2, 2:], x[:, :, 1:, 2:])
 
 
+@pytest.mark.parametrize("shape", SHAPES.values())
+def test_a_gated_shift_weighs_what_comes_in_by_the_tokens_own_channels(shape: tuple[int, ...]) -> None:
+    gated, plain = (build_mixer({"name": "shift", "gate": gate}, 5, shape) for gate in (True, False))
+    x = torch.randn(2, *shape, 5)
+    gates = torch.stack([2 * torch.sigmoid(x[..., channel]) for channel in (2, 3, 4, 0, 1)], dim=-1)
+    torch.testing.assert_close(gated(x), plain(x) * gates)
+    assert not list(gated.parameters())
+
+
 def test_no_number_at_all_stays_behind_the_edge_of_a_document() -> None:
     mixer, segment_ids = build_mixer("shift", DIM, (4,)), torch.tensor([[1, 1, 0, 2]])
     x = torch.randn(1, 4, DIM)
@@ -131,6 +140,47 @@ def test_no_number_at_all_stays_behind_the_edge_of_a_document() -> None:
 def test_offsets_that_are_none_are_refused(offsets: Any, shape: tuple[int, ...], said: str) -> None:
     with pytest.raises(ValueError, match=re.escape(said)):
         build_mixer({"name": "shift", "offsets": offsets}, DIM, shape)
+
+
+@pytest.mark.parametrize("lengths", [(6, -3, 1, 10), (1,), (80, -2, 70)])
+def test_decaying_sums_are_those_over_pairs(lengths: tuple[int, ...]) -> None:
+    """Against the definition, written with loops, in packed rows and without segments."""
+    decays, sides = (0.0, 0.3, 0.8), (-1, 1)
+    groups = [(side, decay) for side in sides for decay in decays]  # two channels each
+    mixer = build_mixer({"name": "decaying_sum", "decays": decays}, DIM, (40,))
+    _, x, segment_ids = documents(*lengths)
+    sources = torch.rand(segment_ids.shape) < 0.7
+    one = torch.ones_like(segment_ids)
+    for mixed, ids, given in (
+        (mixer(x), one, one > 0),
+        (mixer(x, segment_ids), segment_ids, one > 0),
+        (mixer(x, mixer.prepare(segment_ids, sources)), segment_ids, sources),
+    ):
+        expected = torch.zeros_like(x)
+        for i in ids[0].nonzero().flatten().tolist():
+            for j in (given[0] & (ids[0] == ids[0, i])).nonzero().flatten().tolist():
+                for channels, (side, decay) in zip(torch.arange(DIM).split(2), groups, strict=True):
+                    if (j - i) * side > 0:
+                        weight = math.sqrt(1 - decay**2) * decay ** (abs(j - i) - 1)
+                        expected[0, i, channels] += weight * x[0, j, channels]
+        torch.testing.assert_close(mixed[ids > 0], expected[ids > 0], atol=1e-5, rtol=1e-5)
+
+
+def test_decaying_sums_run_along_rows_and_columns() -> None:
+    mixer, x = build_mixer({"name": "decaying_sum", "decays": [0.5]}, 4, (3, 4)), torch.randn(1, 3, 4, 4)
+    weights = math.sqrt(0.75) * torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [0.5, 1, 0, 0], [0.25, 0.5, 1, 0]])
+    left, right, up, down = x.unbind(-1)
+    rows, columns = weights, weights[:3, :3]
+    expected = [left @ rows.T, right @ rows, columns @ up, columns.T @ down]
+    torch.testing.assert_close(mixer(x), torch.stack(expected, -1))
+    plain = build_mixer({"name": "decaying_sum", "decays": [0.0]}, 4, (3, 4))
+    assert torch.equal(plain(x), build_mixer("shift", 4, (3, 4))(x))
+
+
+@pytest.mark.parametrize("decays", [[], [1.0], [-0.1], [0.5] * 7])
+def test_decays_that_are_none_are_refused(decays: list[float]) -> None:
+    with pytest.raises(ValueError, match="decays must be 1 to 6 numbers from 0 to below 1, for 12 channels"):
+        build_mixer({"name": "decaying_sum", "decays": decays}, DIM, (4,))
 
 
 def test_images_have_one_sided_windows_too() -> None:

@@ -38,7 +38,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         {"subtract_input": False},
         {"gate": True},
     ],
-    "shift": [{}, {"offsets": ["left:4", "right:1", "left:1", "right:2", "left:300"]}],
+    "shift": [{}, {"offsets": ["left:4", "right:1", "left:1", "right:2", "left:300"]}, {"gate": True}],
+    "decaying_sum": [{}, {"decays": [0.9]}],
     "ponet": [{"num_heads": 3, "chunk_size": 4}],
 }
 SHAPES = {1: (LENGTH,), 2: (4, 5)}
@@ -232,6 +233,7 @@ def test_compiles_and_exports(name: str) -> None:
         {"name": "attention", "num_heads": 3, "positions": "rotary", "qk_norm": True, "window": 4},
         {"name": "attention", "num_heads": 3, "positions": "one_sided", "window": 4},
         {"name": "shift", "offsets": ["left:4", "right:1"]},
+        {"name": "decaying_sum", "decays": [0.3, 0.9]},
     ],
 )
 def test_one_program_serves_rows_of_every_length(spec: dict[str, Any]) -> None:

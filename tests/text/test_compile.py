@@ -19,7 +19,7 @@ from tests.mixers import ATTENTION_KINDS
 HEADS = ["MaskedLM", "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice"]
 MODELS = ["Model", *(f"For{head}" for head in HEADS)]
 MIXERS = [{"name": "pooling", "pool_size": [3, 15, "left:4", "global"]}, "depthwise_conv", "attention"]
-LAYERS = [*MIXERS, "shift", *ATTENTION_KINDS]
+LAYERS = [*MIXERS, "shift", "decaying_sum", *ATTENTION_KINDS]
 Rows = dict[str, torch.Tensor]
 
 

@@ -2,6 +2,7 @@
 
 from metaformer_nlp.core.mixers import (  # noqa: F401
     attention,
+    decaying_sum,
     depthwise_conv,
     fourier,
     identity,

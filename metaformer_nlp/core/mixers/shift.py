@@ -33,11 +33,16 @@ class Shift(TokenMixer):
     ``offsets`` names one neighbour a group: ``"left:2"`` is the second token to the left; also right and, for images,
     up and down. Without them text has left:1 and right:1, images up:1 and down:1 as well. The token's own channels are
     what the block's residual adds.
+
+    With ``gate`` the token decides how much of it comes in: channel c is multiplied by ``2 sigmoid(x[c + C / 2])``, the
+    token's own channel half of them further on (from the last on with the first). It is 1 where that channel is 0.
     """
 
     excludes_sources = True
 
-    def __init__(self, dim: int, token_shape: TokenShape, *, offsets: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, dim: int, token_shape: TokenShape, *, offsets: Sequence[str] | None = None, gate: bool = False
+    ) -> None:
         super().__init__(dim, token_shape)
         rank = len(self.token_shape)
         usual = ["left:1", "right:1", "up:1", "down:1"][: 2 * rank]
@@ -46,7 +51,7 @@ class Shift(TokenMixer):
                 f"offsets must be a list of 1 to {dim} neighbours for {dim} channels, such as {usual}, not {offsets!r}"
             )
         named = usual if offsets is None else list(offsets)
-        self.offsets = named
+        self.offsets, self.gate = named, gate
         self.sides = tuple(parse_side(offset, rank, "offsets") for offset in named)
         # As tensor_split would cut, whose gradient is put together from whole copies of the tokens.
         self.group_sizes = [dim // len(named) + (group < dim % len(named)) for group in range(len(named))]
@@ -64,17 +69,19 @@ class Shift(TokenMixer):
         segments = self.prepared(segment_ids)
         groups = zip(x.split(self.group_sizes, dim=-1), self.sides, strict=True)
         if segments is None:
-            return torch.cat([_shifted(group, side.axis, side.offset) for group, side in groups], dim=-1)
-        return torch.cat([neighbour(group, side.offset, segments.masks) for group, side in groups], dim=-1)
+            taken = torch.cat([shifted(group, side.axis, side.offset) for group, side in groups], dim=-1)
+        else:
+            taken = torch.cat([neighbour(group, side.offset, segments.masks) for group, side in groups], dim=-1)
+        return taken * (2 * x.roll(-(self.dim // 2), -1).sigmoid()) if self.gate else taken
 
     def macs(self, token_shape: TokenShape) -> int:
         return 0
 
     def extra_repr(self) -> str:
-        return f"{self.dim}, offsets={self.offsets}"
+        return f"{self.dim}, offsets={self.offsets}, gate={self.gate}"
 
 
-def _shifted(x: Tensor, axis: int, offset: int) -> Tensor:
+def shifted(x: Tensor, axis: int, offset: int) -> Tensor:
     """(B, *S, C) -> (B, *S, C): the token ``offset`` places on along ``axis`` of S, counted from its end; 0 outside."""
     reach: Any = torch.sym_min(abs(offset), x.shape[axis - 1])  # a map may be narrower
     margins = (reach, -reach) if offset < 0 else (-reach, reach)

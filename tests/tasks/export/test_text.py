@@ -70,7 +70,13 @@ def test_every_mixer_exports_for_any_batch_and_length(tmp_path: Path, tokenizer:
 def test_onnx(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    mixers: list[Any] = ["fourier", "attention", "depthwise_conv", {"name": "shift", "offsets": ["left:4", "right:1"]}]
+    mixers: list[Any] = [
+        "fourier",
+        "attention",
+        "depthwise_conv",
+        {"name": "shift", "offsets": ["left:4", "right:1"], "gate": True},
+        "decaying_sum",
+    ]
     mixers += [POOLING_WINDOWS, MIXER_SPECS[-1], *ATTENTION_KINDS]
     fields = {"token_mixer": mixers, "num_hidden_layers": len(mixers)}
     model = saved(tmp_path, tokenizer, "ForSequenceClassification", **fields)
