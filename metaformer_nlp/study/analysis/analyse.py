@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from metaformer_nlp.engine.files import read_object
@@ -57,6 +58,10 @@ def analyse(
     for name in QUESTIONS:
         if found := over_domains.composed(primary, name):
             questions.append(Question(name, *found))
+            for domain, word in found[1].items():
+                domains[domain] = replace(domains[domain], answers={**domains[domain].answers, name: word})
+    primary = {name: domains[name] for name in primary}
+    against = {name for question in questions if question.name in ("known", "claim") for name in question.against}
     ranks = over_domains.ranks(primary)
     if len(primary) > 1:
         questions.append(Question("agreement", over_domains.agreement(study.baseline, primary, ranks), {}))
@@ -69,7 +74,7 @@ def analyse(
         text=text,
         sessions=sessions,
         domains=domains,
-        first=over_domains.first_domains(study, primary),
+        first=over_domains.first_domains(study, primary, against),
         questions=tuple(questions),
         ranks=ranks,
         settings=over_domains.settings(study, primary, references),

@@ -36,6 +36,7 @@ from metaformer_nlp.study.analysis.statistics import (
     take_off,
     with_failures,
 )
+from metaformer_nlp.study.analysis.statistics.composed import ALPHA
 from metaformer_nlp.study.analysis.statistics.pairs import Change
 from metaformer_nlp.study.protocol.study import Arm, Domain, Study
 
@@ -118,13 +119,40 @@ class _Domain:
         return list(dict.fromkeys((self.study.baseline, *self.study.references, *claim)))
 
     def _compared(self, reference: str) -> dict[str, Difference]:
+        """Every arm beside `reference`; a word that hangs on runs that failed, diverged or are missing is open."""
         everybody, arms = self._everybodys(), None
         if reference == self.control and reference not in everybody:
             arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer"}
         elif reference not in everybody:
             arms = {arm.name for arm in self.arms.values() if arm.of == reference} | {self.control or ""}
-        found = compare_arms(self.family, reference, self.domain.margin, arms)
-        return {name: _difference(item) for name, item in found.items()}
+        families = [self.family, *self._other_families()]
+        if reference == self.control:  # what the baseline gains is a question of its own, and one planned test
+            arms = (set(self.arms) if arms is None else arms) - {self.study.baseline}
+        found = [compare_arms(family, reference, self.domain.margin, arms) for family in families]
+        if reference == self.control:
+            for each, family in zip(found, families, strict=True):
+                each |= compare_arms(family, reference, self.domain.margin, {self.study.baseline})
+        differences = {name: _difference(item) for name, item in found[0].items()}
+        for name, difference in differences.items():
+            hit = self._gone(name) or self._gone(reference)
+            if hit and any(each[name].word != difference.word for each in found[1:]):
+                differences[name] = replace(difference, word="open")
+        return differences
+
+    def _gone(self, arm: str) -> set[int]:
+        """The seeds whose run failed, is missing or diverged."""
+        return {*self.absent[arm], *self.diverged[arm]}
+
+    def _other_families(self) -> list[Family]:
+        """Without the runs that diverged, and with those that have no score at chance; none where all went well."""
+        if self.chance is None or not any(map(self._gone, self.arms)):
+            return []
+        without = {
+            arm: {seed: score for seed, score in runs.items() if seed not in self.diverged[arm]}
+            for arm, runs in self.scores.items()
+        }
+        full = {arm: {**dict.fromkeys(self.absent[arm], self.chance), **runs} for arm, runs in self.scores.items()}
+        return [Family(scores, self.family.paired) for scores in (without, full)]
 
     def _arm(self, arm: Arm) -> results.Arm:
         name, base, its = arm.name, self.study.baseline, self.scores[arm.name]
@@ -211,7 +239,7 @@ class _Domain:
         against = compose({str(place): item.answer for place, item in enumerate(found)}).shown_against
         return tuple(
             replace(item, answer=replace(item.answer, word="open"))
-            if item.answer.word == "no" and str(place) not in against
+            if not self.telling or (item.answer.word == "no" and str(place) not in against)
             else item
             for place, item in enumerate(found)
         )
@@ -224,9 +252,17 @@ class _Domain:
             changes += [arm.name for arm in self.arms.values() if arm.of == origin and arm.kind == "architecture"]
             for name in changes:
                 word: Any = self.against[origin][name].word if name in self.against[origin] else "open"
-                gone = bool(self.scores[name]) and not self.above_chance(name)
-                found.append(Removal(name, origin, self._cost(name, origin), word, gone))
+                found.append(Removal(name, origin, self._cost(name, origin), word, self._at_chance(name, origin)))
         return tuple(found)
+
+    def _at_chance(self, arm: str, origin: str) -> bool:
+        """Whether an arm is about as good as guessing: its interval holds chance, and it is nearer to that than to its
+        origin."""
+        score = mean_interval(list(self.scores[arm].values()))
+        base = mean_interval(list(self.scores[origin].values())).value
+        if self.chance is None or score.value is None or score.low is None or base is None:
+            return False
+        return score.low <= self.chance and 2 * score.value < self.chance + base
 
     def _origins(self) -> list[str]:
         of_parts = (arm.of for arm in self.arms.values() if arm.kind == "architecture")
@@ -254,15 +290,20 @@ class _Domain:
             found["known"] = compose({str(place): item.answer for place, item in enumerate(known)}).answer
         if control:
             found["mixing"] = self._judge((base, control), lambda family: _mixing(family, base, control, self._margin))
+            if not self.above_chance(base):
+                found["mixing"] = Answer("open", 1.0, 1.0, f"{self.arms[base].title} is not above chance")
         if study.claim and study.claim.arm in self.arms and (control or study.claim.retains is not None):
             arm, asked = study.claim.arm, self._share_asked(study.claim.arm)
-            found["claim"] = (
-                self._judge(
+            if not control:
+                found["claim"] = Answer(
+                    "open", 1.0, 1.0, "there is no control, so that the gain of mixing is not known"
+                )
+            elif found["mixing"].word != "yes":
+                found["claim"] = Answer("open", 1.0, 1.0, found["mixing"].note or "no gain of mixing is shown")
+            else:
+                found["claim"] = self._judge(
                     (arm, base, control), lambda family: share_of_gain(family, arm, base, control, asked).answer
                 )
-                if control
-                else Answer("open", 1.0, 1.0, "there is no control, so that the gain of mixing is not known")
-            )
         parts = [(item.arm, item.of) for item in removals if item.arm != control]
         if control and parts:
             beside = [(part, (control, part[1])) for part in parts if part[1] != control]
@@ -278,7 +319,8 @@ class _Domain:
         if len(mixers) > 1:
             found["mixers"] = self._judge(mixers, lambda family: _differ(family, base, mixers, self.domain.margin))
         if not self.telling:
-            return {name: Answer("open", 1.0, 1.0, "no arm is above chance here") for name in found}
+            self.pairs = {}
+            return {name: Answer("open", 1.0, 1.0, "no arm is shown above chance here") for name in found}
         return found
 
     @cached_property
@@ -299,12 +341,14 @@ class _Domain:
 
     def _judge(self, arms: Iterable[str], judge: Callable[[Family], Answer]) -> Answer:
         """The answer, which is yes or no only if it stands with and without the runs that failed or diverged."""
-        gone = {arm: {*self.absent[arm], *self.diverged[arm]} for arm in arms}
+        gone = {arm: self._gone(arm) for arm in arms}
         if not any(gone.values()):
             return judge(self.family)
         if self.chance is None:
             return Answer("open", 1.0, 1.0, "runs are missing")
-        return with_failures(lambda scores: judge(Family(scores)), self.scores, gone, self.chance).answer
+        return with_failures(
+            lambda scores: judge(Family(scores, self.family.paired)), self.scores, gone, self.chance
+        ).answer
 
 
 def estimate(contrast: Contrast) -> Estimate:
@@ -333,9 +377,12 @@ def _above_zero(weights: Mapping[str, float], family: Family) -> Answer:
 
 
 def _mixing(family: Family, baseline: str, control: str, margin: float) -> Answer:
-    """Yes if the baseline is above the control; else no, if it is shown to be above it by less than the margin."""
+    """No if the baseline is shown to be above the control by less than the margin; else yes, if it is above it."""
     gain = family.contrast({baseline: 1.0, control: -1.0})
-    return _first_of(gain.p_above(), gain.p_below(margin), gain.note)
+    word = answer(gain.p_above(), gain.p_below(margin), gain.note)
+    if word.p_no <= ALPHA:
+        return Answer("no", 1.0, word.p_no, "by less than the margin, if at all" if margin else "")
+    return word
 
 
 def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float | None) -> Answer:
@@ -343,13 +390,8 @@ def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float 
     found = compare_arms(family, baseline, margin, mixers).values()
     p_differ = [item.p_holm for item in found if item.p_holm is not None]
     p_equal = [1.0 if item.p_equivalent is None else item.p_equivalent for item in found]
-    return _first_of(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)
-
-
-def _first_of(p_yes: float, p_no: float, note: str = "") -> Answer:
-    """The answer where a small effect allows both words: yes, then."""
-    word = answer(p_yes, p_no, note)
-    return Answer("yes", p_yes, 1.0, note) if word.word == "yes" else word
+    word = answer(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)  # both are tests at 5 %
+    return Answer("yes", word.p_yes, 1.0) if word.word == "yes" else word
 
 
 def _swaps_a_part(arm: Arm, origin: Arm) -> bool:

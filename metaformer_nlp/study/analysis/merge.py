@@ -66,6 +66,7 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         control=studies[0].control if len(controls) == 1 else None,
         expected=_known_answers(studies),
         scale=tuple(scale for study in studies for scale in study.scale),
+        until=next((study.until for study in studies if study.until), None),
         parallel=max(study.parallel for study in studies),
         limits=tuple(limits),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations, groupby
 from math import fsum
 
@@ -37,12 +38,13 @@ def primary_domains(study: Study, domains: Domains) -> dict[str, Domain]:
     return {name: domain for name, domain in domains.items() if name in (*outside, *alone)}
 
 
-def first_domains(study: Study, domains: Domains) -> tuple[str, ...]:
-    """The primary domains of the first screen: one of each experiment, then others while there is room."""
-    names, seen = list(domains), set[str]()
+def first_domains(study: Study, domains: Domains, against: Collection[str] = ()) -> tuple[str, ...]:
+    """The primary domains of the first screen: those that show the opposite (`against`), then one of each experiment,
+    then others while there is room."""
+    names, seen = sorted(domains, key=lambda name: name not in against), set[str]()
     for name in domains:
         experiment = study.domain(name).experiment
-        if experiment in seen:
+        if experiment in seen and name not in against:
             names.remove(name)
             names.append(name)
         seen.add(experiment)
@@ -71,20 +73,18 @@ def agreement(baseline: str, domains: Domains, ranks: Sequence[Ranks]) -> Answer
     telling = [domain for domain in domains.values() if domain.telling]
     if len(telling) < 2:
         return Answer("open", 1.0, 1.0, "of fewer than two domains can anything be said")
+    mixers = [arm for domain in telling for arm in domain.arms.values() if arm.kind == "mixer"]
+    if any(arm.absent or arm.diverged for arm in mixers):
+        return Answer("open", 1.0, 1.0, "runs failed, diverged or are missing")
     alpha = (1 - LEVEL) / len(telling)
     shown: dict[str, set[str]] = {}
-    for domain in telling:
-        for arm in domain.arms.values():
-            difference = arm.against.get(baseline)
-            if arm.kind == "mixer" and difference and difference.p_holm is not None and difference.p_holm < alpha:
-                shown.setdefault(arm.label, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
-    turned = [label for label, words in shown.items() if len(words) > 1]
-    missing = any(arm.absent for domain in telling for arm in domain.arms.values() if arm.kind == "mixer")
-    if turned:
+    for arm in mixers:
+        difference = arm.against.get(baseline)
+        if difference and difference.p_holm is not None and difference.p_holm < alpha:
+            shown.setdefault(arm.label, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
+    if turned := [label for label, words in shown.items() if len(words) > 1]:
         return Answer("no", 1.0, 0.0, f"above in one domain and below in another: {', '.join(turned)}")
     alike = bool(ranks) and all(side({"low": rank.tau.low, "high": rank.tau.high}) > 0 for rank in ranks)
-    if missing:
-        return Answer("open", 1.0, 1.0, "runs are missing")
     return Answer("yes", 0.0, 1.0) if alike else Answer("open", 1.0, 1.0, "")
 
 
@@ -116,17 +116,35 @@ def settings(study: Study, domains: Domains, references: Iterable[str]) -> tuple
 
 
 def trends(study: Study, scale: Scale, domains: Domains) -> Trends | None:
-    """The gaps to the baseline over the budgets of `scale`; None where chance is not known."""
-    its = {budget: domains[name] for name, budget in scale.domains.items()}
-    chances = [domain.chance for domain in its.values() if domain.chance is not None]
-    if len(chances) < len(its):
+    """The gaps to the baseline over the budgets of `scale` that have run; None where there is none.
+
+    A word stands where it holds without the runs that diverged, and with those that have no score at chance.
+    """
+    its = {budget: domains[name] for name, budget in scale.domains.items() if domains[name].chance is not None}
+    if not any(study.baseline in [arm.name for arm in domain.runs] for domain in its.values()):
         return None
-    chance = fsum(chances) / len(chances)
-    runs = {budget: {arm.name: list(arm.seeds.values()) for arm in its[budget].runs} for budget in its}
-    if not any(study.baseline in by_arm for by_arm in runs.values()):
-        return None
+    chance = fsum(domain.chance or 0.0 for domain in its.values()) / len(its)
+
+    def scores(full: bool) -> dict[float, dict[str, list[float]]]:
+        return {
+            budget: {
+                arm.name: [score for seed, score in arm.seeds.items() if full or int(seed) not in arm.diverged]
+                + [chance] * (full * len(arm.absent))
+                for arm in domain.runs
+            }
+            for budget, domain in its.items()
+        }
+
+    runs = scores(full=False)
     margin = None if scale.margin is None else _in_logits(scale.margin, runs, study.baseline, chance)
     lines = scaling(runs, study.baseline, chance, floor=chance, margin=margin)
+    if any(arm.absent or arm.diverged for domain in its.values() for arm in domain.arms.values()):
+        others = scaling(scores(full=True), study.baseline, chance, floor=chance, margin=margin)
+        note = "not with the runs that failed, diverged or are missing"
+        lines = {
+            name: line if others[name].trend == line.trend else replace(line, trend="open", note=note)
+            for name, line in lines.items()
+        }
     beyond = {name: drawn for name, line in lines.items() if (drawn := envelope(line)) is not None}
     return Trends(scale, margin, lines, beyond)
 
@@ -134,14 +152,19 @@ def trends(study: Study, scale: Scale, domains: Domains) -> Trends | None:
 def _in_logits(
     margin: float, runs: Mapping[float, Mapping[str, Sequence[float]]], baseline: str, chance: float
 ) -> float | None:
-    """A margin in the metric's unit as logits, where the baseline stands on average: d logit = d p / (p (1 - p))."""
-    scores = [score for by_arm in runs.values() for score in by_arm.get(baseline, ())]
-    share = (fsum(scores) / len(scores) - chance) / (1 - chance)
-    return margin / (1 - chance) / (share * (1 - share)) if 0 < share < 1 else None
+    """A margin in the metric's unit as logits, where the baseline stands: d logit = d p / (p (1 - p)), a mean over the
+    budgets at which it is above chance."""
+    slopes = []
+    for by_arm in runs.values():
+        if found := by_arm.get(baseline):
+            share = (fsum(found) / len(found) - chance) / (1 - chance)
+            slopes += [1 / (share * (1 - share))] if 0.01 < share < 1 else []
+    return margin / (1 - chance) * fsum(slopes) / len(slopes) if slopes else None
 
 
 def composed(domains: Domains, name: str) -> tuple[Answer, dict[str, Answer], tuple[str, ...]] | None:
-    """The answers to one question in all domains that ask it, and over them; None if none does."""
+    """The answers to one question over all domains that ask it, and in each, "no" corrected for their number; None if
+    none does."""
     its = {domain.name: domain.answers[name] for domain in domains.values() if name in domain.answers}
     if not its:
         return None
@@ -149,4 +172,8 @@ def composed(domains: Domains, name: str) -> tuple[Answer, dict[str, Answer], tu
         ((only, word),) = its.items()
         return word, its, (only,) if word.word == "no" else ()
     whole = compose(its)
-    return whole.answer, its, whole.shown_against
+    corrected = {
+        domain: replace(word, word="open") if word.word == "no" and domain not in whole.shown_against else word
+        for domain, word in its.items()
+    }
+    return whole.answer, corrected, whole.shown_against

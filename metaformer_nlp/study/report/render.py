@@ -41,7 +41,7 @@ ASKED = {
     "parts": "Does taking out a part cost more than any change of the mixer?",
     "swaps": "Does swapping the mixer change more than swapping the norm or the activation?",
     "mixers": "Does the choice of the mixer matter?",
-    "agreement": "Do the domains agree on the mixers?",
+    "agreement": "Do the domains order the mixers alike?",
 }
 """The questions in words, by name; a test holds them to the headings of the rules."""
 
@@ -53,9 +53,10 @@ def conclusion(analysis: Analysis) -> str:
     text = environment.get_template("conclusion.j2").render(_names(analysis))
     taken, left = [], LONGEST
     for sentence in filter(None, (line.strip() for line in text.split("\n"))):
-        if len(sentence.split()) <= left:
-            taken.append(sentence)
-            left -= len(sentence.split())
+        if len(sentence.split()) > left:
+            break
+        taken.append(sentence)
+        left -= len(sentence.split())
     return " ".join(taken)
 
 
@@ -141,7 +142,7 @@ def still_open(analysis: Analysis) -> list[str]:
         "parts": "whether parts cost more than any change of the mixer",
         "swaps": "whether mixers matter more than norms and activations",
         "mixers": "whether the mixer matters",
-        "agreement": "whether the domains agree",
+        "agreement": "whether the domains order mixers alike",
     }
     found = []
     for question in analysis.questions:

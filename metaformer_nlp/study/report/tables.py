@@ -45,11 +45,13 @@ class Tables:
         if a.question("parts"):
             rows.append(("a part costs more than any change of the mixer", partial(self._by_pairs, name="parts")))
         rows.append((f"best mixer, over {base}", self._best))
-        if a.trends:
-            axes = listed(list(dict.fromkeys(trends.scale.axis for trends in a.trends)))
-            rows.append((f"gap to {base} with more {axes}", self._trend))
-        rows.append(("smallest difference to be seen (power 80 %)", lambda d: points(d.detectable)))
-        rows.append(("model, training", self._size))
+        for trends in a.trends:
+            largest = a.domains[list(trends.scale.domains)[-1]].label
+            rows.append(
+                (f"gap to {base} with more {trends.scale.axis} ({largest})", partial(self._trend, trends=trends))
+            )
+        rows.append((f"difference from {base} that 8 of 10 such studies show", lambda d: points(d.detectable)))
+        rows.append((f"size of {base}, training", self._size))
         rows.append(("runs", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
         return self.table(head, [[name, *map(cell, domains)] for name, cell in rows])
@@ -64,8 +66,8 @@ class Tables:
         if arm is None or arm.share is None:
             return "–"
         claim, share = self.analysis.study.claim, arm.share
-        if share.value is None:
-            return "–"
+        if share.value is None or domain.answers["mixing"].word != "yes":
+            return "open: no gain is shown"
         if not claim or claim.arm != arm.name:
             return percent(share.value, share.interval)
         at_least = f"at least {percent(share.asked)}: {domain.answers['claim'].word}"
@@ -73,12 +75,19 @@ class Tables:
 
     def _known(self, domain: Domain) -> str:
         words = [_KNOWN[item.answer.word] for item in domain.known]
-        return listed([f"{words.count(word)} {word}" for word in _KNOWN.values() if word in words]) if words else "–"
+        if not words:
+            return "–"
+        text = listed([f"{words.count(word)} {word}" for word in _KNOWN.values() if word in words])
+        sizes = [item.size_inside for item in domain.known if item.size_inside is not None]
+        return f"{text}; {sum(sizes)} of {len(sizes)} of the published size" if sizes else text
 
     def _removal(self, domain: Domain, of: str, name: str) -> str:
         for item in domain.removals:
             if (item.of, item.arm) == (of, name):
-                return f"{interval(item.cost, signed=True)}{' (to chance)' if item.to_chance else ''}"
+                arm = domain.arms[name]
+                if not arm.seeds:
+                    return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
+                return f"{interval(item.cost, signed=True)}{' (falls to chance)' if item.to_chance else ''}"
         return "not run"
 
     def _by_pairs(self, domain: Domain, name: str) -> str:
@@ -93,19 +102,19 @@ class Tables:
 
     def _best(self, domain: Domain) -> str:
         best, base = domain.best_mixer, self.analysis.study.baseline
-        if best is None or best.name == base:
-            return "none" if best else "–"
+        if best is None or best.name == base or base not in best.against:
+            return "none scores above it" if best else "–"
         difference = best.against[base]
-        return f"{best.label} {interval(difference.estimate, signed=True)}: {difference.word}"
+        found = f"{best.label} {interval(difference.estimate, signed=True)}"
+        return found if difference.word == "above" else f"none is shown ({found})"
 
-    def _trend(self, domain: Domain) -> str:
+    def _trend(self, domain: Domain, trends: Trends) -> str:
         a, labels = self.analysis, self.analysis.labels()
-        experiment, words = a.study.domain(domain.name).experiment, []
-        for trends in a.trends:
-            if any(a.study.domain(name).experiment == experiment for name in trends.scale.domains):
-                lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
-                words += [f"{labels[name or '']}: {trends.lines[name or ''].trend}" for name in lines]
-        return "; ".join(words) or "–"
+        experiments = {a.study.domain(name).experiment for name in trends.scale.domains}
+        if a.study.domain(domain.name).experiment not in experiments:
+            return "–"
+        lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
+        return "; ".join(f"{labels[name or '']}: {trends.lines[name or ''].trend}" for name in lines) or "–"
 
     def _size(self, domain: Domain) -> str:
         base = domain.arms[self.analysis.study.baseline]
@@ -116,8 +125,9 @@ class Tables:
         arms = domain.arms.values()
         planned, done = sum(arm.planned for arm in arms), sum(len(arm.seeds) for arm in arms)
         seeds = sorted({arm.planned for arm in arms})
-        each = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-        return f"{done} of {planned}, {each} an arm"
+        each = f"{seeds[0]} seed{'s' * (seeds[0] != 1)}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+        failed = sum(arm.failures.failed for arm in arms)
+        return f"{done} of {planned}, {each} an arm; {failed} failed"
 
     def known(self) -> Markup:
         """Every published difference beside what is found of it."""
@@ -205,9 +215,8 @@ class Tables:
         for name, line in trends.lines.items():
             contrasts = [_in_logits(contrast) for contrast in (line.mean, line.slope, line.last, line.curvature)]
             mean, slope, last, curvature = contrasts
-            crossing = " (crosses)" if line.crosses else ""
             row = [labels[name], str(len(line.budgets)), mean, slope, p_value(line.p_holm), last, curvature]
-            rows.append([*row, f"{line.trend}{crossing}"])
+            rows.append([*row, f"{line.trend} ({line.note})" if line.note else line.trend])
         return self.table(head, rows)
 
     def take_offs(self) -> Markup | str:

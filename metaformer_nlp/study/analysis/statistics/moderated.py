@@ -146,9 +146,13 @@ class Contrast:
 
 @dataclass(frozen=True)
 class Family:
-    """All arms of a domain; `contrast` gives every weighted sum of their means with its error."""
+    """All arms of a domain; `contrast` gives every weighted sum of their means with its error.
+
+    `pairing` says whether seeds are paired; None decides it from the scores.
+    """
 
     scores: Scores
+    pairing: bool | None = None
 
     @cached_property
     def correlation(self) -> SeedCorrelation:
@@ -156,7 +160,7 @@ class Family:
 
     @property
     def paired(self) -> bool:
-        return self.correlation.paired
+        return self.correlation.paired if self.pairing is None else self.pairing
 
     @cached_property
     def _own(self) -> dict[str, tuple[float, int, float]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
+from metaformer_nlp.study.analysis.statistics.comparisons import hochberg
 from metaformer_nlp.study.analysis.statistics.composed import ALPHA, Answer, answer
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast, Family
 
@@ -36,7 +37,7 @@ class Pairs:
 
     pairs: tuple[Pair, ...]
     more: int  # pairs in which the part's cost is the larger, as estimated
-    shown_more: int  # pairs in which that is shown
+    shown_more: int  # pairs in which that is shown, corrected by Hochberg: all where all pass by themselves
     shown_less: int  # pairs in which the opposite is shown, corrected for the number of pairs
     answer: Answer
 
@@ -66,7 +67,7 @@ def compare_pairs(family: Family, beside: Sequence[tuple[Change, Change]], signe
     return Pairs(
         pairs,
         sum(cost > swap for cost, swap, _ in known),
-        sum(pair.p_more <= ALPHA for pair in pairs),
+        sum(p <= ALPHA for p in hochberg([pair.p_more for pair in pairs])),
         sum(pair.p_less <= level for pair in pairs),
         answer(max(pair.p_more for pair in pairs), min(1.0, len(pairs) * min(pair.p_less for pair in pairs))),
     )
@@ -84,8 +85,8 @@ def _pair(family: Family, part: str, part_of: str, swap: str, swap_of: str, sign
     more = max(minus.p_above(), plus.p_above())
     less = min(1.0, 2 * min(minus.p_below(), plus.p_below()))
     if not signed:
-        more = min(more, max(minus.p_below(), plus.p_below()))  # both at once is impossible: no correction
-        less = min(max(minus.p_below(), plus.p_above()), max(minus.p_above(), plus.p_below()))
+        more = min(1.0, 2 * min(more, max(minus.p_below(), plus.p_below())))  # in either direction: Bonferroni
+        less = min(1.0, 2 * min(max(minus.p_below(), plus.p_above()), max(minus.p_above(), plus.p_below())))
     cost = family.contrast({part_of: 1.0, part: -1.0}).value
     swap_cost = family.contrast({swap_of: 1.0, swap: -1.0}).value
     return Pair(part, swap, part_of, swap_of, cost, swap_cost, more, less)

@@ -18,13 +18,13 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from metaformer_nlp.study.analysis.statistics.comparisons import holm
+from metaformer_nlp.study.analysis.statistics.comparisons import hochberg, holm
 from metaformer_nlp.study.analysis.statistics.composed import ALPHA
 from metaformer_nlp.study.analysis.statistics.estimates import LEVEL
 from metaformer_nlp.study.analysis.statistics.moderated import MIN_EQUAL, Contrast, fit_prior
 
 Runs = Mapping[float, Mapping[str, Sequence[float]]]  # budget -> arm -> scores of its runs
-Trend = Literal["closes", "widens", "steady", "open"]
+Trend = Literal["closes", "widens", "steady", "crosses", "open"]
 MIN_BUDGETS = 3
 MOST_PRIOR = 0.5
 FARTHEST = 2.0  # doublings beyond the largest budget
@@ -51,7 +51,7 @@ class Scaling:
     last: Contrast  # change over the last doubling
     curvature: Contrast  # of the parabola, per doubling squared; takes three budgets
     p_holm: float | None = None  # of the slope, over the arms
-    p_steady: float | None = None  # two one-sided tests of the slope within the margin
+    p_steady: float | None = None  # two one-sided tests of the slope within the margin, Hochberg over the arms
     trend: Trend = "open"
     crosses: bool = False  # first and last budget are shown on different sides of zero
     note: str = ""
@@ -71,17 +71,25 @@ def scaling(
     rule, five-fold, in 91 to 93 %.
 
     A budget takes part where arm and baseline are both shown above `floor` (chance or the control, in scores;
-    one-sided 2.5 %). Steady: the slope lies within `margin` a doubling (two one-sided tests; Schuirmann 1987). Else,
+    one-sided 2.5 %). Steady: the slope lies within `margin` a doubling (two one-sided tests; Schuirmann 1987;
+    Hochberg over arms). Else,
     where the slope is shown after Holm's correction over arms, the gap closes if the mean gap is shown on the other
     side of zero than the slope, and widens if on the same: its size at the largest budget is then the smaller, or the
-    larger, of the line's ends. Else open.
+    larger, of the line's ends. It crosses instead of closing where the first and the last gap are shown on different
+    sides. Where the last doubling is shown to go the other way, and else, it stays open.
     """
     cells = _Cells(runs, chance)
     arms = dict.fromkeys(arm for by_arm in runs.values() for arm in by_arm if arm != baseline)
     lines = {arm: _line(arm, cells, baseline, floor) for arm in arms}
     tested = [arm for arm, line in lines.items() if line.slope.error is not None]
     corrected = dict(zip(tested, holm([lines[arm].slope.p for arm in tested]), strict=True))
-    return {arm: _judge(line, corrected.get(arm), margin) for arm, line in lines.items()}
+    steady: dict[str, float] = {}
+    if margin is not None:
+        enough = [arm for arm in tested if len(lines[arm].budgets) >= MIN_BUDGETS]
+        slopes = [lines[arm].slope for arm in enough]
+        p_steady = hochberg([max(slope.p_above(-margin), slope.p_below(margin)) for slope in slopes])
+        steady = dict(zip(enough, p_steady, strict=True))
+    return {arm: _judge(line, corrected.get(arm), steady.get(arm)) for arm, line in lines.items()}
 
 
 class _Cells:
@@ -143,18 +151,20 @@ def _line(arm: str, cells: _Cells, baseline: str, floor: float | None) -> Scalin
     return Scaling(arm, part, gaps, slope, mean, last, curvature, note=f"{left} budgets take no part" if left else "")
 
 
-def _judge(line: Scaling, p_holm: float | None, margin: float | None) -> Scaling:
+def _judge(line: Scaling, p_holm: float | None, p_steady: float | None) -> Scaling:
     slope, mean, enough = line.slope, line.mean, len(line.budgets) >= MIN_BUDGETS
-    p_steady = None
-    if enough and margin is not None and slope.error is not None:
-        p_steady = max(slope.p_above(-margin), slope.p_below(margin))
     trend: Trend = "open"
+    note = line.note
+    crosses = bool(line.gaps) and _side(line.gaps[0]) * _side(line.gaps[-1]) < 0
     if p_steady is not None and p_steady < 1 - LEVEL:
         trend = "steady"
     elif enough and p_holm is not None and p_holm < 1 - LEVEL and mean.p < 1 - LEVEL:
         trend = "widens" if (slope.p_above() < 0.5) == (mean.p_above() < 0.5) else "closes"
-    crosses = bool(line.gaps) and _side(line.gaps[0]) * _side(line.gaps[-1]) < 0
-    return replace(line, p_holm=p_holm, p_steady=p_steady, trend=trend, crosses=crosses)
+    if trend in ("closes", "widens") and crosses:
+        trend = "crosses"
+    elif trend in ("closes", "widens") and _side(line.last) * (1 if slope.p_above() < 0.5 else -1) < 0:
+        trend, note = "open", "the last doubling goes the other way"
+    return replace(line, p_holm=p_holm, p_steady=p_steady, trend=trend, crosses=crosses, note=note)
 
 
 def _side(gap: Contrast) -> int:
