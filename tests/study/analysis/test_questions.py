@@ -62,7 +62,7 @@ def test_a_study_of_one_model_finds_no_difference(counted: Any, plant: Any) -> N
         assert found[name]["yes"] <= 60 * most + 3.3 * (60 * most * (1 - most)) ** 0.5, name
     clear = plant(SAME, seeds=12)
     assert (words(clear)["mixing"], words(clear)["mixers"], words(clear)["claim"]) == ("no", "no", "open")
-    assert "mixing makes no difference here" in clear.question("claim").answer.note
+    assert "by less than the margin" in clear.question("claim").answer.note
     assert "In vision mixing hardly helps (" in conclusion(clear)
     open_ended = plant(SAME, seeds=3, noise=0.03, draw=1)
     assert words(open_ended)["mixing"] == "open"
@@ -191,9 +191,28 @@ def test_one_domain_against_is_enough_and_one_at_chance_leaves_open(plant: Any) 
     lost = {arm: {"vision": score, "text": 0.1} for arm, score in DEAR.items()}
     chance = plant(lost, domains=two)
     assert {word for name, word in words(chance).items() if name != "agreement"} == {"open"}
-    assert chance.question("claim").domains["text"].note == "no arm is above chance here"
+    assert chance.question("claim").domains["text"].note == "no arm is shown above chance here"
     assert not chance.domains["text"].telling
-    assert "In text nothing is learned yet." in conclusion(chance)
+    assert "In text no arm is shown above chance." in conclusion(chance)
+
+
+def test_a_contradicted_answer_is_named_wherever_it_is(plant: Any) -> None:
+    lower = {"arm": "identity", "reference": "pooling", "sign": "lower", "source": "Table 5"}
+    turned = {**GAIN, "identity": {"vision": GAIN["identity"], "text": 0.9}}
+    found = plant(turned, domains=("vision", "text"), expected=[lower])
+    assert words(found)["known"] == "no"
+    assert conclusion(found).startswith("Against what is published, identity scores more than pooling in text.")
+
+
+def test_a_gain_counts_where_the_baseline_is_above_chance_and_beyond_the_margin(plant: Any) -> None:
+    low = {**GAIN, "attention": 0.095, "identity": 0.06}  # chance is 0.1
+    assert (words(plant(low, seeds=8, noise=0.002))["mixing"], words(plant(low, seeds=8, noise=0.002))["claim"]) == (
+        "open",
+        "open",
+    )
+    small = {**dict.fromkeys(GAIN, 0.8), "attention": 0.805}
+    assert words(plant(small, seeds=8, noise=0.001))["mixing"] == "no", "shown, and within the margin"
+    assert words(plant(small, seeds=8, noise=0.001))["claim"] == "open"
 
 
 def test_domains_agree_or_turn(plant: Any) -> None:
@@ -201,7 +220,7 @@ def test_domains_agree_or_turn(plant: Any) -> None:
     both = ("vision", "text")
     assert words(plant(order, domains=both))["agreement"] == "yes"
     missing = plant(order, domains=both, alter=lambda rows: without_result(rows, "conv", [1], "missing", "text"))
-    assert missing.question("agreement").answer.note == "runs are missing"
+    assert missing.question("agreement").answer.note == "runs failed, diverged or are missing"
     turned = plant({**order, "conv": {"vision": 0.95, "text": 0.8}}, domains=both).question("agreement").answer
     assert (turned.word, turned.note) == ("no", "above in one domain and below in another: conv")
     assert words(plant(SAME, domains=both))["agreement"] == "open"
@@ -252,7 +271,7 @@ def test_the_gap_closes_widens_or_stays_as_the_budget_grows(plant: Any) -> None:
     assert max(trends.beyond["pooling"].budgets) <= 4 * 8000
     assert found.first == ("huge",), "the largest budget speaks for the scale"
     assert set(found.question("claim").domains) == {"huge"}
-    assert "With more tokens the gap of pooling to attention closes." in conclusion(found)
+    assert "With more tokens (huge) the gap of pooling to attention closes." in conclusion(found)
     vague = plant(truth, domains=sizes, noise=0.08, scale=scale).trends[0]
     assert vague.lines["fourier"].trend == "open"
 

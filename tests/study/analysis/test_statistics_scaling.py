@@ -43,7 +43,7 @@ def test_slope_mean_last_and_curvature_are_those_of_the_gaps() -> None:
         ([0.9, 0.7, 0.5, 0.3], "closes", False),
         ([0.3, 0.5, 0.7, 0.9], "widens", False),
         ([-0.3, -0.5, -0.7, -0.9], "widens", False),
-        ([0.9, 0.5, 0.1, -0.3], "closes", True),
+        ([0.9, 0.5, 0.1, -0.3], "crosses", True),
         ([0.3, 0.1, -0.1, -0.3], "open", True),
         ([0.5, 0.51, 0.49, 0.5], "steady", False),
     ],

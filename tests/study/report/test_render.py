@@ -168,7 +168,7 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
     turned = {name: 0.9 - score for name, score in TRUTH.items()}
     table, alt, said = told(turned)
     assert re.search(r"\| mixing adds \(attention over identity\) \| −[5-7]\.\d \[.*: no \|", table)
-    assert "| pooling keeps of that gain | – |" in table
+    assert "| pooling keeps of that gain | open: no gain is shown |" in table
     assert re.search(r"\| out of pooling: residual \| −3[56]\.", table)
     assert re.search(r"any change of the mixer \| 0 of 8 pairs \(0 shown, the opposite in 8\): no \|", table)
     assert "the highest score no residual" in alt
@@ -227,6 +227,6 @@ def test_old_large_studies_are_told_too(make_study: Make) -> None:
     study = make_study(large_study_data(3))
     analysis: Analysis = analyse(study, simulated_rows(study))
     text = markdown(analysis, {})
-    assert conclusion(analysis).startswith("In CIFAR-10 images depthwise conv scores most (")
+    assert conclusion(analysis).startswith("In CIFAR-10 images some mixers differ; depthwise conv scores most (")
     assert "gain kept" not in text.replace("keeps", "")
     assert "The study file lists none." in text

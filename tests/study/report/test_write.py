@@ -129,7 +129,7 @@ def test_reports_are_laid_side_by_side(make_study: Make, tmp_path: Path) -> None
         build_report(tmp_path / "images", tmp_path / "text")
     page = build_report(tmp_path / "images", tmp_path / "text", output=tmp_path / "both")
     text = page.read_text()
-    assert "Do the domains agree on the mixers?" in text
+    assert "Do the domains order the mixers alike?" in text
     assert "run only_text.yaml --only text/pooling/seed-0" in text
     before = content(tmp_path / "both")
     build_report(tmp_path / "both")
