@@ -21,7 +21,7 @@ def test_no_kept_run_is_orphaned_and_every_choice_stands(name: str) -> None:
     folder = KEPT / name
     study = load_study(ROOT / f"scripts/recipes/studies/{name}.yaml", Names(EXPERIMENTS, FORMER_NAMES))
     kept = {str(path.parent.relative_to(folder / "cells")) for path in folder.glob("cells/*/*/*/outcome.json")}
-    assert len(kept) > 25
+    assert kept
     assert set(Queue(study, folder).finished) == kept
     found = tunings(study, folder)
     for path in folder.glob("cells/*/*/choice.json"):
