@@ -21,13 +21,13 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         if (
             _FASTER
+            and not torch.compiler.is_compiling()  # before sizes are asked for, which a graph would then hold to
+            and not torch.jit.is_tracing()
             and x.numel() * self.out_features >= _SMALLEST
             and x.dtype == self.weight.dtype == torch.float32
             and x.device.type == self.weight.device.type == "cpu"
             and type(self.weight) is nn.Parameter  # none that is sharded or quantised
             and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()
-            and not torch.jit.is_tracing()
         ):
             product: Tensor = _Product.apply(x, self.weight, self.bias)
             return product

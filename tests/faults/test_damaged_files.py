@@ -114,7 +114,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, Path]:
 
 
 def reported(folder: Path) -> list[dict[str, Any]]:
-    return [{key: row[key] for key in SAME} for row in analyse_folders([folder])["cells"]]
+    return [{key: row[key] for key in SAME} for row in analyse_folders([folder]).cells]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -162,7 +162,13 @@ def still_open(analysis: Analysis) -> list[str]:
 def limits(analysis: Analysis) -> list[str]:
     """What the study cannot show, from its numbers and from its file."""
     counts = sorted({len(arm.seeds) for domain in analysis.domains.values() for arm in domain.runs})
-    lines = []
+    lines, cells = [], analysis.cells
+    finished = sum(row["status"] == "finished" for row in cells)
+    if finished < len(cells):
+        failed = sum(row["status"] == "failed" for row in cells)
+        lines.append(
+            f"The study is not complete: {finished} of {len(cells)} cells are finished and {failed} have failed."
+        )
     if counts:
         n = max(counts[0], 2)
         lines.append(
