@@ -148,8 +148,6 @@ def test_arms_that_are_the_same_run_show_no_difference(
         difference = report["domains"]["text"]["arms"][name]["against"]["attention"]
         assert difference["estimate"]["value"] == 0.0
         assert difference["word"] in ("equal", "open")
-    text = page.with_name("report.md").read_text()
-    assert "no difference from attention is shown; equivalent to it within 2.0 points: second and third" in text
 
 
 @pytest.mark.parametrize(
