@@ -52,7 +52,8 @@ class TextModelConfig:
     the same task. null: fresh weights."""
     token_mixer: str | dict[str, Any] | list[Any] | None = None
     """What mixes the tokens: a name (pooling, identity, random, attention, spatial_mlp, spatial_gating,
-    depthwise_conv, separable_conv, shift, decaying_sum, fourier, ponet), {name: pooling, pool_size: 7}, or a list of these, one
+    depthwise_conv, separable_conv, shift, decaying_sum,
+    fourier, ponet), {name: pooling, pool_size: 7}, or a list of these, one
     for each layer or in short: [pooling x rest, attention x 2]. docs/token_mixers.md has a table. null: pooling."""
     pool_size: int | list[Any] | None = None
     """Window of pooling: odd, or a list of windows for groups of channels: odd, global, left:n, right:n. null: 3."""
