@@ -1,30 +1,27 @@
-"""The analysis of one domain: from the rows of its cells to its arms, removals, swaps and answers."""
+"""The analysis of one domain: from the rows of its cells to its arms, its known answers, removals and swaps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
-from math import fsum, isfinite
+from functools import partial
+from math import isfinite
 from statistics import median
 from typing import Any
 
 from metaformer_nlp.study.analysis import results
+from metaformer_nlp.study.analysis.answers import answers
+from metaformer_nlp.study.analysis.facts import Facts, mean_of
 from metaformer_nlp.study.analysis.results import Difference, Known, Removal, Swap
 from metaformer_nlp.study.analysis.rows import Row, unpacked_items
 from metaformer_nlp.study.analysis.statistics import (
-    LEVEL,
     Answer,
     Comparison,
-    Contrast,
     Estimate,
     Family,
-    Pairs,
     answer,
     compare_arms,
-    compare_pairs,
     compose,
-    diverged,
     failure_rate,
     mean_interval,
     minimal_detectable_difference,
@@ -34,13 +31,9 @@ from metaformer_nlp.study.analysis.statistics import (
     retention,
     share_of_gain,
     take_off,
-    with_failures,
 )
-from metaformer_nlp.study.analysis.statistics.composed import ALPHA
-from metaformer_nlp.study.analysis.statistics.pairs import Change
 from metaformer_nlp.study.protocol.study import Arm, Domain, Study
 
-SHARE = 0.5  # of the gain of mixing that a claim asks for where the study file names none
 _SWAPPED = ("model.norm", "model.hidden_act")  # a variant that sets one of these swaps a part; others do not
 _COST = ("total", "trainable", "macs", "steps", "tokens")
 
@@ -50,35 +43,17 @@ def analyse_domain(study: Study, domain: Domain, rows: Sequence[Row]) -> results
     return _Domain(study, domain, rows).result()
 
 
-class _Domain:
+class _Domain(Facts):
     def __init__(self, study: Study, domain: Domain, rows: Sequence[Row]) -> None:
-        self.study, self.domain, self.rows = study, domain, rows
-        self.arms = {arm.name: arm for arm in study.arms_of(domain.name)}
-        finished = [row for row in rows if row["status"] == "finished"]
-        self.finished = {name: [row for row in finished if row["arm"] == name] for name in self.arms}
-        self.scores = {arm: {row["seed"]: row["score"] for row in its} for arm, its in self.finished.items()}
-        self.family = Family(self.scores)
-        self.chance = _mean(row["chance"] for row in finished)
-        if self.chance is None and not isinstance(domain.chance, str):
-            self.chance = domain.chance
-        self.absent = {
-            name: tuple(sorted(row["seed"] for row in rows if row["arm"] == name and row["status"] != "finished"))
-            for name in self.arms
-        }
-        spread = self.family.prior.variance**0.5
-        self.diverged = {
-            name: () if self.chance is None else diverged(runs, self.chance, spread)
-            for name, runs in self.scores.items()
-        }
-        self.control = study.control if study.control in self.arms else None
+        super().__init__(study, domain, rows)
         self.against = {reference: self._compared(reference) for reference in self._references()}
-        self.pairs: dict[str, Pairs] = {}
 
     def result(self) -> results.Domain:
-        study, base = self.study, self.study.baseline
+        base = self.study.baseline
         ends = [difference.detectable for difference in self.against[base].values()]
         known = self._known()
         removals, swaps = self._removals(), self._swaps()
+        words, pairs = answers(self, known, removals, swaps)
         return results.Domain(
             name=self.domain.name,
             label=self.domain.title,
@@ -86,27 +61,22 @@ class _Domain:
             chance=self.chance,
             margin=self.domain.margin,
             axis=self.domain.axis,
-            learned=self.above_chance(base),
             telling=self.telling,
             correlation=self.family.correlation,
             paired=self.family.paired,
             detectable=_median(ends),
-            mixing=estimate(self.family.contrast({base: 1.0, self.control: -1.0})) if self.control else None,
+            mixing=self.family.contrast({base: 1.0, self.control: -1.0}).estimate() if self.control else None,
             task_chance={
-                task.name: _mean(row["tasks"][task.name]["chance"] for its in self.finished.values() for row in its)
+                task.name: mean_of(row["tasks"][task.name]["chance"] for its in self.finished.values() for row in its)
                 for task in self.domain.tasks
             },
             arms={name: self._arm(arm) for name, arm in self.arms.items()},
             known=known,
             removals=removals,
             swaps=swaps,
-            answers=self._answers(study, known, removals, swaps),
-            pairs=self.pairs,
+            answers=words,
+            pairs=pairs,
         )
-
-    def above_chance(self, arm: str, level: float = LEVEL) -> bool:
-        low = mean_interval(list(self.scores[arm].values()), level).low
-        return self.chance is not None and low is not None and low > self.chance
 
     def _references(self) -> list[str]:
         """The arms that others are compared with: all of them with the first, and with an origin what is made of it."""
@@ -125,7 +95,7 @@ class _Domain:
             arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer"}
         elif reference not in everybody:
             arms = {arm.name for arm in self.arms.values() if arm.of == reference} | {self.control or ""}
-        families = [self.family, *self._other_families()]
+        families = [self.family, *self.other_families]
         if reference == self.control:  # what the baseline gains is a question of its own, and one planned test
             arms = (set(self.arms) if arms is None else arms) - {self.study.baseline}
         found = [compare_arms(family, reference, self.domain.margin, arms) for family in families]
@@ -134,25 +104,10 @@ class _Domain:
                 each |= compare_arms(family, reference, self.domain.margin, {self.study.baseline})
         differences = {name: _difference(item) for name, item in found[0].items()}
         for name, difference in differences.items():
-            hit = self._gone(name) or self._gone(reference)
+            hit = self.gone(name) or self.gone(reference)
             if hit and any(each[name].word != difference.word for each in found[1:]):
                 differences[name] = replace(difference, word="open")
         return differences
-
-    def _gone(self, arm: str) -> set[int]:
-        """The seeds whose run failed, is missing or diverged."""
-        return {*self.absent[arm], *self.diverged[arm]}
-
-    def _other_families(self) -> list[Family]:
-        """Without the runs that diverged, and with those that have no score at chance; none where all went well."""
-        if self.chance is None or not any(map(self._gone, self.arms)):
-            return []
-        without = {
-            arm: {seed: score for seed, score in runs.items() if seed not in self.diverged[arm]}
-            for arm, runs in self.scores.items()
-        }
-        full = {arm: {**dict.fromkeys(self.absent[arm], self.chance), **runs} for arm, runs in self.scores.items()}
-        return [Family(scores, self.family.paired) for scores in (without, full)]
 
     def _arm(self, arm: Arm) -> results.Arm:
         name, base, its = arm.name, self.study.baseline, self.scores[arm.name]
@@ -160,7 +115,7 @@ class _Domain:
         kept = Estimate(1.0, len(its), note="the baseline, by definition") if name == base else None
         share = None
         if self.control and name != self.control and arm.kind == "mixer":
-            share = share_of_gain(self.family, name, base, self.control, self._share_asked(name))
+            share = share_of_gain(self.family, name, base, self.control, self.share_asked(name))
         tasks = {task.name: self._task_scores(name, task.name) for task in self.domain.tasks}
         differences = {task: paired_values(its, self._task_scores(base, task)) for task, its in tasks.items()}
         return results.Arm(
@@ -186,13 +141,9 @@ class _Domain:
             curve=_curve([row["curve"] for row in runs]),
             take_off=self._take_off(name),
             tuned={str(row["seed"]): row["tuned"] for row in self.rows if row["arm"] == name and row["tuned"]},
-            **{key: _mean(row[key] for row in runs) for key in _COST},
+            **{key: mean_of(row[key] for row in runs) for key in _COST},
             train_seconds=_median(row["train_seconds"] for row in runs),
         )
-
-    def _share_asked(self, arm: str) -> float:
-        claim = self.study.claim
-        return claim.gain if claim and claim.arm == arm and claim.gain is not None else SHARE
 
     def _task_scores(self, arm: str, task: str) -> dict[int, float]:
         return {row["seed"]: row["tasks"][task]["score"] for row in self.finished[arm]}
@@ -234,8 +185,8 @@ class _Domain:
             interval, inside = contrast.interval(), None
             if expected.size is not None and interval:
                 inside = interval[0] <= sign * expected.size <= interval[1]
-            word = self._judge(weights, partial(_above_zero, weights))
-            found.append(Known(expected, estimate(contrast), word, inside))
+            word = self.judge(weights, partial(_above_zero, weights))
+            found.append(Known(expected, contrast.estimate(), word, inside))
         against = compose({str(place): item.answer for place, item in enumerate(found)}).shown_against
         return tuple(
             replace(item, answer=replace(item.answer, word="open"))
@@ -279,87 +230,12 @@ class _Domain:
         return tuple(found)
 
     def _cost(self, arm: str, of: str) -> Estimate:
-        return estimate(self.family.contrast({of: 1.0, arm: -1.0}))
-
-    def _answers(
-        self, study: Study, known: Sequence[Known], removals: Sequence[Removal], swaps: Sequence[Swap]
-    ) -> dict[str, Answer]:
-        """By the question's name; a question that the arms do not allow is left out."""
-        base, control, found = study.baseline, self.control, dict[str, Answer]()
-        if known:
-            found["known"] = compose({str(place): item.answer for place, item in enumerate(known)}).answer
-        if control:
-            found["mixing"] = self._judge((base, control), lambda family: _mixing(family, base, control, self._margin))
-            if not self.above_chance(base):
-                found["mixing"] = Answer("open", 1.0, 1.0, f"{self.arms[base].title} is not above chance")
-        if study.claim and study.claim.arm in self.arms and (control or study.claim.retains is not None):
-            arm, asked = study.claim.arm, self._share_asked(study.claim.arm)
-            if not control:
-                found["claim"] = Answer(
-                    "open", 1.0, 1.0, "there is no control, so that the gain of mixing is not known"
-                )
-            elif found["mixing"].word != "yes":
-                found["claim"] = Answer("open", 1.0, 1.0, found["mixing"].note or "no gain of mixing is shown")
-            else:
-                found["claim"] = self._judge(
-                    (arm, base, control), lambda family: share_of_gain(family, arm, base, control, asked).answer
-                )
-        parts = [(item.arm, item.of) for item in removals if item.arm != control]
-        if control and parts:
-            beside = [(part, (control, part[1])) for part in parts if part[1] != control]
-            found["removals"] = self._by_pairs("removals", beside)
-        mixers = [arm.name for arm in self.arms.values() if arm.kind == "mixer"]
-        if parts and len(mixers) > 1:
-            beside = [(part, (mixer, part[1])) for part in parts for mixer in mixers if mixer != part[1]]
-            found["parts"] = self._by_pairs("parts", beside)
-        of_parts = [(swap.arm, swap.of) for swap in swaps if not swap.mixer]
-        if of_parts and any(swap.mixer for swap in swaps):
-            beside = [((swap.arm, swap.of), part) for swap in swaps if swap.mixer for part in of_parts]
-            found["swaps"] = self._by_pairs("swaps", beside, signed=False)
-        if len(mixers) > 1:
-            found["mixers"] = self._judge(mixers, lambda family: _differ(family, base, mixers, self.domain.margin))
-        if not self.telling:
-            self.pairs = {}
-            return {name: Answer("open", 1.0, 1.0, "no arm is shown above chance here") for name in found}
-        return found
-
-    @cached_property
-    def telling(self) -> bool:
-        level = 1 - (1 - LEVEL) / len(self.arms)  # where all are at chance, few studies find one that is not
-        return any(self.above_chance(name, level) for name in self.arms)
-
-    @property
-    def _margin(self) -> float:
-        return self.domain.margin or 0.0
-
-    def _by_pairs(self, name: str, beside: Sequence[tuple[Change, Change]], signed: bool = True) -> Answer:
-        self.pairs[name] = compare_pairs(self.family, beside, signed)
-        arms = {arm for pair in beside for change in pair for arm in change}
-        if silent := [of for (_, of), _ in beside if not self.above_chance(of)]:
-            return Answer("open", 1.0, 1.0, f"{self.arms[silent[0]].title} is not above chance: it has nothing to lose")
-        return self._judge(arms, lambda family: compare_pairs(family, beside, signed).answer)
-
-    def _judge(self, arms: Iterable[str], judge: Callable[[Family], Answer]) -> Answer:
-        """The answer, which is yes or no only if it stands with and without the runs that failed or diverged."""
-        gone = {arm: self._gone(arm) for arm in arms}
-        if not any(gone.values()):
-            return judge(self.family)
-        if self.chance is None:
-            return Answer("open", 1.0, 1.0, "runs are missing")
-        return with_failures(
-            lambda scores: judge(Family(scores, self.family.paired)), self.scores, gone, self.chance
-        ).answer
-
-
-def estimate(contrast: Contrast) -> Estimate:
-    """A contrast with its 95 % interval."""
-    low, high = contrast.interval() or (None, None)
-    return Estimate(contrast.value, contrast.n, None, low, high, "moderated t", contrast.note)
+        return self.family.contrast({of: 1.0, arm: -1.0}).estimate()
 
 
 def _difference(item: Comparison) -> Difference:
     return Difference(
-        estimate(item.contrast),
+        item.contrast.estimate(),
         item.corrected,
         item.p,
         item.p_holm,
@@ -374,24 +250,6 @@ def _difference(item: Comparison) -> Difference:
 def _above_zero(weights: Mapping[str, float], family: Family) -> Answer:
     contrast = family.contrast(weights)
     return answer(contrast.p_above(), contrast.p_below(), contrast.note)
-
-
-def _mixing(family: Family, baseline: str, control: str, margin: float) -> Answer:
-    """No if the baseline is shown to be above the control by less than the margin; else yes, if it is above it."""
-    gain = family.contrast({baseline: 1.0, control: -1.0})
-    word = answer(gain.p_above(), gain.p_below(margin), gain.note)
-    if word.p_no <= ALPHA:
-        return Answer("no", 1.0, word.p_no, "by less than the margin, if at all" if margin else "")
-    return word
-
-
-def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float | None) -> Answer:
-    """Yes if some mixer is shown to differ from the baseline, no if all are shown to be equal to it."""
-    found = compare_arms(family, baseline, margin, mixers).values()
-    p_differ = [item.p_holm for item in found if item.p_holm is not None]
-    p_equal = [1.0 if item.p_equivalent is None else item.p_equivalent for item in found]
-    word = answer(min(p_differ, default=1.0) / 2, max(p_equal, default=1.0) / 2)  # both are tests at 5 %
-    return Answer("yes", word.p_yes, 1.0) if word.word == "yes" else word
 
 
 def _swaps_a_part(arm: Arm, origin: Arm) -> bool:
@@ -416,8 +274,3 @@ def _median(values: Iterable[float | None]) -> float | None:
     """Of seconds, too: a run that was made to wait would move their mean, though it took no more work."""
     known = [value for value in values if value is not None and isfinite(value)]
     return median(known) if known else None
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return fsum(known) / len(known) if known else None

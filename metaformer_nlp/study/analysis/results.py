@@ -116,8 +116,7 @@ class Domain:
     chance: float | None
     margin: float | None
     axis: str | None
-    learned: bool  # the baseline is above chance
-    telling: bool  # some arm is
+    telling: bool  # some arm is above chance
     correlation: SeedCorrelation
     paired: bool
     detectable: float | None  # median over the arms compared with the baseline

@@ -77,7 +77,7 @@ def run(config: SimulationConfig) -> int:
 
 def worlds() -> tuple[World, ...]:
     """All of them; those of the same kind stand together."""
-    return (*_gains(), *_pairs(), *_failures(), *_families(), *_slopes(), *_domains(), *_others())
+    return (*_gains(), *_pairs(), *_failures(), *_families(), *_slopes(), *_steady(), *_domains(), *_others())
 
 
 def _studies(
@@ -133,6 +133,20 @@ def _pairs() -> Iterator[World]:
 
         return World(f"{name}, {seeds} seeds", word, low, high, judge)
 
+    def swaps_alone(word: str, seeds: int) -> World:
+        """A swap and the norm, neither of which does anything; the swapped arm alone varies."""
+
+        def judge(rng: np.random.Generator, studies: int) -> Hits:
+            means, sds = dict.fromkeys(("attention", "pooling", "norm"), 60.0), (0.2 * SD, SD, 0.2 * SD)
+            beside = every_pair({"pooling": "attention"}, {"norm": "attention"})
+            families = map(Family, _studies(rng, studies, means, seeds, sds))
+            return [compare_pairs(family, beside, signed=False).answer.word == word for family in families]
+
+        return World(f"a swap beside a swap, neither of which does anything, {seeds} seeds", word, 0, 0.025, judge)
+
+    for seeds in (3, 5):
+        yield swaps_alone("yes", seeds)
+        yield swaps_alone("no", seeds)
     cancelling = (0.0, 8.0, -8.0, 8.0, -8.0, 4.0, -4.0)
     for seeds in (3, 5, 10):
         yield world("swaps cost 8, 8, -8, -8, 4, -4, 0, parts 4", "yes", 0, 0.01, 4, cancelling, seeds)
@@ -245,6 +259,25 @@ def _slopes() -> Iterator[World]:
         yield world(
             "baseline to 99 %, arm stays behind", 1 - 0.4 * 2 ** (-1.3 * x), 1 - 0.5 * 2 ** (-0.3 * x), seeds, 0.016
         )
+
+
+def _steady() -> Iterator[World]:
+    """Eight arms whose gap changes by exactly the margin a doubling: none is steady."""
+    margin, budgets = 0.1, 2.0 ** np.arange(4)
+    baseline = 0.5 + 0.4 * np.arange(4)
+
+    def judge(rng: np.random.Generator, studies: int) -> Hits:
+        found = []
+        for _ in range(studies):
+            noise = 0.06 * rng.normal(size=(4, 9, 3))
+            means = np.stack([baseline, *[baseline - 0.3 - margin * np.arange(4)] * 8], axis=1)[:, :, None]
+            scores = _expit(means + noise).tolist()
+            runs = {b: {str(arm): its for arm, its in enumerate(of)} for b, of in zip(budgets, scores, strict=True)}
+            lines = scaling(runs, "0", 0.0, margin=margin)
+            found.append(any(line.trend == "steady" for line in lines.values()))
+        return found
+
+    yield World("8 gaps that change by the margin, 3 seeds x 4 budgets", "some is steady", 0, 0.05, judge)
 
 
 def _expit(x: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -21,7 +22,7 @@ from markupsafe import Markup
 
 from metaformer_nlp.study import words
 from metaformer_nlp.study.analysis.results import Analysis
-from metaformer_nlp.study.analysis.statistics.estimates import student
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
 from metaformer_nlp.study.report import protocol
 from metaformer_nlp.study.report.tables import Tables
 
@@ -48,11 +49,8 @@ ASKED = {
 
 def conclusion(analysis: Analysis) -> str:
     """The conclusion by rule: the sentences of its template in their order, as many as 60 words allow."""
-    environment = _environment("")
-    environment.finalize, environment.autoescape = None, False  # plain text
-    text = environment.get_template("conclusion.j2").render(_names(analysis))
     taken, left = [], LONGEST
-    for sentence in filter(None, (line.strip() for line in text.split("\n"))):
+    for sentence in _sentences("conclusion.j2", analysis):
         if len(sentence.split()) > left:
             break
         taken.append(sentence)
@@ -67,7 +65,6 @@ def markdown(analysis: Analysis, pictures: Pictures) -> str:
 
 def page(analysis: Analysis, pictures: Pictures) -> str:
     """The report as one self-contained HTML page."""
-
     body = _to_html(_render(analysis, pictures, "#rules"))
     for picture in pictures.values():  # in the HTML: the Markdown parser takes long over such an address
         embedded = base64.b64encode(picture.path.read_bytes()).decode()
@@ -161,41 +158,24 @@ def still_open(analysis: Analysis) -> list[str]:
 
 def limits(analysis: Analysis) -> list[str]:
     """What the study cannot show, from its numbers and from its file."""
-    counts = sorted({len(arm.seeds) for domain in analysis.domains.values() for arm in domain.runs})
-    lines, cells = [], analysis.cells
-    finished = sum(row["status"] == "finished" for row in cells)
-    if finished < len(cells):
-        failed = sum(row["status"] == "failed" for row in cells)
-        lines.append(
-            f"The study is not complete: {finished} of {len(cells)} cells are finished and {failed} have failed."
-        )
-    if counts:
-        n = max(counts[0], 2)
-        lines.append(
-            f"{counts[0] if len(counts) == 1 else f'{counts[0]} to {counts[-1]}'} seeds an arm. Student's factor for "
-            f"{n} is {student(0.95, n - 1):.1f} (with very many it would be 2.0). Intervals are wide, and they trust "
-            "that scores are spread normally over seeds."
-        )
-    for domain in analysis.domains.values():
-        unlike = [row for row in protocol.budgets(analysis) if row[0] == domain.label and row[3] == "no"]
-        lines += [f"In {domain.label}, arms differ in {row[1]}: {row[4]}. Scores may come of that." for row in unlike]
-    items = [arm.over_items for domain in analysis.domains.values() for arm in domain.runs if arm.over_items]
-    wide = [(its.high - its.low) / 2 for its in items if its.low is not None and its.high is not None]
-    if wide:
-        lines.append(
-            "With other test items of the kind, too, a difference from the baseline is known to "
-            f"±{words.points(median(wide))} points (median over arms; runs and items crossed)."
-        )
-    if analysis.study.until:
-        lines.append(
-            "Seeds were added until the intervals were narrow, which favours seeds that lie close: a 95 % interval "
-            "holds the truth in 93 % of such studies with at most 5 seeds, in 90 % with at most 20."
-        )
-    lines.append(
-        "Seeds vary the initial weights and the order of the samples. The intervals do not speak of other data, other "
-        "sizes of the model, longer training or other settings."
-    )
-    return [*lines, *analysis.study.limits]
+    arms = [arm for domain in analysis.domains.values() for arm in domain.runs]
+    items = [arm.over_items for arm in arms if arm.over_items]
+    counts = sorted({len(arm.seeds) for arm in arms})
+    values = {
+        "counts": counts,
+        "student": student(LEVEL, max(counts[0], 2) - 1) if counts else None,
+        "unlike": [row for row in protocol.budgets(analysis) if row[3] == "no"],
+        "items": [(its.high - its.low) / 2 for its in items if its.low is not None and its.high is not None],
+    }
+    return [*_sentences("limits.j2", analysis, values), *analysis.study.limits]
+
+
+def _sentences(template: str, analysis: Analysis, values: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+    """The lines of a template as plain text."""
+    environment = _environment("")
+    environment.finalize, environment.autoescape = None, False
+    text = environment.get_template(template).render(_names(analysis) | dict(values))
+    return [line.strip() for line in text.split("\n") if line.strip()]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
@@ -223,7 +203,14 @@ def _environment(rules_at: str) -> Environment:
     )
     for name in ("points", "interval", "percent", "ratio", "count", "p_value", "listed", "capital", "setting"):
         environment.filters[name] = getattr(words, name)
-    environment.filters |= {"table": table, "json": _json, "code": _code, "seeds": _seeds, "alt": _alt}
+    environment.filters |= {
+        "median": median,
+        "table": table,
+        "json": _json,
+        "code": _code,
+        "seeds": _seeds,
+        "alt": _alt,
+    }
     environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": partial(_rule_at, rules_at)}
     return environment
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 
 from markupsafe import Markup
 
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
-from metaformer_nlp.study.analysis.statistics import Contrast
+from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, setting
 
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
@@ -213,8 +212,8 @@ class Tables:
         head = ["arm", "budgets", "gap, mean", "a doubling", "p (Holm)", "last doubling", "curvature", "word"]
         rows = []
         for name, line in trends.lines.items():
-            contrasts = [_in_logits(contrast) for contrast in (line.mean, line.slope, line.last, line.curvature)]
-            mean, slope, last, curvature = contrasts
+            contrasts = line.mean, line.slope, line.last, line.curvature
+            mean, slope, last, curvature = (ratio(contrast.estimate(), signed=True) for contrast in contrasts)
             row = [labels[name], str(len(line.budgets)), mean, slope, p_value(line.p_holm), last, curvature]
             rows.append([*row, f"{line.trend} ({line.note})" if line.note else line.trend])
         return self.table(head, rows)
@@ -277,19 +276,5 @@ def _seconds(arm: Arm) -> str:
     return "–" if arm.train_seconds is None else f"{arm.train_seconds:,.0f}"
 
 
-@dataclass(frozen=True)
-class _Ends:
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-def _in_logits(contrast: Contrast) -> str:
-    ends = contrast.interval() if contrast.value is not None else None
-    if ends is not None and not all(map(isfinite, ends)):
-        ends = None
-    return ratio(_Ends(contrast.value, *(ends or (None, None))), signed=True)
-
-
 def _between(value: float | None, ends: tuple[float, float] | None) -> str:
-    return interval(_Ends(value, *(ends or (None, None))), signed=True)
+    return interval(Estimate(value, 0, None, *(ends or (None, None))), signed=True)

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import special
 
 from metaformer_nlp.study.analysis.statistics.comparisons import hochberg, holm
-from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, Estimate, student
 
 MOST_PRIOR = 4.0
 MIN_EQUAL = 5  # runs that score the same are chance on a small test set, below this many
@@ -142,6 +142,11 @@ class Contrast:
             return None
         half = student(level, self.df) * self.error
         return self.value - half, self.value + half
+
+    def estimate(self) -> Estimate:
+        """The value with its 95 % interval."""
+        low, high = self.interval() or (None, None)
+        return Estimate(self.value, self.n, None, low, high, "moderated t", self.note)
 
 
 @dataclass(frozen=True)
