@@ -22,14 +22,3 @@ def _same_start() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(torch.float32)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that fork come first: a process in which other threads of autograd have started cannot fork any more."""
-
-    def forks(item: pytest.Item) -> bool:
-        module = getattr(item, "module", None)
-        names = vars(module).values() if module else ()
-        return any(getattr(value, "__module__", "") == "tests.engine.harness" for value in names)
-
-    items.sort(key=lambda item: not forks(item))
