@@ -140,14 +140,14 @@ def test_arms_that_are_the_same_run_show_no_difference(
     arm = {"kind": "mixer", "set": {"model.token_mixer": "pooling"}}
     study_data["arms"] = {name: copy.deepcopy(arm) for name in ("attention", "second", "third")}
     study_data["domains"] = {"text": study_data["domains"]["text"] | {"margin": 0.02}}
-    study_data["seeds"] = [0, 1, 2]
-    assert len(run_study(make_study(study_data), tmp_path, from_dict, executor="inline").finished) == 9
+    study_data["seeds"] = [0, 1, 2, 3, 4]  # of fewer runs that score the same nothing is concluded
+    assert len(run_study(make_study(study_data), tmp_path, from_dict, executor="inline").finished) == 15
     page = build_report(tmp_path)
     report = json.loads(page.with_name("report.json").read_text())
     for name in ("second", "third"):
         difference = report["domains"]["text"]["arms"][name]["against"]["attention"]
         assert difference["estimate"]["value"] == 0.0
-        assert difference["word"] in ("equal", "open")
+        assert difference["word"] == "equal"
 
 
 @pytest.mark.parametrize(
