@@ -84,7 +84,7 @@ def agreement(baseline: str, domains: Domains, ranks: Sequence[Ranks]) -> Answer
             shown.setdefault(arm.label, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
     if turned := [label for label, words in shown.items() if len(words) > 1]:
         return Answer("no", 1.0, 0.0, f"above in one domain and below in another: {', '.join(turned)}")
-    alike = bool(ranks) and all(side({"low": rank.tau.low, "high": rank.tau.high}) > 0 for rank in ranks)
+    alike = bool(ranks) and all(side(rank.tau) > 0 for rank in ranks)
     return Answer("yes", 0.0, 1.0) if alike else Answer("open", 1.0, 1.0, "")
 
 

@@ -19,7 +19,7 @@ from metaformer_nlp.study.analysis.statistics.gain import share_of_gain
 from metaformer_nlp.study.analysis.statistics.items import over_items
 from metaformer_nlp.study.analysis.statistics.moderated import Comparison, Family, Scores, compare_arms
 from metaformer_nlp.study.analysis.statistics.pairs import compare_pairs, every_pair
-from metaformer_nlp.study.analysis.statistics.power import Until, look_level, until_error
+from metaformer_nlp.study.analysis.statistics.power import Until, until_error
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import scaling, transform
 from metaformer_nlp.study.analysis.statistics.settings import over_settings
@@ -328,14 +328,6 @@ def _others() -> Iterator[World]:
 
         return judge
 
-    def looks(rng: np.random.Generator, studies: int) -> Hits:
-        found = []
-        for scores in _studies(rng, studies, {"one": 60.0, "other": 60.0, **OTHERS}, 5):
-            seen = {n: Family({arm: dict(list(runs.items())[:n]) for arm, runs in scores.items()}) for n in (3, 5)}
-            p = {n: family.contrast({"one": 1, "other": -1}).p for n, family in seen.items()}
-            found.append(any(p[n] <= look_level(n, (3, 5)) for n in p))
-        return found
-
     def items(rng: np.random.Generator, studies: int) -> Hits:
         found = []
         for _ in range(min(studies, 1000)):
@@ -349,7 +341,6 @@ def _others() -> Iterator[World]:
     yield World("order of 5 arms, spreads 30-fold, 3 seeds", "interval of tau covers", 0.95, 1, ranks)
     for count in (3, 5, 8):
         yield World(f"another setting predicted from {count}", "covered", 0.93, 1, settings(count))
-    yield World("looks after 3 and 5 seeds, no difference", "shown", 0, 0.05, looks)
     yield World("difference on 300 items, 3 seeds, other items", "covered", 0.93, 1, items)
     for most in (5, 10):
         yield World(f"until narrow, at most {most} seeds", "missed, at worst", 0, 0.05, _until(most))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
@@ -45,7 +43,7 @@ def test_pairing_by_seed_takes_out_what_seeds_have_in_common() -> None:
     second = by_seed(0.75 + common + rng.normal(0, 0.001, 5))
     estimate = mean_interval(list(paired_values(first, second).values()))
     assert estimate.value == pytest.approx(0.05, abs=0.005)
-    assert side(asdict(estimate)) == 1
+    assert side(estimate) == 1
     assert mean_interval(list(first.values())).sd > 10 * estimate.sd  # type: ignore[operator]
 
 
@@ -87,7 +85,7 @@ def test_retention_is_the_same_each_time() -> None:
 def test_without_spread_or_runs_no_interval_is_made_up() -> None:
     assert mean_interval([]).value is None
     single = mean_interval([0.5])
-    assert (single.value, single.low, side(asdict(single))) == (0.5, None, 0)
+    assert (single.value, single.low, side(single)) == (0.5, None, 0)
     assert "single run" in single.note
     same = mean_interval([0.5, 0.5, 0.5])
     assert (same.low, same.high) == (0.5, 0.5)

@@ -9,7 +9,6 @@ from scipy import stats
 from metaformer_nlp.study.analysis.statistics import (
     Contrast,
     Until,
-    look_level,
     minimal_detectable_difference,
     over_items,
     over_settings,
@@ -27,13 +26,6 @@ def test_the_minimal_difference_is_found_in_four_of_five_studies(n: int, compari
     found = stats.ttest_1samp(runs, 0, axis=1).pvalue < 0.05 / comparisons
     assert found.mean() == pytest.approx(0.8, abs=0.01)
     assert minimal_detectable_difference(Contrast(0.0, 1)) is None
-
-
-def test_looks_share_five_percent() -> None:
-    assert (look_level(3, (3, 5)), look_level(5, (3, 5))) == (0.0076, 0.0476)
-    assert look_level(4, (3, 4, 8, 9)) == pytest.approx(0.0125)
-    with pytest.raises(ValueError, match="the looks are 3, 5"):
-        look_level(4, (3, 5))
 
 
 def test_seeds_are_added_until_the_interval_is_narrow() -> None:

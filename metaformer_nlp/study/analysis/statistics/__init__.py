@@ -42,7 +42,7 @@ from metaformer_nlp.study.analysis.statistics.moderated import (
     seed_correlation,
 )
 from metaformer_nlp.study.analysis.statistics.pairs import Pair, Pairs, compare_pairs, every_pair
-from metaformer_nlp.study.analysis.statistics.power import Until, look_level, minimal_detectable_difference
+from metaformer_nlp.study.analysis.statistics.power import Until, minimal_detectable_difference
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import (
     Envelope,
@@ -86,7 +86,6 @@ __all__ = [
     "failure_rate",
     "hochberg",
     "holm",
-    "look_level",
     "mean_interval",
     "minimal_detectable_difference",
     "over_items",

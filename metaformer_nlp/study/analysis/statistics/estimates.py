@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -38,11 +37,11 @@ class Estimate:
     note: str = ""
 
 
-def side(estimate: Mapping[str, Any]) -> int:
-    """+1 or -1 if an estimate's interval (``low``, ``high``) lies wholly on that side of zero, else 0."""
-    if estimate["low"] is None:
+def side(estimate: Estimate) -> int:
+    """+1 or -1 if an estimate's interval lies wholly on that side of zero, else 0."""
+    if estimate.low is None or estimate.high is None:
         return 0
-    return int(estimate["low"] > 0) - int(estimate["high"] < 0)
+    return int(estimate.low > 0) - int(estimate.high < 0)
 
 
 def student(level: float, df: float) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,6 @@ from metaformer_nlp.study.analysis.statistics.moderated import Contrast
 
 POWER = 0.8
 WIDTH_LEVEL = 0.98
-SPENT = {3: 0.0076, 5: 0.0476}
-"""Two-sided levels of looks after 3 and after 5 seeds that together err in 5 % (after O'Brien and Fleming 1979)."""
 
 
 def minimal_detectable_difference(contrast: Contrast, comparisons: int = 1, power: float = POWER) -> float | None:
@@ -26,17 +23,6 @@ def minimal_detectable_difference(contrast: Contrast, comparisons: int = 1, powe
         return None
     critical = special.stdtrit(contrast.df, 1 - (1 - LEVEL) / comparisons / 2)
     return float(contrast.error * special.nctdtrinc(contrast.df, 1 - power, critical))
-
-
-def look_level(seeds: int, looks: Sequence[int]) -> float:
-    """Two-sided level of the test after this many seeds, where it is made at each of `looks` and stops once it shows.
-
-    Looks at 3 and 5 seeds have the levels of `SPENT`; any other looks share 5 % equally (Bonferroni). The chance of
-    some look showing what is not there is at most 5 %.
-    """
-    if seeds not in looks:
-        raise ValueError(f"{seeds} seeds is no planned look; the looks are {', '.join(map(str, looks))}.")
-    return SPENT[seeds] if tuple(looks) == tuple(SPENT) else (1 - LEVEL) / len(looks)
 
 
 @dataclass(frozen=True)
