@@ -169,7 +169,7 @@ def test_run_folders_and_reports_are_laid_side_by_side(
     assert list(analysis.domains) == ["toy-vision", "text", "other-vision", "large"]
     assert analysis.sessions == ['{"seconds": 1}', '{"seconds": 2}']
     assert analysis.text == "name: toy\n\n---\nname: other\n"
-    assert analysis.domains["large"].learned
-    assert not analysis.domains["text"].learned
+    assert analysis.domains["large"].telling
+    assert not analysis.domains["text"].telling
     (tmp_path / "report" / "report.json").write_text(to_json(analysis, "x"))
     assert to_json(analyse_folders([tmp_path / "report"]), "x") == to_json(analysis, "x")
