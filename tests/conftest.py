@@ -14,6 +14,9 @@ import pytest
 import torch
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+# The first backward pass of a process decides for good whether autograd starts threads of its own. After a fake tensor
+# was made (torch.export, torch.compile) it counts an accelerator that is not there, starts them, and no test may fork.
+torch.ones((), requires_grad=True).backward()
 
 
 @pytest.fixture(autouse=True)
