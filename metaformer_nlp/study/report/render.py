@@ -144,7 +144,11 @@ def still_open(analysis: Analysis) -> list[str]:
     found = []
     for question in analysis.questions:
         if question.name in short and question.answer.word == "open":
-            places = [analysis.domains[name].label for name, its in question.domains.items() if its.word == "open"]
+            places = [
+                analysis.domains[name].label.split(" (")[0]
+                for name, its in question.domains.items()
+                if its.word == "open"
+            ]
             where = f" ({words.listed(places)})" if 0 < len(places) < len(question.domains) else ""
             found.append(f"{short[question.name]}{where}")
     trained = [trends for trends in analysis.trends if trends.scale.axis in ("tokens", "epochs")]

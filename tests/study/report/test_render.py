@@ -163,7 +163,9 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
     assert re.search(r"any change of the mixer \| 8 of 8 pairs \(8 shown\): yes \|", table)
     assert "the largest loss is no residual" in alt
     assert re.match(
-        r"In vision mixing adds [5-7]\.\d points; pooling keeps at least 50.% of that\. Each part that", said
+        r"In vision mixing adds [5-7]\.\d points; pooling keeps at least 50.% of that\. "
+        r"Taken out of pooling, parts cost 2\d\.\d to 3\d\.\d points and the mixer [5-7]\.\d \(vision\)\. Each part that",
+        said,
     )
     turned = {name: 0.9 - score for name, score in TRUTH.items()}
     table, alt, said = told(turned)

@@ -21,6 +21,7 @@ from metaformer_nlp.study.report.figures.style import (
     Drawing,
     brief,
     draw_estimate,
+    drawn_within,
     limits_of,
     mean_of,
     name_rows,
@@ -83,16 +84,43 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         axes.tick_params(axis="x", labelsize=8.5)
         axes.xaxis.set_major_locator(MaxNLocator(7 - len(domains), steps=[1, 2, 5, 10]))
         axes.annotate(labels[centre], (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
-    figure.supxlabel(f"points below {labels[centre]}, with 95 % intervals", fontsize=9.5)
+    figure.supxlabel(
+        f"points lost against {labels[centre]} (left of the line: gained), with 95 % intervals", fontsize=9.5
+    )
     said = " ".join(_sentence(domain, costs[domain.name], labels, _wall(domain, centre)) for domain in domains)
     return Drawing(
         figure,
-        f"Points below {labels[centre]}. {said}",
-        f"Each row is one change to {labels[centre]}. A filled mark is another token mixer, an open mark a part that "
-        "is taken out, a half filled mark a part that is swapped. A mark is the mean over seeds, its bar the 95 % "
-        "interval; an arrow head says that the interval goes on. Marks to the right of the line score less than "
-        f"{labels[centre]}, marks to the left more. The hatched wall is chance. An empty row was not run there.",
+        f"Points lost against {labels[centre]}. {said}",
+        _caption(analysis, costs, labels[centre], limits),
     )
+
+
+def _caption(
+    analysis: Analysis, costs: dict[str, dict[str, Estimate]], centre: str, limits: tuple[float, float]
+) -> str:
+    """How to read the picture; marks that it does not have are not explained."""
+    shown = {arm for its in costs.values() for arm in its}
+    kinds = {arm.kind for arm in analysis.study.arms if arm.name in shown}
+    marks = {
+        "mixer": "A filled mark is another token mixer.",
+        "architecture": "An open mark is a part that is taken out.",
+        "variant": "A half filled mark is a part that is swapped.",
+    }
+    low, high = drawn_within(limits)
+    intervals = [(cost.low, cost.high) for its in costs.values() for cost in its.values()]
+    cut = any(a is not None and b is not None and (a < low or b > high) for a, b in intervals)
+    lines = [
+        f"Each row is one change to {centre}.",
+        *(text for kind, text in marks.items() if kind in kinds),
+        "A mark is the mean over seeds, its bar the 95 % interval"
+        + ("; an arrow head says that the interval goes on." if cut else "."),
+        f"Marks to the right of the line score less than {centre}, marks to the left more.",
+    ]
+    if any(analysis.domains[name].chance is not None for name, its in costs.items() if its):
+        lines.append("The hatched wall is chance.")
+    if any(arm not in its for its in costs.values() if its for arm in shown):
+        lines.append("An empty row was not run there.")
+    return " ".join(lines)
 
 
 def _labels(study: Study, centre: str) -> dict[str, str]:

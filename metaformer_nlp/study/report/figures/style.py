@@ -96,11 +96,16 @@ def limits_of(estimates: Iterable[Estimate], others: Iterable[float] = (), least
     return low - 0.04 * span, high + 0.04 * span
 
 
+def drawn_within(limits: tuple[float, float]) -> tuple[float, float]:
+    """Where intervals end in an arrow head: a little inside the limits, so that arrow heads keep off the labels."""
+    inset = 0.014 * (limits[1] - limits[0])
+    return limits[0] + inset, limits[1] - inset
+
+
 def draw_estimate(axes: Axes, estimate: Estimate, place: float, look: Look, limits: tuple[float, float]) -> None:
     """A mark with its interval in the row `place`; an arrow head where the interval leaves the picture."""
     if estimate.low is not None and estimate.high is not None:
-        inset = 0.014 * (limits[1] - limits[0])  # so that arrow heads keep off the labels
-        low, high = limits[0] + inset, limits[1] - inset
+        low, high = drawn_within(limits)
         ends = np.clip([estimate.low, estimate.high], low, high)
         axes.plot(ends, [place, place], color=look["color"], linewidth=2, solid_capstyle="butt", zorder=3)
         for end, mark, beyond in ((low, "<", estimate.low < low), (high, ">", estimate.high > high)):
