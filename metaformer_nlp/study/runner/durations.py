@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from metaformer_nlp.config.names import flatten
@@ -57,7 +57,7 @@ class Durations:
         work = self._work[domain, arm, trial]
         for group in self._groups(domain, arm, trial):
             if known := self._known.get(group):
-                return work * sum(seconds for seconds, _ in known) / sum(its for _, its in known)
+                return work * median(seconds / its for seconds, its in known)  # one that had to wait moves it little
         expected = self._study.domain(domain).expected_seconds
         mean = fmean(self._work[domain, other.name, False] for other in self._study.arms_of(domain))
         return None if expected is None else work * expected / mean

@@ -297,6 +297,9 @@ def test_a_trial_is_no_cell(data: dict[str, Any]) -> None:
     assert times.seconds("first", "plain", False) == 80
     assert times.seconds("first", "plain", True) == 40, "half a cell of the same arm, before a trial of another"
     assert times.seconds("second", "plain", False) == 100, "another domain says nothing"
+    for seconds in (84.0, 9000.0):
+        times.add(cells["first/plain/seed-0"], seconds)
+    assert times.seconds("first", "plain", False) == 84, "a run that was stopped for hours does not count for many"
 
 
 def test_the_time_left_counts_trials_and_arms(data: dict[str, Any], tmp_path: Path) -> None:
