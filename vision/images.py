@@ -53,15 +53,17 @@ class BadImage(ValueError):  # noqa: N818 (a thing that is bad, not an error of 
         return type(self), (self.path, self.why)
 
 
-def load_rgb(source: str | os.PathLike[str] | bytes, name: str = "", *, apply_exif: bool = False) -> Image.Image:
+def load_rgb(
+    source: str | os.PathLike[str] | bytes, name: str = "", *, apply_exif: bool = False, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode ``source``, a path or the bytes of a file, to an image of mode RGB, (H, W, 3) in 8 bits.
 
-    ``name`` is what an error calls the image (default: its path).
+    ``name`` is what an error calls the image (default: its path). More than ``max_pixels`` are refused.
 
     Raises:
         BadImage: missing, empty, truncated, too large, or not an image.
     """
-    return rgb(decode(source, name), name or _name(source), apply_exif)
+    return rgb(decode(source, name, max_pixels), name or _name(source), apply_exif)
 
 
 def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.Image:
@@ -74,7 +76,7 @@ def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.I
         return to_rgb(ImageOps.exif_transpose(image) if apply_exif else image, name)
 
 
-def decode(source: str | os.PathLike[str] | bytes, name: str = "") -> Image.Image:
+def decode(source: str | os.PathLike[str] | bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image of ``source``, a path or the bytes of a file, in the mode that it is stored in.
 
     Raises:
@@ -97,8 +99,8 @@ def decode(source: str | os.PathLike[str] | bytes, name: str = "") -> Image.Imag
         # Pillow warns at half of its limit; large photographs are legitimate.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image: Image.Image = Image.open(io.BytesIO(source), formats=_formats())
-        if image.width * image.height > MAX_PIXELS:
-            raise BadImage(name, f"{image.width} x {image.height} pixels, more than {MAX_PIXELS} are refused")
+        if image.width * image.height > max_pixels:
+            raise BadImage(name, f"{image.width} x {image.height} pixels, more than {max_pixels} are refused")
         image.load()
         return image
 

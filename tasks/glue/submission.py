@@ -19,12 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForSequenceClassification
 
 from metaformer_nlp.errors import reading
 from tasks.glue.files import find_files, read_split
 from tasks.glue.tasks import GLUE, GlueTask
-from tasks.text.checkpoints import load_tokenizer
+from tasks.text.checkpoints import load_text_model, load_tokenizer
 from tasks.text.encoding import encode_texts, inputs_of, pad_rows
 
 __all__ = ["FILES", "SubmissionFile", "check_submission", "predict", "write_submission"]
@@ -69,8 +68,7 @@ def predict(
     Batches are made of rows of like length, so that padding costs little. Runs on an accelerator where there is one.
     """
     tokenizer = load_tokenizer(str(folder), "the model of a run")
-    with reading(folder, "the folder of a classifier", Exception):
-        model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model = load_text_model(folder, "the model of a run", "SequenceClassification")
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     encoded = encode_texts(texts, tokenizer, max_length)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import TimmWrapperForImageClassification
 
@@ -91,6 +92,13 @@ def heat_map(model: ImageClassifier, pixels: Tensor, target: int, layer: str | N
         return np.asarray(camera(pixels[None], [ClassifierOutputTarget(target)])[0])
 
 
+def as_seen(model: ImageClassifier, entry: str, picture: Image.Image) -> tuple[np.ndarray, Tensor]:
+    """What the model of ``entry`` sees of a picture: to look at (S, S, 3) in 8 bits, and as it takes it (3, S, S)."""
+    transform = eval_transform(preprocessing(model), entry)
+    cut = resize_and_crop(picture, transform.size, transform.crop_pct, transform.interpolation)
+    return np.asarray(cut), transform(picture)
+
+
 def class_number(model: ImageClassifier, target: int | str) -> int:
     """The index of a class given by number or name; ValueError where there is none."""
     names = class_names(model)
@@ -137,9 +145,7 @@ def draw(models: dict[str, ImageClassifier], images: Sequence[Path], config: Con
     for row, path in enumerate(images):
         picture = load_rgb(path)
         for column, (entry, model) in enumerate(models.items(), 1):
-            transform = eval_transform(preprocessing(model), entry)
-            shown = np.asarray(resize_and_crop(picture, transform.size, transform.crop_pct, transform.interpolation))
-            pixels = transform(picture)
+            shown, pixels = as_seen(model, entry, picture)
             with torch.no_grad():
                 shares = model(pixel_values=pixels[None]).logits[0].softmax(0)
             target = int(shares.argmax()) if config.target is None else class_number(model, config.target)

@@ -23,10 +23,11 @@ from tasks.segmentation.augment import EvalTransform, Normalize
 from tasks.segmentation.data import DataConfig
 from vision import ImageClassifier, preprocessing
 from vision.dense import MetaFormerVisionForObjectDetection, MetaFormerVisionForSemanticSegmentation, label_map
-from vision.dense.checkpoints import is_dense, load_dense_model
+from vision.dense.checkpoints import DenseModel, is_dense, load_dense_model
 from vision.dense.processing import short_side
 from vision.images import load_rgb
 from vision.loading import model_folder
+from vision.transforms import EvalTransform as ImageTransform
 
 
 class Prediction(NamedTuple):
@@ -71,27 +72,31 @@ def run(config: Config) -> None:
 def predictor(config: Config) -> Predict:
     """The function from a picture to the prediction of the model of ``config``; ValueError where there is none."""
     folder = model_folder(Path(config.model).expanduser())
-    if not is_dense(folder):
-        classifier = open_checkpoint(config.model)
-        return lambda picture: classes(classifier, picture, config)
-    model = load_dense_model(folder).eval()
+    model = load_dense_model(folder).eval() if is_dense(folder) else open_checkpoint(config.model)
+    return predictor_of(model, folder, threshold=config.threshold, top=config.top)
+
+
+def predictor_of(model: ImageClassifier | DenseModel, folder: Path, *, threshold: float, top: int) -> Predict:
+    """The function from a picture to the prediction of an opened model, which lies in ``folder``."""
     if isinstance(model, MetaFormerVisionForObjectDetection):
-        return lambda picture: boxes(model, picture, config.threshold)
-    seen = EvalTransform(
-        (short_side(folder), DataConfig.long_side),
-        Normalize(tuple(model.config.image_mean), tuple(model.config.image_std)),
-    )
-    return lambda picture: label_maps(model, picture, seen)
+        return lambda picture: boxes(model, picture, threshold)
+    if isinstance(model, MetaFormerVisionForSemanticSegmentation):
+        seen = EvalTransform(
+            (short_side(folder), DataConfig.long_side),
+            Normalize(tuple(model.config.image_mean), tuple(model.config.image_std)),
+        )
+        return lambda picture: label_maps(model, picture, seen)
+    transform = eval_transform(preprocessing(model), str(folder))
+    return lambda picture: classes(model, picture, transform, top)
 
 
-def classes(model: ImageClassifier, picture: Image.Image, config: Config) -> Prediction:
+def classes(model: ImageClassifier, picture: Image.Image, transform: ImageTransform, top: int) -> Prediction:
     """The likeliest classes and their probabilities."""
-    pixels = eval_transform(preprocessing(model), config.model)(picture)
-    shares, best = model(pixel_values=pixels[None]).logits[0].softmax(0).sort(descending=True)
+    shares, best = model(pixel_values=transform(picture)[None]).logits[0].softmax(0).sort(descending=True)
     names = class_names(model)
     found = [
         {"label": label, "name": names[label], "score": score}
-        for label, score in list(zip(best.tolist(), shares.tolist(), strict=True))[: config.top]
+        for label, score in list(zip(best.tolist(), shares.tolist(), strict=True))[:top]
     ]
     return Prediction(draw_classes(picture, found), {"classes": found})
 

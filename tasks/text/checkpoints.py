@@ -19,6 +19,7 @@ __all__ = [
     "check_same_tokenizer",
     "given_tokenizer",
     "load_text_config",
+    "load_text_model",
     "load_tokenizer",
     "save_text_model",
     "tokenizer_hash",
@@ -26,6 +27,7 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_HEADS = {"MaskedLM": "masked language model", "SequenceClassification": "text classifier"}
 _TOKENIZER_FILES = ("tokenizer", "vocab", "spiece", "sentencepiece")  # how the names of all kinds begin
 # Every kind of text that a tokenizer may treat in its own way: case, accents, numbers, blanks, signs, scripts.
 _PROBE = (
@@ -68,7 +70,7 @@ def _open_tokenizer(folder: str, option: str) -> PreTrainedTokenizerBase:
             f"{option}={folder} holds no tokenizer that can be read: there is no tokenizer.json, vocab.txt"
         )
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # several classes, depending on which file is missing or broken
         raise ValueError(f"{option}={folder} holds no tokenizer that can be read: {error}") from error
     missing = [name for name in ("pad_token", "cls_token", "sep_token") if getattr(tokenizer, name) is None]
@@ -87,6 +89,30 @@ def load_text_config(folder: str, option: str) -> PreTrainedConfig:
     except Exception as error:  # as above
         raise ValueError(f"{option}={folder} holds no model that can be read: {error}") from error
     return config
+
+
+def load_text_model(folder: str | Path, option: str, head: str) -> PreTrainedModel:
+    """The model in ``folder`` in evaluation mode, with the head that transformers calls ``head``: MaskedLM or
+    SequenceClassification.
+
+    Raises:
+        ValueError: a folder without such a model; it names ``option``.
+    """
+    import torch
+    import transformers
+
+    auto_class = getattr(transformers, f"AutoModelFor{head}")
+    with reading(folder, "the folder of a model", Exception):
+        model, info = auto_class.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False, output_loading_info=True
+        )
+    if info["missing_keys"]:
+        raise ValueError(
+            f"{option}={folder} is no {_HEADS[head]}: it lacks {', '.join(sorted(info['missing_keys']))}. Give the folder "
+            "of a model that was trained as one"
+        )
+    opened: PreTrainedModel = model.eval()
+    return opened
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

@@ -24,7 +24,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +32,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.engine.files import replace_text
-from metaformer_nlp.errors import reading
 from metaformer_nlp.text import MetaFormerTextForMaskedLM
 from metaformer_nlp.text.masking import IGNORE
-from tasks.text.checkpoints import load_tokenizer
+from tasks.text.checkpoints import load_text_model, load_tokenizer
 from tasks.text.data import EVAL_RATE, MaskedRows, MaskingConfig
 from tasks.text.masked_lm import MaskedPositions
 from tasks.text.options import EvaluationConfig as Config
@@ -96,18 +95,11 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def _open_model(folder: Path, max_length: int) -> PreTrainedModel:
-    with reading(folder, "the folder of a masked language model", Exception):
-        opened = AutoModelForMaskedLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    model, info = cast(tuple[PreTrainedModel, dict[str, Any]], opened)
-    if info["missing_keys"]:
-        raise ValueError(
-            f"model={folder} is no masked language model: it lacks {', '.join(sorted(info['missing_keys']))}. Give the "
-            "folder of a pre-trained model, not of a fine-tuned one"
-        )
+    model = load_text_model(folder, "model", "MaskedLM")
     longest = getattr(model.config, "max_position_embeddings", max_length)
     if max_length > longest:
         raise ValueError(f"data.max_length={max_length}, but model={folder} has positions for {longest} tokens")
-    return model.eval()
+    return model
 
 
 class _AnyMaskedLM(nn.Module):

@@ -1,0 +1,143 @@
+"""The tab for pictures: classes and where a classifier looks, boxes and masks of detectors, label maps of segmenters."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+
+from tasks.demo import picture
+from tasks.demo.choice import model_choice
+from tasks.demo.models import Models, Opened
+from tasks.demo.words import card, cards, data_uri, escape, sentence, telling
+from tasks.demo.words import picture as shown_picture
+from tasks.images.checkpoints import class_names
+from tasks.images.explain import as_seen, heat_map
+from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
+from tasks.images.readers.scenes import DigitScenes, SceneConfig
+from tasks.prediction.prediction import predictor_of
+from vision import ImageClassifier
+
+__all__ = ["build", "predicted"]
+
+KINDS = ("classifier", "detector", "segmenter")
+TOP = 5
+LONGEST = 1600  # pixels of a side; a larger picture is made smaller, since nobody sees more on the page
+HELP = """
+Drop a picture and take up to four models. A classifier shows its likeliest classes, and in warm colours the places that
+speak for the first of them (Grad-CAM). A detector draws boxes and masks, a segmenter gives each pixel a class. The digits
+that are embedded are scans of 8 x 8 pixels on a cluttered canvas; scenes hold several of them.
+"""
+
+
+def build(models: Models) -> None:
+    """Adds the components of the tab."""
+    gr.Markdown(HELP)
+    with gr.Row():
+        with gr.Column(scale=1, min_width=280):
+            chosen = model_choice(models, *KINDS, label="Models")
+            dropped = gr.File(label="Picture", height=140, elem_id="picture")
+            with gr.Row():
+                digit, scene = gr.Button("A digit", size="sm"), gr.Button("A scene", size="sm")
+            threshold = gr.Slider(0, 1, 0.5, step=0.05, label="Detectors: least score of an object")
+        with gr.Column(scale=3, min_width=280):
+            result = gr.HTML(elem_id="predicted")
+    shown = dict(
+        fn=partial(predicted, models), inputs=[chosen, dropped, threshold], outputs=result, api_visibility="private"
+    )
+    gr.on(
+        [dropped.change, chosen.change, threshold.release], **shown, show_progress="minimal", trigger_mode="always_last"
+    )
+    for button, example in ((digit, example_digit), (scene, example_scene)):
+        button.click(example, outputs=dropped, api_visibility="private", show_progress="hidden")
+
+
+@telling
+def predicted(models: Models, names: list[str] | None, path: str | None, threshold: float = 0.5) -> str:
+    """The predictions of the models on an uploaded picture, side by side, as HTML."""
+    if not path:
+        return sentence("Drop a picture, or take one of the examples.")
+    image = picture.read(path)
+    image.thumbnail((LONGEST, LONGEST))
+    if not names:
+        return sentence("Choose a model. Where there is none, the tab Models trains one in about a minute.")
+    return cards(card("The picture", shown_picture(image, "the picture")), *(
+        card(name, _one(models, name, image, threshold)) for name in names
+    ))  # fmt: skip
+
+
+@telling
+def _one(models: Models, name: str, image: Image.Image, threshold: float) -> str:
+    """The prediction of one model; its error takes the place of its own result alone."""
+    opened = models.open(name, *KINDS)
+    if opened.kind == "classifier":
+        return _classified(opened, image)
+    with torch.inference_mode():
+        found = predictor_of(cast(ImageClassifier, opened.model), opened.folder, threshold=threshold, top=TOP)(image)
+    if opened.kind == "detector":
+        rows = [(row["name"], row["score"]) for row in found.written["objects"]]
+        note = "" if rows else sentence(f"No object has a score of {threshold:g} or more.")
+    else:
+        rows, note = [(row["name"], row["share"]) for row in found.written["classes"]], ""
+    return shown_picture(found.drawn, f"the prediction of {name}") + note + bars(rows[:10])
+
+
+def _classified(opened: Opened, image: Image.Image) -> str:
+    """The likeliest classes, and Grad-CAM of the first of them over what the model sees."""
+    model, name = cast(ImageClassifier, opened.model), str(opened.folder)
+    cut, pixels = as_seen(model, name, image)
+    with torch.inference_mode():
+        shares, best = model(pixel_values=pixels[None]).logits[0].softmax(0).sort(descending=True)
+    classes = class_names(model)
+    rows = [(classes[label], share) for label, share in zip(best.tolist(), shares.tolist(), strict=True)][:TOP]
+    try:
+        drawn = overlaid(cut, heat_map(model, pixels, int(best[0])))
+        seen = f'<img class="map" src="{data_uri(drawn)}" alt="{escape(f"where the model sees {rows[0][0]}")}">'
+    except ValueError as error:
+        seen = sentence(error)
+    return seen + bars(rows)
+
+
+def overlaid(cut: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A map in [0, 1], (S, S), in colours over the picture (S, S, 3), large enough to be looked at."""
+    from matplotlib import colormaps
+
+    colours = colormaps["turbo"](heat)[..., :3] * 255
+    mixed = Image.fromarray(np.uint8(np.rint(0.55 * cut + 0.45 * colours)))
+    factor = max(1, -(-224 // mixed.width))
+    return mixed.resize((mixed.width * factor, mixed.height * factor), Image.Resampling.NEAREST)
+
+
+def bars(rows: list[tuple[str, float]]) -> str:
+    """Names with their shares, each with a bar."""
+    return '<ul class="bars">{}</ul>'.format(
+        "".join(
+            f'<li style="--share: {share:.4f}"><span>{escape(name)}</span><b>{100 * share:.1f} %</b></li>'
+            for name, share in rows
+        )
+    )
+
+
+def example_digit() -> str:
+    """The file of a picture of the embedded digits, another one at each call; no model was trained on it."""
+    digits = DigitsOnCanvas("validation", 28, CanvasConfig())
+    return _written(digits.load(random.randrange(len(digits))), "digit.png")
+
+
+def example_scene() -> str:
+    """The file of a picture of the embedded scenes, another one at each call; no model was trained on it."""
+    scenes = DigitScenes("validation", SceneConfig())
+    return _written(scenes.load(random.randrange(len(scenes)), None).picture, "scene.png")
+
+
+def _written(image: Any, name: str) -> str:
+    file = Path(tempfile.mkdtemp(prefix="example-")) / name
+    Image.fromarray(np.asarray(image)).save(file)
+    return str(file)
