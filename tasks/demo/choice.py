@@ -35,9 +35,8 @@ def current_choices(models: Models, *taken: Any) -> list[Any]:
     for (choice, kinds, chosen), value in zip(models.choices, taken, strict=True):
         names = models.names(*kinds)
         if choice.multiselect:
-            made.append(
-                gr.update(choices=names, value=[name for name in value or [] if name in names] or names[:chosen])
-            )
+            kept: Any = [name for name in value or [] if name in names] or names[:chosen]
         else:
-            made.append(gr.update(choices=names, value=value if value in names else next(iter(names), None)))
+            kept = value if value in names else next(iter(names), None)
+        made.append(gr.update(choices=names, value=kept))
     return made

@@ -1,4 +1,4 @@
-"""The tab for pictures: classes and where a classifier looks, boxes and masks of detectors, label maps of segmenters."""
+"""The tab for pictures: classes and where a classifier looks, objects of detectors, label maps of segmenters."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ TOP = 5
 LONGEST = 1600  # pixels of a side; a larger picture is made smaller, since nobody sees more on the page
 HELP = """
 Drop a picture and take up to four models. A classifier shows its likeliest classes, and in warm colours the places that
-speak for the first of them (Grad-CAM). A detector draws boxes and masks, a segmenter gives each pixel a class. The digits
-that are embedded are scans of 8 x 8 pixels on a cluttered canvas; scenes hold several of them.
+speak for the first of them (Grad-CAM). A detector draws boxes and masks, a segmenter gives each pixel a class. The
+embedded digits are scans of 8 x 8 pixels on a cluttered canvas; scenes hold several of them.
 """
 
 
@@ -49,11 +49,14 @@ def build(models: Models) -> None:
             threshold = gr.Slider(0, 1, 0.5, step=0.05, label="Detectors: least score of an object")
         with gr.Column(scale=3, min_width=280):
             result = gr.HTML(elem_id="predicted")
-    shown = dict(
-        fn=partial(predicted, models), inputs=[chosen, dropped, threshold], outputs=result, api_visibility="private"
-    )
     gr.on(
-        [dropped.change, chosen.change, threshold.release], **shown, show_progress="minimal", trigger_mode="always_last"
+        [dropped.change, chosen.change, threshold.release],
+        partial(predicted, models),
+        [chosen, dropped, threshold],
+        result,
+        show_progress="minimal",
+        trigger_mode="always_last",
+        api_visibility="private",
     )
     for button, example in ((digit, example_digit), (scene, example_scene)):
         button.click(example, outputs=dropped, api_visibility="private", show_progress="hidden")

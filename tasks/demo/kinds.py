@@ -58,8 +58,8 @@ def kind_of(folder: Path) -> Kind:
         if str(architectures[0]).endswith(ending):
             return text
     raise ValueError(
-        f"a {architectures[0] or kind}. The page shows image classifiers, detectors, segmenters, masked language models "
-        "and text classifiers."
+        f"a {architectures[0] or kind}. The page shows image classifiers, detectors, segmenters, masked language "
+        "models and text classifiers."
     )
 
 
@@ -116,8 +116,8 @@ def open_model(folder: Path, kind: Kind) -> Opened:
 
 def _pickle(name: str) -> str:
     return (
-        f"its weights are a pickle ({name}), which can run code. The page reads safetensors alone: open the model where "
-        "you trust it, and save it by save_pretrained."
+        f"its weights are a pickle ({name}), which can run code. The page reads safetensors alone: open the model "
+        "where you trust it, and save it by save_pretrained."
     )
 
 

@@ -10,8 +10,8 @@ class DemoConfig:
     """Show models and studies on a page."""
 
     models: str | list[str] = field(default_factory=list)
-    """Models, separated by commas: run folders, folders of save_pretrained, or folders of such folders. Weights are read
-    from safetensors only."""
+    """Models, separated by commas: run folders, folders of save_pretrained, or folders of such folders. Weights are
+    read from safetensors only."""
     studies: str | list[str] = field(default_factory=list)
     """Folders of studies or of their reports, or folders of such folders, separated by commas."""
     folder: str | None = None

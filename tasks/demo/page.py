@@ -21,7 +21,8 @@ TABS = {"Images": "images", "Text": "text", "Mixing": "mixing", "Studies": "stud
 """The title of a tab, and the module whose ``build`` fills it."""
 HEAD = """
 # MetaFormers
-Try models on pictures and sentences, see how far a token mixer reaches, and look into studies. Nothing leaves this machine.
+Try models on pictures and sentences, see how far a token mixer reaches, and look into studies.
+Nothing leaves this machine.
 """
 
 

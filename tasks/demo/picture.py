@@ -35,7 +35,7 @@ def read(path: str | None) -> Image.Image:
     short, long = sorted(image.size)
     if short < LEAST_SIDE or long > LARGEST_SHARE * short:
         raise ValueError(
-            f"{name} has {image.width} x {image.height} pixels. Give a picture of at least {LEAST_SIDE} pixels each way "
-            f"that is not more than {LARGEST_SHARE} times as long as it is short."
+            f"{name} has {image.width} x {image.height} pixels. Give a picture of at least {LEAST_SIDE} pixels each "
+            f"way that is not more than {LARGEST_SHARE} times as long as it is short."
         )
     return image

@@ -108,8 +108,8 @@ def load_text_model(folder: str | Path, option: str, head: str) -> PreTrainedMod
         )
     if info["missing_keys"]:
         raise ValueError(
-            f"{option}={folder} is no {_HEADS[head]}: it lacks {', '.join(sorted(info['missing_keys']))}. Give the folder "
-            "of a model that was trained as one"
+            f"{option}={folder} is no {_HEADS[head]}: it lacks {', '.join(sorted(info['missing_keys']))}. Give the "
+            "folder of a model that was trained as one"
         )
     opened: PreTrainedModel = model.eval()
     return opened
