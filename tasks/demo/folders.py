@@ -2,36 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
-__all__ = ["inside", "linked_out"]
+__all__ = ["inside", "refuse_links"]
 
 
-def inside(name: str, roots: Sequence[Path]) -> tuple[Path, Path]:
-    """The given folder and the path below it that ``name`` says, either with that folder's own name before it or not.
+def inside(name: str, roots: Mapping[str, Path]) -> tuple[str, Path]:
+    """The label of a given folder, and the path below it that ``name`` says: with the label before it, or without.
 
     Raises:
-        ValueError: an absolute name, one with ``..``, a link out of the folder, or nothing there.
+        ValueError: another absolute name, one with ``..``, a link out of the folder, or nothing there.
     """
-    path, shown = Path(name), name[:200]
+    shown = name if len(name) <= 200 else f"{name[:200]}…"
+    where = ", ".join(roots) or "a given folder (there is none: start the page with --models or --studies)"
     if not name.strip() or "\0" in name:
-        raise ValueError("Give the name of a folder.")
-    if path.is_absolute() or PureWindowsPath(name).drive or name.startswith("~"):
-        raise ValueError(f"{shown}: an absolute path is refused. Give a path below {_listed(roots)}.")
-    if ".." in path.parts or ".." in PureWindowsPath(name).parts:
-        raise ValueError(f"{shown}: a path with .. is refused. Give a path below {_listed(roots)}.")
-    for root in roots:
-        own = path.parts[: len(root.parts)] == root.parts
-        for candidate in [root.joinpath(*path.parts[len(root.parts) :])] * own + [root / path]:
-            if candidate.exists() or candidate.is_symlink():
-                _refuse_link(candidate, root)
-                return root, candidate
-    raise ValueError(f"{shown}: no such folder below {_listed(roots)}.")
+        raise ValueError(f"Give the name of a folder below {where}.")
+    places = [
+        (label, name[len(label) :].lstrip("/")) for label in roots if name == label or name.startswith(f"{label}/")
+    ]
+    path = PureWindowsPath(places[0][1] if places else name)  # it takes both kinds of slashes
+    if path.is_absolute() or path.drive or path.root or name.startswith("~"):
+        raise ValueError(f"{shown}: an absolute path is refused. Give a path below {where}.")
+    if ".." in path.parts:
+        raise ValueError(f"{shown}: a path with .. is refused. Give a path below {where}.")
+    for label, rest in places or [(label, name) for label in roots]:
+        candidate = roots[label] / rest
+        try:
+            there = candidate.exists() or candidate.is_symlink()
+        except OSError:  # such as a name that is too long
+            there = False
+        if there:
+            _refuse_link(candidate, roots[label])
+            return label, candidate
+    raise ValueError(f"{shown}: no such folder below {where}.")
 
 
-def linked_out(folder: Path, root: Path) -> None:
-    """ValueError if ``folder``, below the given ``root``, or an entry of it leads out of the given folder by a link."""
+def refuse_links(folder: Path, root: Path) -> None:
+    """ValueError if ``folder``, below the given ``root``, or a file in it is a link out of the given folder."""
     _refuse_link(folder, root)
     if folder.is_dir():
         for file in folder.iterdir():
@@ -39,11 +47,6 @@ def linked_out(folder: Path, root: Path) -> None:
 
 
 def _refuse_link(path: Path, root: Path) -> None:
-    """The given path itself may be a link: whoever started the page named it."""
-    limit = root.resolve()
-    if path != root and not path.resolve().is_relative_to(limit if limit.is_dir() else limit.parent):
-        raise ValueError(f"{path}: a link out of the given folder {root} is refused. Copy the file into the folder.")
-
-
-def _listed(roots: Sequence[Path]) -> str:
-    return ", ".join(map(str, roots)) or "a given folder (there is none: start the page with --models or --studies)"
+    """The given folder itself may be a link: whoever started the page named it."""
+    if path != root and not path.resolve().is_relative_to(root.resolve()):
+        raise ValueError(f"{path.name}: a link out of the given folder is refused. Copy the file into the folder.")

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tasks.demo import picture
 from tasks.demo.choice import model_choice
-from tasks.demo.models import Models, Opened
-from tasks.demo.words import card, cards, data_uri, escape, sentence, telling
+from tasks.demo.models import Kind, Models, Opened
+from tasks.demo.words import bars, card, cards, data_uri, escape, sentence, telling
 from tasks.demo.words import picture as shown_picture
 from tasks.images.checkpoints import class_names
 from tasks.images.explain import as_seen, heat_map
@@ -27,7 +27,7 @@ from vision import ImageClassifier
 
 __all__ = ["build", "predicted"]
 
-KINDS = ("classifier", "detector", "segmenter")
+KINDS: tuple[Kind, ...] = ("classifier", "detector", "segmenter")
 TOP = 5
 LONGEST = 1600  # pixels of a side; a larger picture is made smaller, since nobody sees more on the page
 HELP = """
@@ -113,19 +113,9 @@ def overlaid(cut: np.ndarray, heat: np.ndarray) -> Image.Image:
     from matplotlib import colormaps
 
     colours = colormaps["turbo"](heat)[..., :3] * 255
-    mixed = Image.fromarray(np.uint8(np.rint(0.55 * cut + 0.45 * colours)))
+    mixed = Image.fromarray(np.rint(0.55 * cut + 0.45 * colours).astype(np.uint8))
     factor = max(1, -(-224 // mixed.width))
     return mixed.resize((mixed.width * factor, mixed.height * factor), Image.Resampling.NEAREST)
-
-
-def bars(rows: list[tuple[str, float]]) -> str:
-    """Names with their shares, each with a bar."""
-    return '<ul class="bars">{}</ul>'.format(
-        "".join(
-            f'<li style="--share: {share:.4f}"><span>{escape(name)}</span><b>{100 * share:.1f} %</b></li>'
-            for name, share in rows
-        )
-    )
 
 
 def example_digit() -> str:

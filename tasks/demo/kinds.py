@@ -87,13 +87,13 @@ def check_weights(folder: Path) -> None:
                 _pickle(pickles[0]) if pickles else "no weights: there is no model.safetensors in the folder."
             )
         parts = _read(folder / _INDEX).get("weight_map")
-        for name in set(parts.values()) if isinstance(parts, dict) else {None}:
-            if not isinstance(name, str) or Path(name).name != name or not name.endswith(".safetensors"):
-                raise ValueError(f"{_INDEX} names the file {name}, which is refused: no safetensors of the folder.")
+        for part in set(map(str, parts.values())) if isinstance(parts, dict) else {"None"}:
+            if Path(part).name != part or not part.endswith(".safetensors"):
+                raise ValueError(f"{_INDEX} names the file {part}, which is refused: no safetensors of the folder.")
 
 
-def open_model(folder: Path, kind: Kind) -> Opened:
-    """The model in ``folder``, whose weights were checked.
+def open_model(folder: Path, kind: Kind, entry: str | None = None) -> Opened:
+    """The model in ``folder``, whose weights were checked. Of a file ``entry`` is the path, or NAME=FILE.
 
     Raises:
         ValueError: one that cannot be read.
@@ -108,7 +108,7 @@ def open_model(folder: Path, kind: Kind) -> Opened:
         if kind == "classifier":
             from tasks.images.checkpoints import open_checkpoint
 
-            return Opened(kind, folder, open_checkpoint(str(folder)))
+            return Opened(kind, folder, open_checkpoint(entry or str(folder)))
         from vision.dense.checkpoints import load_dense_model
 
         return Opened(kind, folder, load_dense_model(folder).eval())

@@ -9,22 +9,25 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from tasks.demo.folders import inside, linked_out
+from tasks.demo.folders import inside, refuse_links
 from tasks.demo.kinds import Kind, Opened, check_weights, kind_of, open_model
+from tasks.images.checkpoints import split_entry
 from vision.loading import model_folder
 
-__all__ = ["KINDS", "Found", "Kind", "Models", "Opened"]
+__all__ = ["KINDS", "Found", "Kind", "Models", "Opened", "given_models", "words"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""The kinds of models that the page knows."""
+TRAINED = "trained here"
+"""What the page calls the folder of the models that it trains."""
 DEEPEST = 4  # folders below a given one that are looked into
 MOST = 200  # models of the page
 MOST_OPEN = 6  # models in memory
-"""The kinds of models that the page knows."""
 
 
 @dataclass(frozen=True)
@@ -33,42 +36,40 @@ class Found:
 
     name: str
     folder: Path
+    """That of its files, or its file."""
     kind: Kind | None
     problem: str = ""
 
 
 @dataclass
 class Models:
-    """The models below the given folders.
+    """The models below the given folders."""
 
-    Raises:
-        ValueError: a given path that is not there.
-    """
-
-    roots: list[Path]
+    roots: Mapping[str, Path]
+    """The given folders and files, by the names that the page calls them."""
     choices: list[tuple[Any, tuple[Kind, ...], int]] = field(default_factory=list)
     """Components whose lists of models the frame keeps current, with their kinds and how many are chosen at first."""
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._opened: dict[tuple[Path, int], Opened] = {}
-        for root in self.roots:
-            if not root.exists():
-                raise ValueError(f"models {root}: no such file or folder (looked in {Path.cwd()})")
+        self._added: list[str] = []
 
-    def found(self) -> dict[str, Found]:
-        """The models that are there now, by the names that the page shows."""
-        every: dict[str, Found] = {}
-        for root in self.roots:
+    def found(self) -> list[Found]:
+        """The models that are there now, and the given folders that hold none."""
+        every: list[Found] = []
+        for label, root in self.roots.items():
             for folder in _model_folders(root):
-                name = str(root if folder == root else root / folder.relative_to(root))
-                if len(every) < MOST:
-                    every.setdefault(name, _examined(name, folder, root))
-        return every
+                if label == TRAINED and folder == root:
+                    continue  # nothing was trained yet
+                below = folder.relative_to(root).as_posix()
+                every.append(self._examined(label if below == "." else f"{label}/{below}", label, folder))
+        names = {one.name for one in every}
+        return [*every[:MOST], *(self.look(name) for name in self._added if name not in names)]
 
     def names(self, *kinds: Kind) -> list[str]:
         """The names of the models of these kinds, in the order of the folders."""
-        return [name for name, one in self.found().items() if one.kind in kinds]
+        return [one.name for one in self.found() if one.kind in kinds]
 
     def open(self, name: str, *kinds: Kind) -> Opened:
         """The model of this name, which is of one of ``kinds``, from memory where it was opened before.
@@ -76,7 +77,7 @@ class Models:
         Raises:
             ValueError: no such model, one of another kind, or one that cannot be read.
         """
-        one = self._named(name)
+        one = self.look(name)
         if one.kind is None:
             raise ValueError(f"{name}: {one.problem}")
         if one.kind not in kinds:
@@ -86,15 +87,48 @@ class Models:
             if key not in self._opened:
                 while len(self._opened) >= MOST_OPEN:
                     self._opened.pop(next(iter(self._opened)))
-                self._opened[key] = open_model(one.folder, one.kind)
+                self._opened[key] = open_model(one.folder, one.kind, name if one.folder.is_file() else None)
             return self._opened[key]
 
-    def _named(self, name: str) -> Found:
-        """A model by the name that the page shows, or by a path below a given folder."""
-        if (one := self.found().get(name)) is not None:
-            return one
-        root, folder = inside(name, self.roots)
-        return _examined(name, model_folder(folder), root)
+    def look(self, name: str) -> Found:
+        """What is at ``name``, a path below a given folder, whether the list has it or not.
+
+        Raises:
+            ValueError: nothing, or a path that leads out of the given folders.
+        """
+        label, folder = inside(name, self.roots)
+        return self._examined(name, label, folder)
+
+    def add(self, name: str) -> Kind:
+        """The kind of the model at ``name``, which is from now on one of those that are found.
+
+        Raises:
+            ValueError: as `look`, or no model.
+        """
+        one = self.look(name)
+        if one.kind is None:
+            raise ValueError(f"{name}: {one.problem}")
+        if name not in self._added:
+            self._added.append(name)
+        return one.kind
+
+    def _examined(self, name: str, label: str, path: Path) -> Found:
+        folder = path if path.is_file() else model_folder(path)
+        try:
+            refuse_links(folder, self.roots[label])
+            check_weights(folder)
+            return Found(name, folder, kind_of(folder))
+        except ValueError as error:
+            return Found(name, folder, None, str(error))
+
+
+def given_models(entries: list[str], trained: Path) -> Models:
+    """The models of the options: folders, files, and NAME=FILE; and those that the page trains in ``trained``.
+
+    Raises:
+        ValueError: a path that is not there.
+    """
+    return Models({**{entry: split_entry(entry)[1] for entry in entries}, TRAINED: trained})
 
 
 def words(kind: Kind) -> str:
@@ -123,28 +157,14 @@ def _model_folders(root: Path) -> Iterator[Path]:
 
 
 def _holds_model(folder: Path) -> bool:
-    return _model_type(model_folder(folder)) is not None
-
-
-def _model_type(folder: Path) -> str | None:
     try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return kind if isinstance(kind, str) else None
-
-
-def _examined(name: str, path: Path, root: Path) -> Found:
-    folder = path if path.is_file() else model_folder(path)
-    try:
-        linked_out(folder, root)
-        check_weights(folder)
-        return Found(name, folder, kind_of(folder))
-    except ValueError as error:
-        return Found(name, folder, None, str(error))
+        config = json.loads((model_folder(folder) / "config.json").read_text(encoding="utf-8"))
+        return isinstance(config.get("model_type"), str)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False
 
 
 def _changed(folder: Path) -> int:
     """When a file of the folder was last written."""
-    files: Sequence[Path] = [folder] if folder.is_file() else [file for file in folder.iterdir() if file.is_file()]
+    files = [folder] if folder.is_file() else [file for file in folder.iterdir() if file.is_file()]
     return max((file.stat().st_mtime_ns for file in files), default=0)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
+from tasks.demo import images, studies, text, training
 from tasks.demo.choice import current_choices
 from tasks.demo.models import Models
+from tasks.demo.studies import Studies
+from tasks.demo.trainer import Trainer
 
-__all__ = ["CSS", "HEAD", "make_page", "theme"]
+__all__ = ["CSS", "make_page", "theme"]
 
 CSS = Path(__file__).with_name("page.css")
-TABS = {"Images": "images", "Text": "text", "Mixing": "mixing", "Studies": "studies", "Models": "training"}
-"""The title of a tab, and the module whose ``build`` fills it."""
 HEAD = """
 # MetaFormers
 Try models on pictures and sentences, see how far a token mixer reaches, and look into studies.
@@ -32,22 +31,26 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(font=letters, font_mono=["ui-monospace", "monospace"], radius_size="sm")
 
 
-def make_page(models: Models) -> gr.Blocks:
-    """The page, which is not yet served."""
+def make_page(models: Models, studies_given: Studies, trainer: Trainer) -> gr.Blocks:
+    """The page, which is not yet served. Without models it opens where they are trained."""
+    first = "images" if models.names(*images.KINDS) else "text" if models.found() else "models"
     with gr.Blocks(title="MetaFormers", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(HEAD)
-        opened: list[Any] = []
-        for title, name in TABS.items():
-            if find_spec(f"tasks.demo.{name}") is None:
-                continue
-            build: Callable[[Models], None] = import_module(f"tasks.demo.{name}").build
-            with gr.Tab(title, id=name) as tab:
-                build(models)
-            opened.append(tab.select)
-        if models.choices:
-            lists = [choice for choice, _, _ in models.choices]
-            gr.on(
-                [page.load, *opened], partial(current_choices, models), lists, lists, show_progress="hidden",
-                queue=False, api_visibility="private",
-            )  # fmt: skip
+        with gr.Tabs(selected=first):
+            with gr.Tab("Images", id="images"):
+                images.build(models)
+            with gr.Tab("Text", id="text"):
+                text.build(models)
+            if find_spec("tasks.demo.mixing"):
+                with gr.Tab("Mixing", id="mixing"):
+                    import_module("tasks.demo.mixing").build(models)
+            with gr.Tab("Studies", id="studies"):
+                studies.build(studies_given)
+            with gr.Tab("Models", id="models"):
+                changed = training.build(models, trainer)
+        lists = [choice for choice, _, _ in models.choices]
+        gr.on(
+            [page.load, changed.change], partial(current_choices, models), lists, lists, show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
     return page

@@ -3,42 +3,85 @@
 from __future__ import annotations
 
 import os
+import signal
+import tempfile
+import threading
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metaformer_nlp.config.names import split_names
 from tasks.demo.options import DemoConfig as Config
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    import gradio as gr
+
+__all__ = ["launch", "opened", "run"]
 
 
 def run(config: Config) -> None:
-    """Serve until the process is stopped.
+    """Serve until the process is asked to stop.
 
     Raises:
         ValueError: the library is missing, a given path is not there, or the port is taken.
     """
+    with ExitStack() as stack:
+        page = opened(config, stack)
+        address = launch(page, config)
+        stack.callback(page.close)
+        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+        stop = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
+        stop.wait()
+
+
+def opened(config: Config, stack: ExitStack) -> gr.Blocks:
+    """The page of the options; ``stack`` ends its trainings, and removes their folder where none was given."""
     if find_spec("gradio") is None:
         raise ValueError("the page needs the package gradio: pip install 'metaformer-nlp[demo]'")
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_SHARE": "False"}
-    from tasks.demo.models import Models
-    from tasks.demo.page import CSS, make_page, theme
+    # Before gradio and the hub are imported: both look at once.
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    from tasks.demo.models import given_models
+    from tasks.demo.page import make_page
+    from tasks.demo.studies import Studies
+    from tasks.demo.trainer import Trainer
 
-    models = Models([Path(name).expanduser() for name in split_names(config.models)] if config.models else [])
-    page = make_page(models)
-    page.launch(
-        server_name=config.host,
-        server_port=config.port or None,
-        theme=theme(),
-        css_paths=CSS,
-        share=False,
-        enable_monitoring=False,
-        run_history=False,
-        footer_links=[],
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        allowed_paths=[],
-        max_file_size="64mb",
-        quiet=True,
-    )
+    folder = config.folder or stack.enter_context(tempfile.TemporaryDirectory(prefix="metaformer-"))
+    models = given_models(_listed(config.models), Path(folder).expanduser())
+    studies = Studies({name: Path(name).expanduser() for name in _listed(config.studies)})
+    trainer = Trainer(Path(folder).expanduser())
+    stack.callback(trainer.stop)
+    return make_page(models, studies, trainer)
+
+
+def launch(page: gr.Blocks, config: Config) -> str:
+    """Serve in threads of this process; the address of the page."""
+    from tasks.demo.page import CSS, theme
+
+    try:
+        _, address, _ = page.launch(
+            server_name=config.host,
+            server_port=config.port or None,
+            prevent_thread_lock=True,
+            theme=theme(),
+            css_paths=CSS,
+            share=False,
+            quiet=True,
+            allowed_paths=[],
+            max_file_size="64mb",
+            enable_monitoring=False,
+            run_history=False,
+            footer_links=[],
+            ssr_mode=False,
+            pwa=False,
+            mcp_server=False,
+        )
+    except OSError as error:
+        raise ValueError(f"port {config.port}: {' '.join(str(error).split())} (--port 0 takes any)") from error
+    return str(address)
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return split_names(names) if names else []

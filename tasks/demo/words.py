@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from PIL import Image
 
-__all__ = ["card", "cards", "data_uri", "escape", "picture", "sentence", "telling"]
+__all__ = ["bars", "card", "cards", "data_uri", "escape", "picture", "sentence", "telling"]
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -68,3 +68,13 @@ def card(title: str, body: str) -> str:
 def cards(*made: str) -> str:
     """Cards side by side, as far as they fit."""
     return f'<div class="cards">{"".join(made)}</div>'
+
+
+def bars(rows: list[tuple[str, float]]) -> str:
+    """Names with their shares, each with a bar."""
+    return '<ul class="bars">{}</ul>'.format(
+        "".join(
+            f'<li style="--share: {share:.4f}"><span>{escape(name)}</span><b>{100 * share:.1f} %</b></li>'
+            for name, share in rows
+        )
+    )

@@ -65,14 +65,25 @@ def markdown(analysis: Analysis, pictures: Pictures) -> str:
 
 def page(analysis: Analysis, pictures: Pictures) -> str:
     """The report as one self-contained HTML page."""
-    body = _to_html(_render(analysis, pictures, "#rules"))
-    for picture in pictures.values():  # in the HTML: the Markdown parser takes long over such an address
-        embedded = base64.b64encode(picture.path.read_bytes()).decode()
-        body = body.replace(f'src="plots/{picture.path.name}"', f'src="data:image/png;base64,{embedded}"')
+    plots = {picture.path.name: picture.path for picture in pictures.values()}
+    return _page(Markup(title_of(analysis)).striptags(), _render(analysis, pictures, "#rules"), plots)
+
+
+def page_of_markdown(text: str, plots: Mapping[str, Path]) -> str:
+    """The text of a ``report.md`` as the page that was written with it; ``plots``: its pictures by their names."""
+    text = text.replace(f"]({RULES}#", "](#rules-").replace(f"]({RULES})", "](#rules)")
+    return _page(text.partition("\n")[0].lstrip("# "), text, plots)
+
+
+def _page(title: str, text: str, plots: Mapping[str, Path]) -> str:
+    body = _to_html(text)
+    for name, path in plots.items():  # in the HTML: the Markdown parser takes long over such an address
+        embedded = base64.b64encode(path.read_bytes()).decode()
+        body = body.replace(f'src="plots/{name}"', f'src="data:image/png;base64,{embedded}"')
     rules = re.sub(r"^## (\w+)$", r'<h3 id="rules-\1">\1</h3>', rules_text(), flags=re.MULTILINE)
     rules = rules.replace("# How the words are chosen", "", 1)
     return _environment("").get_template("page.html.j2").render(
-        title=Markup(title_of(analysis)).striptags(),
+        title=title,
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         body=Markup(body),
         rules=Markup(_to_html(rules)),
