@@ -11,12 +11,13 @@ from typing import Any, cast
 import gradio as gr
 import numpy as np
 import torch
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from tasks.demo import picture
 from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models, Opened
-from tasks.demo.words import bars, card, cards, data_uri, escape, sentence, telling
+from tasks.demo.words import bars, card, cards, data_uri, escape, hint, sentence, telling
 from tasks.demo.words import picture as shown_picture
 from tasks.images.checkpoints import class_names
 from tasks.images.explain import as_seen, heat_map
@@ -29,6 +30,7 @@ __all__ = ["build", "predicted"]
 
 KINDS: tuple[Kind, ...] = ("classifier", "detector", "segmenter")
 TOP = 5
+FIRST = "Drop a picture, or take one of the examples."
 LONGEST = 1600  # pixels of a side; a larger picture is made smaller, since nobody sees more on the page
 HELP = """
 Drop a picture and take up to four models. A classifier shows its likeliest classes, and in warm colours the places that
@@ -45,10 +47,10 @@ def build(models: Models) -> None:
             chosen = model_choice(models, *KINDS, label="Models")
             dropped = gr.File(label="Picture", height=140, elem_id="picture")
             with gr.Row():
-                digit, scene = gr.Button("A digit", size="sm"), gr.Button("A scene", size="sm")
+                digit, scene = (gr.Button(label, size="sm", min_width=80) for label in ("A digit", "A scene"))
             threshold = gr.Slider(0, 1, 0.5, step=0.05, label="Detectors: least score of an object")
         with gr.Column(scale=3, min_width=280):
-            result = gr.HTML(elem_id="predicted")
+            result = gr.HTML(hint(FIRST), elem_id="predicted")
     gr.on(
         [dropped.change, chosen.change, threshold.release],
         partial(predicted, models),
@@ -66,7 +68,7 @@ def build(models: Models) -> None:
 def predicted(models: Models, names: list[str] | None, path: str | None, threshold: float = 0.5) -> str:
     """The predictions of the models on an uploaded picture, side by side, as HTML."""
     if not path:
-        return sentence("Drop a picture, or take one of the examples.")
+        return hint(FIRST)
     image = picture.read(path)
     image.thumbnail((LONGEST, LONGEST))
     if not names:
@@ -112,8 +114,8 @@ def overlaid(cut: np.ndarray, heat: np.ndarray) -> Image.Image:
     """A map in [0, 1], (S, S), in colours over the picture (S, S, 3), large enough to be looked at."""
     from matplotlib import colormaps
 
-    colours = colormaps["turbo"](heat)[..., :3] * 255
-    mixed = Image.fromarray(np.rint(0.55 * cut + 0.45 * colours).astype(np.uint8))
+    colours, weights = colormaps["autumn_r"](heat)[..., :3] * 255, 0.65 * heat[..., None]
+    mixed = Image.fromarray(np.rint((1 - weights) * cut + weights * colours).astype(np.uint8))
     factor = max(1, -(-224 // mixed.width))
     return mixed.resize((mixed.width * factor, mixed.height * factor), Image.Resampling.NEAREST)
 
@@ -131,6 +133,6 @@ def example_scene() -> str:
 
 
 def _written(image: Any, name: str) -> str:
-    file = Path(tempfile.mkdtemp(prefix="example-")) / name
+    file = Path(tempfile.mkdtemp(prefix="example-", dir=get_upload_folder())) / name
     Image.fromarray(np.asarray(image)).save(file)
     return str(file)

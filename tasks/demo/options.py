@@ -19,7 +19,7 @@ class DemoConfig:
     host: str = "127.0.0.1"
     """Address to listen on. Everybody who can reach it can use the page: there is no password."""
     port: int = 7860
-    """Port to listen on; 0: any that is free."""
+    """Port to listen on; 0: the first that is free, from 7860 on."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:

@@ -42,7 +42,9 @@ def opened(config: Config, stack: ExitStack) -> gr.Blocks:
     if find_spec("gradio") is None:
         raise ValueError("the page needs the package gradio: pip install 'metaformer-nlp[demo]'")
     # Before gradio and the hub are imported: both look at once.
+    own = stack.enter_context(tempfile.TemporaryDirectory(prefix="metaformer-page-"))  # of uploads, and of nothing else
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"GRADIO_TEMP_DIR": own, "GRADIO_EXAMPLES_CACHE": own}
     from tasks.demo.models import given_models
     from tasks.demo.page import make_page
     from tasks.demo.studies import Studies
@@ -58,8 +60,13 @@ def opened(config: Config, stack: ExitStack) -> gr.Blocks:
 
 def launch(page: gr.Blocks, config: Config) -> str:
     """Serve in threads of this process; the address of the page."""
+    from gradio import processing_utils
+
+    from tasks.demo.guard import LOOPBACK, Guard, fetch_nothing
     from tasks.demo.page import CSS, theme
 
+    processing_utils.async_ssrf_protected_download = fetch_nothing
+    guard = (Guard, (), {"loopback": config.host in LOOPBACK})
     try:
         _, address, _ = page.launch(
             server_name=config.host,
@@ -70,6 +77,7 @@ def launch(page: gr.Blocks, config: Config) -> str:
             share=False,
             quiet=True,
             allowed_paths=[],
+            app_kwargs={"middleware": [guard]},
             max_file_size="64mb",
             enable_monitoring=False,
             run_history=False,

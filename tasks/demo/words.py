@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from PIL import Image
 
-__all__ = ["bars", "card", "cards", "data_uri", "escape", "picture", "sentence", "telling"]
+__all__ = ["bars", "card", "cards", "data_uri", "escape", "hint", "picture", "sentence", "telling"]
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -26,6 +26,11 @@ def escape(text: object) -> str:
 def sentence(problem: object) -> str:
     """A sentence in place of a result."""
     return f'<div class="problem" role="alert">{escape(problem)}</div>'
+
+
+def hint(text: object) -> str:
+    """What to do next, where there is no result yet."""
+    return f'<div class="hint">{escape(text)}</div>'
 
 
 def telling(function: Callable[P, str]) -> Callable[P, str]:

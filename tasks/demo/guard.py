@@ -1,0 +1,64 @@
+"""Between the browser and gradio: what is answered, and what a page may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+__all__ = ["Guard", "fetch_nothing"]
+
+Message = MutableMapping[str, Any]
+Application = Callable[
+    [Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # gradio's own pages and components need both
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "worker-src 'self' blob:",
+        "frame-ancestors 'self'",
+    )
+)
+"""A browser asks no other server for anything, whatever a script or a style says."""
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+class Guard:
+    """ASGI middleware: refuses requests that would make the server fetch an address, and, on a loopback address, those
+    that came by another name (a page of the network that points its own name to this machine)."""
+
+    def __init__(self, app: Application, loopback: bool) -> None:
+        self.app, self.loopback = app, loopback
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (self._fetches(scope["path"]) or not self._known(scope["headers"])):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-type", b"text/plain")]})
+            await send({"type": "http.response.body", "body": b"refused"})
+            return
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, with_policy)
+
+    def _known(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        return not self.loopback or name in LOOPBACK
+
+    @staticmethod
+    def _fetches(path: str) -> bool:
+        asked = unquote(path).lower()
+        return "/proxy=" in asked or ("/file=" in asked and ":" in asked.partition("/file=")[2])
+
+
+async def fetch_nothing(*_: Any, **__: Any) -> str:
+    """In place of gradio's download of an address that a request names as an uploaded file."""
+    raise ValueError("only uploaded files are read")
