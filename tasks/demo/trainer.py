@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["MIXERS", "RUNS", "ShortRun", "Stand", "Trainer"]
+__all__ = ["MIXERS", "RUNS", "ShortRun", "Stand", "Trainer", "command"]
 
 MIXERS = ("pooling", "attention", "depthwise_conv", "identity")
 
@@ -105,14 +105,20 @@ class Trainer:
             process = self._running.get(folder.name)
             if process is None or process.poll() is not None:
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                command = [sys.executable, "-m", "metaformer_nlp", run.command, "--config", f"recipe:{run.recipe}"]
-                command += ["--schedule.steps", str(run.steps), "--run.folder", str(folder), *run.options]
-                command += ["--model.token_mixer", mixer, "--run.log_every", "10", "--run.eval_every", "null"]
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the page needs a core, too
                 with folder.with_suffix(".log").open("wb") as log:
-                    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+                    process = subprocess.Popen(
+                        command(run, folder, mixer), stdout=log, stderr=subprocess.STDOUT, env=environment
+                    )
                 self._running[folder.name] = process
             return process
+
+
+def command(run: ShortRun, folder: Path, mixer: str) -> list[str]:
+    """What is run in ``folder``."""
+    words = [sys.executable, "-m", "metaformer_nlp", run.command, "--config", f"recipe:{run.recipe}", *run.options]
+    words += ["--schedule.steps", str(run.steps), "--run.folder", str(folder), "--model.token_mixer", mixer]
+    return [*words, "--run.log_every", "10", "--run.eval_every", "null"]
 
 
 def _stand(folder: Path, run: ShortRun) -> Stand:

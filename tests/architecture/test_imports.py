@@ -23,11 +23,11 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT, DEVICE = (
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT, DEVICE, DEMO = (
     f"tasks.{name}"
     for name in (
         "images", "text", "glue", "squad", "probes", "detection", "segmentation", "prediction", "benchmark", "export",
-        "device",
+        "device", "demo",
     )
 )  # fmt: skip
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     DEVICE: {*BASE, TEXTS, BENCHMARK},
+    DEMO: {*BASE, IMAGES, TEXTS, PREDICTION, ANALYSIS, REPORT},
     "scripts": {
         *BASE,
         NAMES,
@@ -89,6 +90,7 @@ ALLOWED: dict[str, set[str]] = {
         BENCHMARK,
         EXPORT,
         DEVICE,
+        DEMO,
     },
 }
 """Who may import whom; drawn in docs/architecture.md. A house of rooms within rooms names those it has inside."""

@@ -1,0 +1,190 @@
+"""The page in a browser, at the width of a desk and of a phone; and what its server refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metaformer_nlp.config.command_line import from_dict
+from tasks.demo.options import DemoConfig
+from tasks.demo.serve import launch, opened
+
+RESULTS = Path(__file__).parents[3] / "docs/results"
+WIDTHS = {"desk": (1100, "light"), "phone": (390, "dark")}
+QUIET = ("--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run")
+
+
+@pytest.fixture(scope="module")
+def given(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs, a folder with a secret beside them, and a link to it among them."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copytree(runs, folder / "runs")
+    (folder / "secret").mkdir()
+    (folder / "secret/config.json").write_text("a secret")
+    (folder / "runs/linked").symlink_to(folder / "secret")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(given: Path) -> Iterator[str]:
+    """Of the page, served as the script does."""
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", "")  # put back as it was, at the end
+        values = {"models": str(given / "runs"), "studies": str(RESULTS / "images"), "port": 0}
+        config = from_dict(DemoConfig, values)
+        page = opened(config, stack)
+        stack.callback(page.close, verbose=False)
+        yield launch(page, config)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's; where there is none there is nothing to see."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", *QUIET])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, browser: Any, address: str) -> Iterator[Any]:
+    """At each width; at the end nothing was wrong in the console, and nobody but the server was asked."""
+    width, colours = WIDTHS[request.param]
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=colours)
+    seen, wrong, asked = context.new_page(), list[str](), list[str]()
+    seen.set_default_timeout(60_000)
+    seen.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    seen.on("pageerror", lambda error: wrong.append(str(error)))
+    seen.on("request", lambda request: asked.append(request.url))
+    seen.goto(address)
+    yield seen
+    assert wrong == []
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+    context.close()
+
+
+def fits(page: Any) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
+
+
+def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 52, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    (tmp_path / "text.png").write_text("no picture")
+    dropped = page.locator("#picture input[type=file]")
+    dropped.set_input_files(tmp_path / "picture.png")
+    first = page.locator("#predicted .card", has_text="classifier")
+    first.locator(".bars li").nth(4).wait_for()
+    assert first.locator(".bars li").count() == 5
+    assert first.locator("img.map").evaluate("image => image.naturalWidth") >= 200
+    assert fits(page)
+    page.locator("#picture").get_by_label("Clear").or_(page.locator("#picture button[title=Clear]")).first.click()
+    dropped.set_input_files(tmp_path / "text.png")
+    page.locator("#predicted .problem", has_text="text.png is no picture that can be read").wait_for()
+
+    page.get_by_role("tab", name="Text").click()
+    page.locator("#sentence textarea").fill("the {{7*7}} ${1+1} <b>name</b> of a [MASK]")
+    page.get_by_role("button", name="Fill in").click()
+    page.locator("#filled .bars li").nth(4).wait_for()
+    assert all(page.locator("#filled .bars li span").all_inner_texts())
+    page.locator("#sentence textarea").fill("no word is missing")
+    page.get_by_role("button", name="Fill in").click()
+    page.locator("#filled .problem", has_text="The text has no [MASK]").wait_for()
+    assert fits(page)
+
+    page.get_by_role("tab", name="Studies").click()
+    report = page.frame_locator("iframe.report")
+    report.locator("h1").wait_for()
+    assert report.locator("img").first.evaluate("image => image.naturalWidth") > 300
+    page.get_by_role("tab", name="Curves").click()
+    page.locator("#curves img").wait_for()
+    assert fits(page)
+
+    page.get_by_role("tab", name="Models").click()
+    for name, why in {
+        "../secret": "a path with .. is refused",
+        "/etc": "an absolute path",
+        "linked": "a link out",
+    }.items():
+        page.locator("#folder input, #folder textarea").first.fill(name)
+        page.locator("#look").click()
+        page.locator("#found .problem", has_text=why).wait_for()
+    assert fits(page)
+
+
+def status(address: str, path: str, **headers: str) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_no_file_is_served_but_what_was_uploaded(address: str, given: Path) -> None:
+    secret = given / "secret/config.json"
+    for path in (
+        secret, given / "runs/linked/config.json", given / "runs/classifier/model/config.json", "/etc/passwd", "../../etc/passwd",
+        "pyproject.toml", "%2e%2e/%2e%2e/etc/passwd", f"{given}/runs/../secret/config.json",
+    ):  # fmt: skip
+        for route in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/static/", "/assets/", "/"):
+            assert status(address, f"{route}{quote(str(path), safe='/%')}") in (403, 404, 405), (route, path)
+
+
+def test_the_server_fetches_nothing(address: str) -> None:
+    for path in (
+        "file=http://example.org/x",
+        "file=https%3A//example.org/x",
+        "proxy=https://x.hf.space/x",
+        "file=file:///etc",
+    ):
+        assert status(address, f"gradio_api/{path}") == 403
+    assert status(address, "", Host="example.org") == 403, "a name of the network that leads to this machine"
+    assert status(address, "") == 200
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "http://example.org/x.png", "SECRET", "../secret/config.json"])
+def test_an_upload_that_names_another_file_is_refused(address: str, given: Path, path: str) -> None:
+    """As a request that no page would send: the file was not uploaded."""
+    path = path.replace("SECRET", str(given / "secret/config.json"))
+    answer = ask(address, "predicted", [["runs/classifier"], {"path": path, "meta": {"_type": "gradio.FileData"}}, 0.5])
+    assert '"success":false' in answer.replace(" ", "")
+    assert "base64" not in answer
+    assert "a secret" not in answer
+    assert "Traceback" not in answer
+
+
+def ask(address: str, function: str, data: list[Any]) -> str:
+    """What the server answers to a call of the event of this function."""
+    with urllib.request.urlopen(f"{address}config", timeout=60) as answer:
+        config = json.loads(answer.read())
+    number = next(
+        one["id"]
+        for one in config["dependencies"]
+        if len(one["inputs"]) == len(data) == 3 and one["targets"][0][1] == "change"
+    )
+    body = json.dumps({"data": data, "fn_index": number, "session_hash": f"{function}{abs(hash(str(data)))}"}).encode()
+    request = urllib.request.Request(f"{address}gradio_api/queue/join", body, {"Content-Type": "application/json"})
+    urllib.request.urlopen(request, timeout=60).read()
+    session = json.loads(body)["session_hash"]
+    lines = []
+    with urllib.request.urlopen(f"{address}gradio_api/queue/data?session_hash={session}", timeout=60) as events:
+        for line in events:
+            lines.append(line.decode())
+            if "process_completed" in lines[-1]:
+                break
+    return "".join(lines)
