@@ -51,17 +51,21 @@ def build(models: Models) -> None:
             threshold = gr.Slider(0, 1, 0.5, step=0.05, label="Detectors: least score of an object")
         with gr.Column(scale=3, min_width=280):
             result = gr.HTML(hint(FIRST), elem_id="predicted")
+    given = gr.State()  # the file that is looked at: the place to drop one stays free for the next
+    dropped.upload(
+        lambda path: (path, None), dropped, [given, dropped], show_progress="hidden", api_visibility="private"
+    )
+    for button, example in ((digit, example_digit), (scene, example_scene)):
+        button.click(example, outputs=given, **quiet)
     gr.on(
-        [dropped.change, chosen.change, threshold.release],
+        [given.change, chosen.change, threshold.release],
         partial(predicted, models),
-        [chosen, dropped, threshold],
+        [chosen, given, threshold],
         result,
         show_progress="minimal",
         trigger_mode="always_last",
         api_visibility="private",
     )
-    for button, example in ((digit, example_digit), (scene, example_scene)):
-        button.click(example, outputs=dropped, api_visibility="private", show_progress="hidden")
 
 
 @telling
@@ -73,7 +77,7 @@ def predicted(models: Models, names: list[str] | None, path: str | None, thresho
     image.thumbnail((LONGEST, LONGEST))
     if not names:
         return sentence("Choose a model. Where there is none, the tab Models trains one in about a minute.")
-    return cards(card("The picture", shown_picture(image, "the picture")), *(
+    return cards(card(Path(path).name, shown_picture(image, "the picture")), *(
         card(name, _one(models, name, image, threshold)) for name in names
     ))  # fmt: skip
 

@@ -26,6 +26,8 @@ def read(path: str | None) -> Image.Image:
     if not path:
         raise ValueError("Drop a picture first, or take one of the examples.")
     name = Path(path).name
+    if not Path(path).is_file():
+        raise ValueError(f"{name} is no longer there. Drop the picture again.")
     if Path(path).stat().st_size > MAX_BYTES:
         raise ValueError(f"{name} has more than {MAX_BYTES >> 20} MB. Make the picture smaller.")
     try:

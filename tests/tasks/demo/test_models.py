@@ -92,9 +92,9 @@ def test_code_of_a_folder_is_not_run(broken: Path, tmp_path: Path) -> None:
     (broken / "tokenizer_config.json").write_text(json.dumps({"auto_map": code}))
     (broken / "tokenizer.json").write_text("{}")
     (broken / "evil.py").write_text(f"open({str(tmp_path / 'was run')!r}, 'w')")
-    with pytest.raises(ValueError, match="given/broken|holds no tokenizer"):
+    with pytest.raises(ValueError, match=r"given/broken|holds no tokenizer"):
         Models({"given": broken.parent}).open("given/broken", "masked_lm")
-    with pytest.raises(ValueError, match="trust_remote_code|evil"):
+    with pytest.raises(ValueError, match=r"trust_remote_code|evil"):
         load_text_model(broken, "model", "MaskedLM")
     assert not (tmp_path / "was run").exists()
 

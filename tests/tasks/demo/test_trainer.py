@@ -1,4 +1,4 @@
-"""Trainings of a minute: commands that exist, progress by what the engine writes, and a stop that leaves nothing broken."""
+"""Trainings of a minute: their commands exist, progress is what the engine writes, and a stop breaks nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_stop_ends_the_process_and_the_page_says_so(pretended: Trainer) -> Non
     next(stands)
     pretended.stop()
     assert pretended.running() == []
-    with pytest.raises(ValueError, match="The training was stopped. The same button goes on"):
+    with pytest.raises(ValueError, match=r"The training was stopped\. The same button goes on"):
         list(stands)
 
 
