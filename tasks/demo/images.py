@@ -52,9 +52,8 @@ def build(models: Models) -> None:
         with gr.Column(scale=3, min_width=280):
             result = gr.HTML(hint(FIRST), elem_id="predicted")
     given = gr.State()  # the file that is looked at: the place to drop one stays free for the next
-    dropped.upload(
-        lambda path: (path, None), dropped, [given, dropped], show_progress="hidden", api_visibility="private"
-    )
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    dropped.upload(lambda path: (path, None), dropped, [given, dropped], **quiet)
     for button, example in ((digit, example_digit), (scene, example_scene)):
         button.click(example, outputs=given, **quiet)
     gr.on(
