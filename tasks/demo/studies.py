@@ -178,7 +178,7 @@ def drawn(analysis: Analysis, name: str, kind: str, arms: Sequence[str]) -> str:
             kept = {arm: domain.arms[arm] for arm in domain.arms if arm in {*arms, analysis.study.baseline}}
             made = draw_scores(replace(domain, arms=kept), titles, looks, analysis.study.baseline)
             return _shown(made.figure, made.alt, made.caption)
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+        figure = Figure(figsize=(5.6, 4.8), layout="constrained")
         axes = figure.add_subplot()
         for arm, curve in pictures(domain)[kind]().items():
             if arm in arms:
@@ -194,7 +194,7 @@ def drawn(analysis: Analysis, name: str, kind: str, arms: Sequence[str]) -> str:
         axes.grid(True)
         axes.set(title=title_of(domain), ylabel=f"{metric_of(domain)}, points of 100")
         axes.set_xlabel("steps" if kind == STEPS else domain.axis or "distance")
-        axes.legend(fontsize=8, ncols=2, loc="best")
+        figure.legend(fontsize=8.5, ncols=2, loc="outside lower center")
         alt = f"{kind} of {len(arms)} arms in {title_of(domain)}"
         return _shown(figure, alt, "Lines are means over seeds, in the band of their 95 % intervals.")
 

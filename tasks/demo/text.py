@@ -30,7 +30,7 @@ SENTENCES = [
     "If the file does not [MASK], an error is raised.",
     "This is the same as [MASK] the method.",
 ]
-TEXTS = [["The socket is closed when the connection to the server is lost.", ""], ["Return a list the of names.", ""]]
+TEXTS = ["The socket is closed when the connection to the server is lost.", "Return a list the of names."]
 
 
 def build(models: Models) -> None:
@@ -45,9 +45,9 @@ def build(models: Models) -> None:
     with gr.Tab("Classes"):
         gr.Markdown(CLASSIFY)
         choice = model_choice(models, "text_classifier", label="Models")
-        first = gr.Textbox(TEXTS[0][0], label="Text", lines=2, max_lines=8, elem_id="text")
+        first = gr.Textbox(TEXTS[0], label="Text", lines=2, max_lines=8, elem_id="text")
         second = gr.Textbox("", label="Second text, for pairs", lines=1, max_lines=8)
-        gr.Examples(TEXTS, [first, second], label="Examples")
+        gr.Examples(TEXTS, first, label="Examples")
         button, result = gr.Button("Classify", variant="primary"), gr.HTML(elem_id="classified")
         _wire(button, [first, second], partial(classified, models), [choice, first, second], result)
 
