@@ -58,7 +58,7 @@ def test_damaged_and_extreme_pictures_are_refused(tmp_path: Path, colours: Image
     file = io.BytesIO()
     colours.save(file, "JPEG")
     (tmp_path / "half.jpg").write_bytes(file.getvalue()[: len(file.getvalue()) // 2])
-    with pytest.raises(ValueError, match=r"half\.jpg is no picture that can be read: damaged: .*truncated"):
+    with pytest.raises(ValueError, match=r"half\.jpg is no picture that can be read: damaged: .*[Tt]runcated"):
         picture.read(str(tmp_path / "half.jpg"))
     with pytest.raises(ValueError, match="10000 x 10000 pixels, more than 40000000 are refused"):
         picture.read(saved(tmp_path / "large.png", Image.new("1", (10_000, 10_000))))
