@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +69,7 @@ def predict(
     Batches are made of rows of like length, so that padding costs little. Runs on an accelerator where there is one.
     """
     tokenizer = load_tokenizer(str(folder), "the model of a run")
-    model = load_text_model(folder, "the model of a run", "SequenceClassification")
+    model: Any = load_text_model(folder, "the model of a run", "SequenceClassification")  # its wrapped methods confuse mypy
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     encoded = encode_texts(texts, tokenizer, max_length)
