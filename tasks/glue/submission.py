@@ -69,7 +69,7 @@ def predict(
     Batches are made of rows of like length, so that padding costs little. Runs on an accelerator where there is one.
     """
     tokenizer = load_tokenizer(str(folder), "the model of a run")
-    model: Any = load_text_model(folder, "the model of a run", "SequenceClassification")  # its wrapped methods confuse mypy
+    model: Any = load_text_model(folder, "the model of a run", "SequenceClassification")  # mypy: wrapped methods
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     model.to(device)
     encoded = encode_texts(texts, tokenizer, max_length)
