@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any, Protocol
@@ -89,6 +90,11 @@ def duration(seconds: float) -> str:
 def listed(items: Sequence[str]) -> str:
     """Words of a list: "a", "a and b", "a, b and c"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def without_brackets(text: str) -> str:
+    """A label without what it says in brackets: "CIFAR-10 (JPEG copy), one stage" -> "CIFAR-10, one stage"."""
+    return re.sub(r" \([^)]*\)", "", text)
 
 
 def capital(text: str) -> str:

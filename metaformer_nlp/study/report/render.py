@@ -156,7 +156,7 @@ def still_open(analysis: Analysis) -> list[str]:
     for question in analysis.questions:
         if question.name in short and question.answer.word == "open":
             places = [
-                analysis.domains[name].label.split(" (")[0]
+                words.without_brackets(analysis.domains[name].label)
                 for name, its in question.domains.items()
                 if its.word == "open"
             ]
@@ -216,7 +216,18 @@ def _environment(rules_at: str) -> Environment:
         finalize=_finalize,
         keep_trailing_newline=True,
     )
-    for name in ("points", "interval", "percent", "ratio", "count", "p_value", "listed", "capital", "setting"):
+    for name in (
+        "points",
+        "interval",
+        "percent",
+        "ratio",
+        "count",
+        "p_value",
+        "listed",
+        "capital",
+        "setting",
+        "without_brackets",
+    ):
         environment.filters[name] = getattr(words, name)
     environment.filters |= {
         "median": median,

@@ -5,7 +5,6 @@ Narrow figures with large type, so that they can be read on a phone. Scores are 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from matplotlib.transforms import ScaledTranslation
 from metaformer_nlp.study.analysis.results import Domain
 from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.report.figures.looks import Look, Looks
-from metaformer_nlp.study.words import capital
+from metaformer_nlp.study.words import capital, without_brackets
 
 WIDTH = 5.2  # inches
 GREY = "#444444"
@@ -147,7 +146,7 @@ def small_multiples(
 
 def brief(label: str, most: int) -> str:
     """A label without what stands in brackets if it has more than `most` characters."""
-    return label if len(label) <= most else re.sub(r" \([^)]*\)", "", label)
+    return label if len(label) <= most else without_brackets(label)
 
 
 def title_of(domain: Domain) -> str:
