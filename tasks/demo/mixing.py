@@ -28,7 +28,7 @@ from tasks.receptive_field.influence import LayerField, mixes_by_norm, receptive
 from tasks.receptive_field.models import image_model, mixers_of, text_model, word_ids
 from vision import preprocessing
 
-__all__ = ["build"]
+__all__ = ["HELP", "build", "build_picture", "build_text"]
 
 DEFAULTS = ("pooling", "attention", "depthwise_conv", "shift", "identity")
 MOST_LAYERS = 6
@@ -56,12 +56,13 @@ def build(models: Models) -> None:
     gr.Markdown(HELP)
     with gr.Tabs():
         with gr.Tab("A picture"):
-            _build_picture(models)
+            build_picture(models)
         with gr.Tab("A text"):
-            _build_text(models)
+            build_text(models)
 
 
-def _build_picture(models: Models) -> None:
+def build_picture(models: Models, chosen: int = 0) -> None:
+    """The half for pictures; the first ``chosen`` trained models are asked unless somebody says otherwise."""
     place = gr.State(())
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
@@ -71,7 +72,7 @@ def _build_picture(models: Models) -> None:
             )  # fmt: skip
             with gr.Accordion(OPTIONS, open=False):
                 dropped = gr.File(label="Another picture", height=140)
-                asked = _choices(models, 2, "classifier")
+                asked = _choices(models, 2, chosen, "classifier")
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(hint("Click on a place in the picture."), elem_id="reach-picture", padding=False)
     shown.select(_clicked, outputs=place, show_progress="hidden", api_visibility="private")
@@ -80,13 +81,14 @@ def _build_picture(models: Models) -> None:
     _answer(partial(of_picture, models), [dropped, place], asked, changes, result)
 
 
-def _build_text(models: Models) -> None:
+def build_text(models: Models, chosen: int = 0) -> None:
+    """The half for texts."""
     with gr.Row():
         with gr.Column(scale=1, min_width=280):
             text = gr.Textbox(TEXT, label="Text", lines=3, elem_id="mixing-text")
             place = gr.Radio(_word_choices(TEXT), label="Click on a word", type="value", elem_id="mixing-words")
             with gr.Accordion(OPTIONS, open=False):
-                asked = _choices(models, 1, "masked_lm", "text_classifier")
+                asked = _choices(models, 1, chosen, "masked_lm", "text_classifier")
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(hint("Click on a word."), elem_id="reach-text", padding=False)
     text.change(
@@ -96,13 +98,13 @@ def _build_text(models: Models) -> None:
     _answer(partial(of_text, models), [text, place], asked, [place.change], result)
 
 
-def _choices(models: Models, rank: int, *kinds: Kind) -> list[Any]:
+def _choices(models: Models, rank: int, chosen: int, *kinds: Kind) -> list[Any]:
     """What to ask: mixers, layers, trained models, and how to treat the norms of these."""
     mixers = mixers_of(rank)
     return [
         gr.CheckboxGroup(mixers, value=[name for name in DEFAULTS if name in mixers], label="Mixers, random weights"),
         gr.Slider(1, MOST_LAYERS, 4, step=1, label="Layers of these"),
-        model_choice(models, *kinds, label="Trained models", chosen=0),
+        model_choice(models, *kinds, label="Trained models", chosen=chosen),
         gr.Checkbox(False, label="Trained models: hold the statistics of group norm fixed"),
     ]
 
