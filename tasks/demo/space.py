@@ -105,6 +105,6 @@ def _answering(opened: Opened) -> Callable[[str], Any]:
         try:
             return ask(given)
         except ValueError as error:
-            raise gr.Error(str(error)) from error
+            raise gr.Error(str(error), print_exception=False) from error
 
     return answer

@@ -17,8 +17,8 @@ from tasks.export.wheel import write_wheel
 __all__ = ["REQUIREMENTS", "write_around"]
 
 REQUIREMENTS = (
-    "gradio", "grad-cam", "huggingface-hub", "jinja2", "jsonargparse", "matplotlib", "numpy", "pillow", "pyyaml",
-    "safetensors", "scikit-learn", "timm", "tokenizers", "torch", "torchvision", "tqdm", "transformers",
+    "gradio", "grad-cam", "huggingface-hub", "matplotlib", "numpy", "pillow", "protobuf", "psutil", "pyyaml",
+    "safetensors", "scikit-learn", "sentencepiece", "timm", "tokenizers", "torch", "torchvision", "transformers",
 )  # fmt: skip
 """What the page imports, and no more of what the whole project needs."""
 ABOUT: dict[Kind, str] = {
@@ -57,7 +57,7 @@ CARD = """---
 The same here: `pip install -r requirements.txt && python app.py`. Into a Space of yours:
 
 ```
-hf repo create USER/{title} --repo-type space --space-sdk gradio
+hf repos create USER/{title} --repo-type space --space-sdk gradio
 hf upload USER/{title} . --repo-type space
 ```
 """

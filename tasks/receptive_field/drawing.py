@@ -26,7 +26,8 @@ SCALE = LogNorm(FLOOR, 1.0, clip=True)
 MARK = "#D55E00"  # the token that was asked for; no mixer has this colour
 LEAST_MAPS = 4  # a single one is as large as four side by side
 MOST_STRIPS = 6  # of a model that has another one beside it
-FOOT = 0.7  # inches for the scale
+FOOT = 0.75  # inches for the scale
+LETTERS = 10.5  # points
 LONGEST_WORD = 14  # characters
 CAPTION = (
     "Where the marked token got its value from, after each layer: the darker, the stronger the influence, on a "
@@ -40,21 +41,20 @@ Fields = Mapping[str, Sequence[LayerField]]
 def draw_image(fields: Fields) -> Drawing:
     """For each model a row of maps of the input's tokens, one for each layer; up to six are legible on a phone."""
     columns = max(LEAST_MAPS, *map(len, fields.values()))
-    height = WIDTH / columns + 0.8
+    height = WIDTH / columns + 1.0
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, len(fields) * height + FOOT), layout="constrained")
         *rows, foot = _parts(figure, [height] * len(fields) + [FOOT])
         for (name, layers), colours, row in zip(fields.items(), _colours(fields).values(), rows, strict=True):
-            row.suptitle(_plain(name), x=0.01, ha="left", fontsize=11, fontweight="bold", color=colours(1.0))
+            row.suptitle(_plain(name), x=0.01, ha="left", fontsize=12, fontweight="bold", color=colours(1.0))
             grid = row.subplots(1, columns, squeeze=False).ravel()
             for axes, layer in zip(grid, layers, strict=False):
                 _draw_map(axes, _relative(layer), layer.reached.numpy(), colours)
                 _mark(axes, *layer.source)
-                axes.set_title(layer.name.replace(", ", "\n"), fontsize=9, fontweight="normal", color=GREY, pad=3)
-                tokens = layer.reached.numel()
-                of = "\nof" if tokens > 999 else " of"  # maps are narrow
-                label = f"{layer.count}{of} {tokens}\nown {share_text(layer)}"
-                axes.set_xlabel(label, fontsize=9, labelpad=3)
+                axes.set_title(layer.name.replace(", ", "\n"), fontsize=LETTERS, fontweight="normal", color=GREY, pad=3)
+                of = "\nof" if columns > LEAST_MAPS else " of"  # maps are narrow
+                label = f"{layer.count}{of} {layer.reached.numel()}\nown {share_text(layer)}"
+                axes.set_xlabel(label, fontsize=LETTERS, labelpad=3)
             for axes in grid[len(layers) :]:
                 axes.axis("off")
         _draw_scale(foot)
@@ -65,7 +65,7 @@ def draw_text(fields: Fields, words: Mapping[str, Sequence[str]]) -> Drawing:
     """For each model a panel with its ``words``, the tokens as people read them, and for each layer a strip of them."""
     columns = 2 if max(map(len, fields.values())) <= MOST_STRIPS and len(fields) > 1 else 1
     lines = -(-len(fields) // columns)
-    height = 0.19 * max(map(len, words.values())) + 1.1
+    height = 0.2 * max(map(len, words.values())) + 1.1
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, lines * height + FOOT), layout="constrained")
         body, foot = _parts(figure, [lines * height, FOOT])
@@ -79,17 +79,19 @@ def draw_text(fields: Fields, words: Mapping[str, Sequence[str]]) -> Drawing:
                 if number:
                     axes.axvline(number - 0.5, color="white", linewidth=2)
             axes.set_title(_plain(name), color=colours(1.0))
-            axes.set_yticks(range(len(words[name])), [_plain(word, LONGEST_WORD) for word in words[name]], fontsize=9)
+            axes.set_yticks(
+                range(len(words[name])), [_plain(word, LONGEST_WORD) for word in words[name]], fontsize=LETTERS
+            )
             marked = layers[0].source[0]
             axes.get_yticklabels()[marked].set(color=MARK, fontweight="bold")
             numbers = [
                 f"{number}\n{layer.count}\n{share_text(layer).removesuffix(' %')}"
                 for number, layer in enumerate(layers, 1)
             ]
-            axes.set_xticks(range(len(layers)), numbers, fontsize=9)
+            axes.set_xticks(range(len(layers)), numbers, fontsize=LETTERS)
             axes.annotate(
                 "layer\nreach\nown %", (0, 0), (-4, -3.5), xycoords="axes fraction", textcoords="offset points",
-                ha="right", va="top", fontsize=9, color=GREY, linespacing=1.2,
+                ha="right", va="top", fontsize=LETTERS, color=GREY, linespacing=1.2,
             )  # fmt: skip
         for axes in grid[len(fields) :]:
             axes.axis("off")
@@ -155,10 +157,10 @@ def _draw_scale(figure: SubFigure) -> None:
     greys = LinearSegmentedColormap.from_list("greys", ["#dcdcdc", "#000000"])
     bar = figure.colorbar(ScalarMappable(SCALE, greys), cax=axes, orientation="horizontal")
     bar.set_ticks([1e-4, 1e-3, 1e-2, 1e-1, 1], labels=["1/10,000\nor less", "1/1,000", "1/100", "1/10", "strongest"])
-    bar.ax.tick_params(labelsize=9, length=0, which="both")
+    bar.ax.tick_params(labelsize=LETTERS, length=0, which="both")
     bar.outline.set_visible(False)
     _hatch(hatched)
-    hatched.set_xticks([0.5], ["none at all"], fontsize=9)
+    hatched.set_xticks([0.5], ["none at all"], fontsize=LETTERS)
 
 
 def _alt(fields: Fields) -> str:
