@@ -24,7 +24,8 @@ POLICY = "; ".join(
         "frame-ancestors 'self'",
     )
 )
-"""A browser asks no other server for anything, whatever a script or a style says."""
+"""A browser asks no other server for anything, whatever a script or a style says. After the last entry may follow the
+address of pages that show this one inside them."""
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -32,8 +33,8 @@ class Guard:
     """ASGI middleware: refuses requests that would make the server fetch an address, and, on a loopback address, those
     that came by another name (a page of the network that points its own name to this machine)."""
 
-    def __init__(self, app: Application, loopback: bool) -> None:
-        self.app, self.loopback = app, loopback
+    def __init__(self, app: Application, loopback: bool, embedded: str = "") -> None:
+        self.app, self.loopback, self.policy = app, loopback, f"{POLICY} {embedded}".rstrip().encode()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (self._fetches(scope["path"]) or not self._known(scope["headers"])):
@@ -43,7 +44,7 @@ class Guard:
 
         async def with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"content-security-policy", POLICY.encode())]
+                message["headers"] = [*message["headers"], (b"content-security-policy", self.policy)]
             await send(message)
 
         await self.app(scope, receive, with_policy)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import gradio as gr
 
-from tasks.demo import images, studies, text, training
+from tasks.demo import images, mixing, studies, text, training
 from tasks.demo.choice import current_choices
 from tasks.demo.models import Models
 from tasks.demo.studies import Studies
@@ -41,9 +39,8 @@ def make_page(models: Models, studies_given: Studies, trainer: Trainer) -> gr.Bl
                 images.build(models)
             with gr.Tab("Text", id="text"):
                 text.build(models)
-            if find_spec("tasks.demo.mixing"):
-                with gr.Tab("Mixing", id="mixing"):
-                    import_module("tasks.demo.mixing").build(models)
+            with gr.Tab("Mixing", id="mixing"):
+                mixing.build(models)
             with gr.Tab("Studies", id="studies"):
                 studies.build(studies_given)
             with gr.Tab("Models", id="models"):

@@ -17,7 +17,7 @@ from tasks.demo.options import DemoConfig as Config
 if TYPE_CHECKING:
     import gradio as gr
 
-__all__ = ["launch", "opened", "run"]
+__all__ = ["launch", "opened", "prepare", "run", "serve"]
 
 
 def run(config: Config) -> None:
@@ -27,24 +27,32 @@ def run(config: Config) -> None:
         ValueError: the library is missing, a given path is not there, or the port is taken.
     """
     with ExitStack() as stack:
-        page = opened(config, stack)
-        address = launch(page, config)
-        stack.callback(page.close)
-        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
-        stop = threading.Event()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        stop.wait()
+        serve(opened(config, stack), config)
+
+
+def serve(page: gr.Blocks, config: Config, embedded: str = "") -> None:
+    """Serve the page until the process is asked to stop; ``embedded`` as for `launch`."""
+    address = launch(page, config, embedded)
+    print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    page.close()
+
+
+def prepare(stack: ExitStack) -> None:
+    """Settings of gradio and the hub, which look at them when they are imported; ``stack`` removes what is uploaded."""
+    own = stack.enter_context(tempfile.TemporaryDirectory(prefix="metaformer-page-"))  # of uploads, and of nothing else
+    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {"GRADIO_TEMP_DIR": own, "GRADIO_EXAMPLES_CACHE": own}
 
 
 def opened(config: Config, stack: ExitStack) -> gr.Blocks:
     """The page of the options; ``stack`` ends its trainings, and removes their folder where none was given."""
     if find_spec("gradio") is None:
         raise ValueError("the page needs the package gradio: pip install 'metaformer-nlp[demo]'")
-    # Before gradio and the hub are imported: both look at once.
-    own = stack.enter_context(tempfile.TemporaryDirectory(prefix="metaformer-page-"))  # of uploads, and of nothing else
-    os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    os.environ |= {"GRADIO_TEMP_DIR": own, "GRADIO_EXAMPLES_CACHE": own}
+    prepare(stack)
     from tasks.demo.models import given_models
     from tasks.demo.page import make_page
     from tasks.demo.studies import Studies
@@ -58,15 +66,15 @@ def opened(config: Config, stack: ExitStack) -> gr.Blocks:
     return make_page(models, studies, trainer)
 
 
-def launch(page: gr.Blocks, config: Config) -> str:
-    """Serve in threads of this process; the address of the page."""
+def launch(page: gr.Blocks, config: Config, embedded: str = "") -> str:
+    """Serve in threads of this process; the address of the page. Pages of ``embedded`` may show it inside them."""
     from gradio import processing_utils
 
     from tasks.demo.guard import LOOPBACK, Guard, fetch_nothing
     from tasks.demo.page import CSS, theme
 
     processing_utils.async_ssrf_protected_download = fetch_nothing
-    guard = (Guard, (), {"loopback": config.host in LOOPBACK})
+    guard = (Guard, (), {"loopback": config.host in LOOPBACK, "embedded": embedded})
     try:
         _, address, _ = page.launch(
             server_name=config.host,

@@ -14,7 +14,7 @@ from tasks.demo.words import bars, card, cards, sentence, telling
 from tasks.images.checkpoints import class_names
 from tasks.text.encoding import inputs_of
 
-__all__ = ["build", "classified", "filled"]
+__all__ = ["build", "build_classes", "build_filling", "classified", "filled"]
 
 MASK = "[MASK]"
 TOP = 5
@@ -36,20 +36,30 @@ TEXTS = ["The socket is closed when the connection to the server is lost.", "Ret
 def build(models: Models) -> None:
     """Adds the components of the tab."""
     with gr.Tab("Missing words"):
-        gr.Markdown(FILL)
-        choice = model_choice(models, "masked_lm", label="Models")
-        text = gr.Textbox(SENTENCES[0], label="Text", lines=2, max_lines=8, elem_id="sentence")
-        gr.Examples(SENTENCES, text, label="Examples")
-        button, result = gr.Button("Fill in", variant="primary"), gr.HTML(elem_id="filled")
-        _wire(button, [text], partial(filled, models), [choice, text], result)
+        build_filling(models)
     with gr.Tab("Classes"):
-        gr.Markdown(CLASSIFY)
-        choice = model_choice(models, "text_classifier", label="Models")
-        first = gr.Textbox(TEXTS[0], label="Text", lines=2, max_lines=8, elem_id="text")
-        second = gr.Textbox("", label="Second text, for pairs", lines=1, max_lines=8)
-        gr.Examples(TEXTS, first, label="Examples")
-        button, result = gr.Button("Classify", variant="primary"), gr.HTML(elem_id="classified")
-        _wire(button, [first, second], partial(classified, models), [choice, first, second], result)
+        build_classes(models)
+
+
+def build_filling(models: Models) -> None:
+    """The half for masked language models."""
+    gr.Markdown(FILL)
+    choice = model_choice(models, "masked_lm", label="Models")
+    text = gr.Textbox(SENTENCES[0], label="Text", lines=2, max_lines=8, elem_id="sentence")
+    gr.Examples(SENTENCES, text, label="Examples")
+    button, result = gr.Button("Fill in", variant="primary"), gr.HTML(elem_id="filled")
+    _wire(button, [text], partial(filled, models), [choice, text], result)
+
+
+def build_classes(models: Models) -> None:
+    """The half for classifiers."""
+    gr.Markdown(CLASSIFY)
+    choice = model_choice(models, "text_classifier", label="Models")
+    first = gr.Textbox(TEXTS[0], label="Text", lines=2, max_lines=8, elem_id="text")
+    second = gr.Textbox("", label="Second text, for pairs", lines=1, max_lines=8)
+    gr.Examples(TEXTS, first, label="Examples")
+    button, result = gr.Button("Classify", variant="primary"), gr.HTML(elem_id="classified")
+    _wire(button, [first, second], partial(classified, models), [choice, first, second], result)
 
 
 def _wire(button: gr.Button, boxes: list[gr.Textbox], function: Any, inputs: list[Any], result: gr.HTML) -> None:

@@ -48,6 +48,9 @@ class SharingConfig:
     folder: str | None = None
     """Write what is shared into this new folder. Classifiers and text models open without this project, by
     trust_remote_code=True."""
+    space: str | None = None
+    """Write into this new folder a Hugging Face Space: a page on which the model can be tried, with all that it needs.
+    By itself: neither sent nor together with the two above."""
     private: bool = False
     """true: only you and those you invite see it."""
     dry_run: bool = False

@@ -22,6 +22,7 @@ from metaformer_nlp.hub.remote_code import CarriesCode
 from tasks.card import last_part
 from tasks.export.dense_card import dense_card
 from tasks.export.options import SharingConfig as Config
+from tasks.export.space import write_around
 from tasks.glue.tasks import TASKS
 from tasks.images.card import image_card
 from tasks.text.card import text_card
@@ -97,6 +98,19 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
         card = _write_text(config, inner, staged, known)
     (staged / "README.md").write_text(card, encoding="utf-8")
     return card
+
+
+def write_space(folder: Path, staged: Path) -> str:
+    """Put a Space around the model in ``folder`` into the empty folder ``staged``; returns the Space's README.md.
+
+    Raises:
+        ValueError: as :func:`write_shared`, a model that the page has no tab for, or a mixer of the user's own.
+    """
+    (staged / "model").mkdir()
+    write_shared(folder, staged / "model")
+    place = model_folder(folder).resolve()
+    name = place.parent.name if place.name in ("model", "model-best") else place.name
+    return write_around(staged, re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model")
 
 
 def _write_text(config: PreTrainedConfig, inner: Path, staged: Path, known: Mapping[str, Any]) -> str:
@@ -183,8 +197,18 @@ def run(config: Config, api: Any = None) -> str:
     target = Path(config.folder).expanduser() if config.folder else None
     if not source.is_dir():
         raise ValueError(f"model {source}: no such folder (looked in {Path.cwd()})")
+    if config.space and (config.repository or target or config.private):
+        raise ValueError(
+            "space: a Space is written into a folder of its own, and not sent; leave out --repository, --folder and "
+            "--private, or share the model by another command"
+        )
+    space = Path(config.space).expanduser() if config.space else None
+    target = space or target
     if not (config.repository or target or config.dry_run):
-        raise ValueError("nowhere to share to: give --repository USER/MODEL, --folder NEW_FOLDER or --dry_run true")
+        raise ValueError(
+            "nowhere to share to: give --repository USER/MODEL, --folder NEW_FOLDER, --space NEW_FOLDER or --dry_run "
+            "true"
+        )
     if target and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"folder {target} is there already and not empty; name a new one")
     if config.repository:
@@ -194,7 +218,7 @@ def run(config: Config, api: Any = None) -> str:
             raise ValueError(f"repository {config.repository}: {error}") from error
     with tempfile.TemporaryDirectory() as name:
         staged = Path(name)
-        card = write_shared(source, staged, config.repository)
+        card = write_space(source, staged) if space else write_shared(source, staged, config.repository)
         files = sorted(path for path in staged.rglob("*") if path.is_file())
         print(
             f"{model_folder(source)} -> {', '.join(str(to) for to in (config.repository, target) if to) or 'nowhere'}:"

@@ -23,11 +23,11 @@ WORDS, COMMANDS, PROTOCOL, RUNNER, ANALYSIS, REPORT, PREVIEW = (
 TRAINING, CACHE, CONTENT, CARD, COST, NAMES = (
     f"tasks.{name}" for name in ("training", "cache", "content", "card", "planned_cost", "experiments")
 )
-IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT, DEVICE, DEMO = (
+IMAGES, TEXTS, GLUE, SQUAD, PROBES, DETECTION, SEGMENTATION, PREDICTION, BENCHMARK, EXPORT, DEVICE, DEMO, FIELD = (
     f"tasks.{name}"
     for name in (
         "images", "text", "glue", "squad", "probes", "detection", "segmentation", "prediction", "benchmark", "export",
-        "device", "demo",
+        "device", "demo", "receptive_field",
     )
 )  # fmt: skip
 OURS = ("metaformer_nlp", "vision", "tasks", "scripts", "tests")
@@ -69,7 +69,8 @@ ALLOWED: dict[str, set[str]] = {
     BENCHMARK: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     EXPORT: {*BASE, IMAGES, TEXTS, GLUE, PROBES, DETECTION},
     DEVICE: {*BASE, TEXTS, BENCHMARK},
-    DEMO: {*BASE, IMAGES, TEXTS, PREDICTION, ANALYSIS, REPORT},
+    FIELD: {*BASE, REPORT},
+    DEMO: {*BASE, IMAGES, TEXTS, PREDICTION, FIELD, WORDS, ANALYSIS, REPORT},
     "scripts": {
         *BASE,
         NAMES,

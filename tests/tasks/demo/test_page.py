@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -124,6 +125,40 @@ def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
         page.locator("#folder input, #folder textarea").first.fill(name)
         page.locator("#look").click()
         page.locator("#found .problem", has_text=why).wait_for()
+    assert fits(page)
+
+
+def reach(page: Any, place: str) -> dict[str, list[int]]:
+    """The picture's alternative text: tokens in reach after each layer, by mixer."""
+    told = page.locator(f"{place} img").get_attribute("alt")
+    rows = re.findall(r"([\w/]+): ([\d, ]+) of \d+ tokens", told)
+    return {name: [int(number) for number in numbers.split(", ")] for name, numbers in rows}
+
+
+def test_a_click_shows_where_the_reach_of_pooling_ends(page: Any) -> None:
+    page.get_by_role("tab", name="Mixing").click()
+    shown = page.locator("#mixing-picture img")
+    shown.wait_for()
+    box = shown.bounding_box()
+    shown.click(position={"x": box["width"] * 0.55, "y": box["height"] * 0.55})
+    page.locator("#reach-picture img").wait_for()
+    found = reach(page, "#reach-picture")
+    assert found["pooling"] == found["depthwise_conv"] == [9, 25, 49, 81]
+    assert found["attention"] == [256] * 4
+    assert found["identity"] == [1] * 4
+    assert fits(page)
+    shown.click(position={"x": 3, "y": box["height"] - 3})
+    page.locator("#reach-picture img[alt*='pooling: 4, 9, 16, 25 of 256']").wait_for()
+
+    page.get_by_role("tab", name="A text").click()
+    page.locator("#mixing-words").get_by_text("lighthouse", exact=True).click()
+    page.locator("#reach-text img").wait_for()
+    found = reach(page, "#reach-text")
+    assert found["pooling"] == [3, 5, 7, 9]
+    assert found["attention"] == [20] * 4
+    page.locator("#mixing-text textarea").fill("Two words")
+    page.locator("#mixing-words").get_by_text("words", exact=True).click()
+    page.locator("#reach-text img[alt*='pooling: 2, 2, 2, 2 of 2 tokens']").wait_for()
     assert fits(page)
 
 

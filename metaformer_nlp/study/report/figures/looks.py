@@ -74,6 +74,13 @@ def arm_looks(study: Study) -> dict[str, Look]:
     return looks
 
 
+def mixer_looks(names: Sequence[str]) -> dict[str, Look]:
+    """How each mixer is drawn where there is no study, by its name alone."""
+    taken = {MIXERS[name][0] for name in names if name in MIXERS}
+    strangers = (look for look in _REMAINING if look[0] not in taken)
+    return {name: _look(*(MIXERS[name] if name in MIXERS else next(strangers)), "full") for name in names}
+
+
 def known_name(arm: Arm) -> str | None:
     """The known name that an arm's look goes by: its own, else that of what it sets; None if neither is known."""
     if arm.name in _KNOWN:
