@@ -19,7 +19,7 @@ from metaformer_nlp.study.report import render
 
 ROOT = Path(__file__).parents[1]
 MOVED = {"README.md": "index.md", "docs/README.md": "contents.md"}
-_LINK = re.compile(r'(\]\(|\bsrc=")(?!https?:|mailto:)([^)\s"#]+)')
+_LINK = re.compile(r'((?<=\[)[\w/]+\.md)?(\]\(|\bsrc=")(?!https?:|mailto:)([^)\s"#]+)')
 _CODE = re.compile(r"^ *(`{3,})[^`\n]*\n.*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _NESTED = re.compile(r"^( +)(?=- |\d+\. )", re.MULTILINE)
 
@@ -56,8 +56,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     folder = posixpath.dirname(repository_path(here))
 
     def link(found: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(folder, found[2]))
-        return found[1] + posixpath.relpath(site_uri(path), posixpath.dirname(here) or ".")
+        path = posixpath.normpath(posixpath.join(folder, found[3]))
+        target = files.get_file_from_path(site_uri(path))
+        name = _title(target) if found[1] and target else found[1] or ""
+        return name + found[2] + posixpath.relpath(site_uri(path), posixpath.dirname(here) or ".")
 
     def prose(text: str) -> str:
         text = _LINK.sub(link, text).replace("<details>", '<details markdown="1">')
@@ -91,12 +93,18 @@ def _reports() -> list[Path]:
     return sorted((ROOT / "docs" / "results").glob("*/report.md"))
 
 
+def _title(file: File) -> str:
+    """A page's title, as the words of a link that names the page's file."""
+    title = re.match(r"# (.+)", file.content_string)
+    return title[1] if title else file.src_uri
+
+
 def _linked(file: File) -> Iterator[str]:
     """The files outside docs/ that a page links to, from the root of the repository."""
     folder = posixpath.dirname(repository_path(file.src_uri))
     for part in _parts(file.content_string, lambda text: text):
         if not _CODE.fullmatch(part.strip("\n")):
-            paths = (posixpath.normpath(posixpath.join(folder, link[2])) for link in _LINK.finditer(part))
+            paths = (posixpath.normpath(posixpath.join(folder, link[3])) for link in _LINK.finditer(part))
             yield from (path for path in paths if not path.startswith("docs/"))
 
 
