@@ -1,7 +1,8 @@
-"""What the site needs beside its pages: README.md as the home page, and links that lead to the same place as on GitHub.
+"""What the site needs beside its pages: README.md as the home page, and links that lead where they lead on GitHub.
 
-Pages link as files of the repository do. On the site README.md is the home page, docs/README.md is the page of contents,
-and a file outside docs/ that a page links to is a page under files/. A study's report is there as one page, too.
+Pages link as files of the repository do. On the site README.md is the home page, docs/README.md is the page of
+contents, and a file outside docs/ that a page links to is a page under files/. A study's report is there as one page,
+too.
 """
 
 from __future__ import annotations
