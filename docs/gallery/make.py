@@ -59,7 +59,7 @@ ENTRIES = (
     Entry(
         "train_vision.py",
         "A classifier of scanned digits on cluttered canvases; the data is embedded.",
-        "--config recipe:digits --schedule.epochs 40",
+        "--config recipe:digits --schedule.epochs 30",
     ),
     Entry("evaluate_vision.py", "The accuracy of that classifier.", "--checkpoint runs/digits"),
     Entry(
@@ -67,7 +67,7 @@ ENTRIES = (
         "Where that classifier looks: Grad-CAM over the validation digits.",
         "--checkpoint runs/digits --images digits/ --layer metaformer.stages.1 --output looks.png",
         "looks.png",
-        "Six digits on cluttered canvases, and beside each the same picture with the places that the classifier looks at",
+        "Digits on cluttered canvases, and beside each the same picture with the places that the classifier looks at",
     ),
     Entry(
         "export_vision.py",
@@ -82,18 +82,18 @@ ENTRIES = (
     Entry(
         "pretrain_vision.py",
         "Pre-training without labels on CIFAR-10 (JPEG copy): hidden patches are painted in.",
-        "--config recipe:transfer/simmim_cifar10 --data.root data/cifar10 --schedule.epochs null --schedule.steps 40 "
+        "--config recipe:transfer/simmim_cifar10 --data.root data/cifar10 --schedule.epochs null --schedule.steps 30 "
         "--run.log_every 10 --run.eval_every null --run.batch_size 32",
     ),
     Entry(
         "train_detection.py",
         "A detector of digits in scenes; the data is embedded.",
-        "--config recipe:scenes_retinanet --schedule.steps 600 --data.scenes.eval_scenes 50",
+        "--config recipe:scenes_retinanet --schedule.steps 350 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_detection.py",
         "The detector's twelve numbers, and what it found: drawn beside what is there.",
-        "--checkpoint runs/scenes_retinanet --output runs/found --pictures 4 --data.scenes.eval_scenes 50",
+        "--checkpoint runs/scenes_retinanet --output runs/found --pictures 3 --data.scenes.eval_scenes 30",
         "runs/found/pictures/*.png",
         "A scene with digits; boxes with classes and scores stand around what the detector found",
         tail=18,
@@ -108,12 +108,12 @@ ENTRIES = (
     Entry(
         "train_segmentation.py",
         "A segmenter of the same scenes.",
-        "--config recipe:scenes_segmentation --schedule.steps 800 --data.scenes.eval_scenes 50",
+        "--config recipe:scenes_segmentation --schedule.steps 400 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_segmentation.py",
         "The segmenter's mean IoU, and its label maps.",
-        "--checkpoint runs/scenes_segmentation --pictures runs/maps --data.scenes.eval_scenes 50",
+        "--checkpoint runs/scenes_segmentation --pictures runs/maps --data.scenes.eval_scenes 30",
         "runs/maps/*.png",
         "A scene with digits, its label map, and the label map that the segmenter gives",
         tail=18,
@@ -131,17 +131,17 @@ ENTRIES = (
     Entry(
         "pretrain_text.py",
         "A masked language model of the same English.",
-        "--config recipe:pretrain_tiny --schedule.steps 600 --run.eval_every null",
+        "--config recipe:pretrain_tiny --schedule.steps 300 --run.eval_every null",
     ),
     Entry(
         "evaluate_text.py",
         "Its masked loss and pseudo-perplexity on text that was held out.",
-        "--model runs/pretrain_tiny --data.held_out 0.01",
+        "--model runs/pretrain_tiny --data.held_out 0.002",
     ),
     Entry(
         "finetune_glue.py",
-        "Two tasks of the embedded suite, from scratch.",
-        "--config recipe:suite --data.tasks '[topic, pairs]' --schedule.steps 250 --run.eval_every null",
+        "A task of the embedded suite, from scratch.",
+        "--config recipe:suite --data.tasks topic --schedule.steps 150 --run.eval_every null",
     ),
     Entry("evaluate_glue.py", "The table of these runs.", "--runs runs/suite"),
     Entry(
@@ -162,11 +162,10 @@ ENTRIES = (
     ),
     Entry(
         "run_study.py",
-        "The shortest study of study_file.md: pooling beside attention on digits, three seeds each.",
-        "run shortest.yaml",
-        "runs/shortest/report/plots/first.png",
-        "How far the arms lie apart, with intervals",
-        tail=20,
+        "The report of the quick study, made again from its numbers; “run” makes it from the study file.",
+        "report docs/results/quick --output runs/quick",
+        "runs/quick/plots/first.png",
+        "How many points each mixer and each missing part lies below pooling, in digits and in the order of words",
     ),
     Entry(
         "simulate_verdicts.py",
@@ -190,8 +189,8 @@ ENTRIES = (
     Entry(
         "benchmark_text.py",
         "Text encoders beside BERT and FNet.",
-        "--models pooling,transformers/bert,transformers/fnet --shapes 2x128 --num_hidden_layers 4 --rounds 3 --steps 1 "
-        "--warmup 1 --threads 1",
+        "--models pooling,transformers/bert,transformers/fnet --shapes 2x128 --num_hidden_layers 4 --rounds 3 "
+        "--steps 1 --warmup 1 --threads 1",
     ),
     Entry(
         "benchmark_loop.py",
@@ -234,11 +233,11 @@ def main() -> None:
     if unknown := [name for name in options.only if name not in entries]:
         parser.error(f"--only {' '.join(unknown)}: there are {', '.join(entries)}")
     work = prepared(ROOT / "runs" / "gallery", options.data)
-    sections = read_sections()
     for entry in entries.values():
         if not options.only or entry.script in options.only:
             print(entry.script, flush=True)
-            sections[entry.script] = section(entry, work)
+            made = section(entry, work)
+            sections = {**read_sections(), entry.script: made}
             PAGE.write_text(page([sections[name] for name in entries if name in sections]), encoding="utf-8")
 
 
@@ -252,7 +251,8 @@ def read_sections() -> dict[str, str]:
 def page(sections: list[str]) -> str:
     head = (
         "# Gallery\n\nEvery script, really run, on one thread of a processor and with settings that take seconds. "
-        "Numbers of such runs say nothing about the models.\n`python docs/gallery/make.py --data FOLDER` makes this page.\n"
+        "Numbers of such runs say nothing about the models.\n"
+        "`python docs/gallery/make.py --data FOLDER` makes this page.\n"
     )
     return "\n".join([head, *sections])
 
@@ -264,9 +264,6 @@ def prepared(work: Path, data: Path) -> Path:
         (work / name).unlink(missing_ok=True)
         (work / name).symlink_to(target)
     draw_input(work)
-    block = re.search(r"^```yaml\n(# shortest\.yaml\n.*?)^```", (ROOT / "docs" / "study_file.md").read_text(), re.M | re.S)
-    assert block is not None
-    (work / "shortest.yaml").write_text(block[1], encoding="utf-8")
     (work / "squad.json").write_text(json.dumps({"version": "1.1", "data": [questions()]}), encoding="utf-8")
     return work
 
@@ -303,7 +300,7 @@ def section(entry: Entry, work: Path) -> str:
     """Runs a script; RuntimeError if it fails."""
     words = [sys.executable, f"scripts/{entry.script}", *shlex.split(entry.command)]
     cleared(entry, work)
-    began = time.monotonic()
+    began = processor_seconds()
     picture = PICTURES / f"{entry.script.removesuffix('.py')}.png"
     environment = {
         **os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
@@ -315,18 +312,26 @@ def section(entry: Entry, work: Path) -> str:
         shrink(work / "page.png", picture)
         text = output.read_text(encoding="utf-8")
     else:
-        done = subprocess.run(words, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        done = subprocess.run(
+            words, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
         if done.returncode:
             raise RuntimeError(f"{entry.script} ended with status {done.returncode}:\n{done.stdout}")
         text = done.stdout
         if entry.picture:
             shrink(sorted(work.glob(entry.picture))[0], picture)
-    seconds = time.monotonic() - began
+    seconds = processor_seconds() - began
     shown = f"![{entry.sees}](gallery/{picture.name})\n\n" if entry.picture or entry.address else ""
     lines = shortened(cleaned(text, work), entry.head, entry.tail)
     command = shlex.join(["python", f"scripts/{entry.script}"]) + f" {entry.command}"
-    took = "" if entry.address else f"\n*{seconds:.0f} seconds.*\n"
+    took = "" if entry.address else f"\n*{seconds:.0f} seconds of a processor.*\n"
     return f"## {entry.script}\n\n{entry.shows}\n\n{shown}```\n$ {command}\n{lines}```\n{took}"
+
+
+def processor_seconds() -> float:
+    """Of the scripts that have ended: other programs on the machine do not matter."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def cleared(entry: Entry, work: Path) -> None:
@@ -334,8 +339,6 @@ def cleared(entry: Entry, work: Path) -> None:
     own = re.findall(r"--(?:folder|output) (\S+)", entry.command)
     if found := re.search(r"--config recipe:(\S+)", entry.command):
         own.append(f"runs/{found[1].rpartition('/')[2]}")
-    if entry.script == "run_study.py":
-        own.append("runs/shortest")
     for name in (part for names in own for part in names.split(",")):
         path = work / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
