@@ -88,7 +88,7 @@ ENTRIES = (
     Entry(
         "train_detection.py",
         "A detector of digits in scenes; the data is embedded.",
-        "--config recipe:scenes_retinanet --schedule.steps 350 --data.scenes.eval_scenes 30",
+        "--config recipe:scenes_retinanet --schedule.steps 300 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_detection.py",
@@ -108,7 +108,7 @@ ENTRIES = (
     Entry(
         "train_segmentation.py",
         "A segmenter of the same scenes.",
-        "--config recipe:scenes_segmentation --schedule.steps 400 --data.scenes.eval_scenes 30",
+        "--config recipe:scenes_segmentation --schedule.steps 250 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_segmentation.py",
