@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "gallery.md"
@@ -355,11 +356,12 @@ def cleaned(text: str, work: Path) -> list[str]:
 
 
 def shortened(lines: list[str], head: int, tail: int) -> str:
-    """The first and the last lines, and how many are left out between them; long lines are cut."""
+    """The first and the last lines, and how many are left out between them; long lines are broken."""
     left_out = len(lines) - head - tail
     if left_out > 1:
         lines = [*lines[:head], f"... ({left_out} lines)", *lines[-tail:]]
-    return "".join(f"{line if len(line) <= COLUMNS else line[: COLUMNS - 4] + ' ...'}\n" for line in lines)
+    broken = (wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
+    return "".join(f"{part}\n" for parts in broken for part in parts)
 
 
 def shrink(source: Path, target: Path) -> None:
