@@ -46,7 +46,7 @@ class Entry:
     command: str
     """Its options."""
     picture: str | None = None
-    """A file, or the first of those a pattern fits, in the working folder."""
+    """A file in the working folder."""
     sees: str = ""
     """What is seen in the picture."""
     head: int = 8
@@ -89,33 +89,33 @@ ENTRIES = (
     Entry(
         "train_detection.py",
         "A detector of digits in scenes; the data is embedded.",
-        "--config recipe:scenes_retinanet --schedule.steps 300 --data.scenes.eval_scenes 30",
+        "--config recipe:scenes_retinanet --schedule.steps 600 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_detection.py",
         "The detector's twelve numbers, and what it found: drawn beside what is there.",
         "--checkpoint runs/scenes_retinanet --output runs/found --pictures 3 --data.scenes.eval_scenes 30",
-        "runs/found/pictures/*.png",
+        "runs/found/pictures/2.png",
         "A scene with digits; boxes with classes and scores stand around what the detector found",
         tail=18,
     ),
     Entry(
         "predict.py",
-        "Predictions on picture files: here the detector on two scenes.",
+        "Predictions on picture files: here the detector on three scenes.",
         "scenes/ --model runs/scenes_retinanet --output predictions",
-        "predictions/*.png",
+        "predictions/2.png",
         "A scene with digits and the boxes that were predicted",
     ),
     Entry(
         "train_segmentation.py",
         "A segmenter of the same scenes.",
-        "--config recipe:scenes_segmentation --schedule.steps 250 --data.scenes.eval_scenes 30",
+        "--config recipe:scenes_segmentation --schedule.steps 700 --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_segmentation.py",
         "The segmenter's mean IoU, and its label maps.",
         "--checkpoint runs/scenes_segmentation --pictures runs/maps --data.scenes.eval_scenes 30",
-        "runs/maps/*.png",
+        "runs/maps/00001.png",
         "A scene with digits, its label map, and the label map that the segmenter gives",
         tail=18,
     ),
@@ -172,8 +172,6 @@ ENTRIES = (
         "simulate_verdicts.py",
         "How often the rules of a verdict go wrong in worlds of known truth.",
         "--studies 1000",
-        head=20,
-        tail=20,
     ),
     Entry(
         "match_cost.py",
@@ -245,7 +243,7 @@ def main() -> None:
 def read_sections() -> dict[str, str]:
     """The sections that the page has, by script."""
     text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
-    parts = re.split(r"^## ", text, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^## (?=\w+\.py$)", text, flags=re.MULTILINE)[1:]
     return {part.partition("\n")[0]: f"## {part.strip()}\n" for part in parts}
 
 
@@ -260,7 +258,7 @@ def page(sections: list[str]) -> str:
 
 def prepared(work: Path, data: Path) -> Path:
     """The working folder, with the input that scripts do not bring along."""
-    work.mkdir(parents=True, exist_ok=True)
+    (work / "tmp").mkdir(parents=True, exist_ok=True)
     for name, target in (("scripts", ROOT / "scripts"), ("docs", ROOT / "docs"), ("data", data.resolve())):
         (work / name).unlink(missing_ok=True)
         (work / name).symlink_to(target)
@@ -305,22 +303,20 @@ def section(entry: Entry, work: Path) -> str:
     picture = PICTURES / f"{entry.script.removesuffix('.py')}.png"
     environment = {
         **os.environ, "COLUMNS": str(COLUMNS), "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-        "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1",
+        "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1", "TMPDIR": str(work / "tmp"),
     }  # fmt: skip
     if entry.address:
         with served(words, entry.address, work, environment) as output:
             photograph(entry.address, work / "page.png")
         shrink(work / "page.png", picture)
-        text = output.read_text(encoding="utf-8")
+        text = output.read_bytes().decode()
     else:
-        done = subprocess.run(
-            words, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        done = subprocess.run(words, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        text = done.stdout.decode()  # not opened as text, which would take a return of the carriage for a line's end
         if done.returncode:
-            raise RuntimeError(f"{entry.script} ended with status {done.returncode}:\n{done.stdout}")
-        text = done.stdout
+            raise RuntimeError(f"{entry.script} ended with status {done.returncode}:\n{text}")
         if entry.picture:
-            shrink(sorted(work.glob(entry.picture))[0], picture)
+            shrink(work / entry.picture, picture)
     seconds = processor_seconds() - began
     shown = f"![{entry.sees}](gallery/{picture.name})\n\n" if entry.picture or entry.address else ""
     lines = shortened(cleaned(text, work), entry.head, entry.tail)
@@ -350,18 +346,25 @@ def cleaned(text: str, work: Path) -> list[str]:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     for path in (work, work.resolve(), ROOT):
         text = text.replace(f"file://{path}/", "").replace(f"{path}/", "").replace(str(path), ".")
+    text = re.sub(r"\btmp/tmp\w+", "tmp", text)
     text = re.sub(r"(?<![\w.])/(?:[\w.-]+/)+(?=site-packages/|lib/python)", "", text).replace(str(Path.home()), "~")
     lines = [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
     return [line for line in lines if line]
 
 
 def shortened(lines: list[str], head: int, tail: int) -> str:
-    """The first and the last lines, and how many are left out between them; long lines are broken."""
+    """The first and the last lines, and how many are left out between them; tables stay whole."""
     left_out = len(lines) - head - tail
     if left_out > 1:
         lines = [*lines[:head], f"... ({left_out} lines)", *lines[-tail:]]
-    broken = (wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
-    return "".join(f"{part}\n" for parts in broken for part in parts)
+    return "".join(f"{part}\n" for line in lines for part in (wrapped(line) if len(line) > COLUMNS else [line]))
+
+
+def wrapped(line: str) -> list[str]:
+    """A long line broken, unless it is a row of a table."""
+    if re.search(r"[━─│┃]|\S   ", line):
+        return [line]
+    return wrap(line, COLUMNS, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def shrink(source: Path, target: Path) -> None:
