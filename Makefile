@@ -1,16 +1,17 @@
-# make study: install everything and answer the question on a small scale    make test: the tests    make check: the linters
+# make study: install everything and answer the question on a small scale    make test: the tests    make check: the linters    make docs: the site
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install study test check format lock clean
+.PHONY: help install study test check docs format lock clean
 
 help:
 	@echo "make study    the quick study: both domains, on data that needs no download (about ten minutes on two cores)"
 	@echo "make test     the tests"
 	@echo "make check    ruff, mypy and the import directions"
+	@echo "make docs     the documentation as a site, in site/: open site/index.html; needs no network"
 	@echo "make install  only the environment, in $(VENV)"
 	@echo "make lock     renew requirements.lock      make format  let ruff format      make clean  remove $(VENV) and caches"
 
@@ -36,6 +37,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture -m "not slow"
 
+docs: $(INSTALLED)  # with --quiet no warning would fail it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --clean
+
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -44,4 +48,4 @@ lock: $(INSTALLED)
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url --extra dev pyproject.toml --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache build dist site

@@ -1,8 +1,8 @@
 """Examine this machine: whether what its GPU computes is right, and how fast the models are beside their peers.
 
-    python scripts/verify_device.py                                 (8 minutes on one GPU)
+    python scripts/verify_device.py                                 # 8 minutes on one GPU
     python scripts/verify_device.py --sections images,text --budget 200 --output runs/speed
-    python scripts/verify_device.py --device cpu --budget 60        (toy sizes, to try the command)
+    python scripts/verify_device.py --device cpu --budget 60        # toy sizes, to try the command
 
 The folder --output gets results.json, results.csv and report.md, whole after each result, so that a run that is stopped
 or killed leaves what it found. The status is 1 if a check failed. It needs torch, torchvision, transformers, timm,

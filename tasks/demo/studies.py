@@ -23,7 +23,7 @@ from metaformer_nlp.study.report.figures.curves import axis_tasks, distance_curv
 from metaformer_nlp.study.report.figures.looks import arm_looks, arm_titles
 from metaformer_nlp.study.report.figures.scores import draw_scores
 from metaformer_nlp.study.report.figures.style import GREY, STYLE, mean_of, metric_of, title_of
-from metaformer_nlp.study.report.render import page_of_markdown
+from metaformer_nlp.study.report.render import page
 from metaformer_nlp.study.report.write import report_folder
 from tasks.demo.folders import inside, refuse_links
 from tasks.demo.words import escape, sentence, telling
@@ -121,8 +121,7 @@ def report(studies: Studies, name: str | None) -> str:
         if (folder / "report.html").is_file():
             text = (folder / "report.html").read_text(encoding="utf-8")
         elif (folder / "report.md").is_file():
-            plots = {path.name: path for path in sorted((folder / "plots").glob("*.png"))}
-            text = page_of_markdown((folder / "report.md").read_text(encoding="utf-8"), plots)
+            text = page((folder / "report.md").read_text(encoding="utf-8"), folder)
         else:
             raise ValueError(f"{name} has no report yet: python scripts/run_study.py report FOLDER writes it.")
     text = text.replace("<head>", f'<head><meta http-equiv="Content-Security-Policy" content="{POLICY}">', 1)

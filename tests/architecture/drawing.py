@@ -1,4 +1,4 @@
-"""Draws docs/architecture.md from the imports of the code: python -m tests.architecture.drawing"""
+"""Draws docs/architecture.md and its picture from the imports of the code: python -m tests.architecture.drawing"""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import ast
 
 from tests.architecture.test_imports import ALLOWED, ROOT, files, imports, room
 
-WIDTH = 100  # letters of the drawing
 PAGE = ROOT / "docs" / "architecture.md"
+PICTURE = PAGE.with_suffix(".svg")
+WIDTH, MARGIN, GAP = 860, 16, 10  # pixels
+HEIGHT, FLOOR, LETTER = 32, 56, 7.4  # of a room, of a line of rooms, of a letter
+HOUSES = {
+    "scripts": ("scripts", "#e0e0e0"),
+    "tasks": ("tasks", "#ffe0b2"),
+    "metaformer_nlp.study": ("metaformer_nlp/study", "#bbdefb"),
+    "vision": ("vision", "#e1bee7"),
+    "metaformer_nlp": ("metaformer_nlp", "#b2dfdb"),
+}
+"""Each house: its folder and its colour. A room is in the first one that its name begins with."""
 
 
 def arrows() -> dict[str, set[str]]:
@@ -38,24 +48,58 @@ def floors(edges: dict[str, set[str]]) -> list[list[str]]:
     return [sorted(name for name in edges if height[name] == level) for level in range(max(height.values()), -1, -1)]
 
 
-def boxes(names: list[str]) -> list[str]:
-    short = [name.removeprefix("metaformer_nlp.") for name in names]
-    return [
-        "  ".join(left + middle + right for middle in cells)
-        for left, cells, right in (
-            ("┌─", ["─" * len(name) for name in short], "─┐"),
-            ("│ ", short, " │"),
-            ("└─", ["─" * len(name) for name in short], "─┘"),
+def picture() -> str:
+    """The text of docs/architecture.svg: a box for each room, floor by floor, in the colour of its house."""
+    drawn, top = [], MARGIN + 24
+    for place, level in enumerate(floors(arrows())):
+        rows = lines(level)
+        if place % 2:
+            drawn.append(f'<rect y="{top}" width="{WIDTH}" height="{FLOOR * len(rows)}" fill="#f4f4f4"/>')
+        for row in rows:
+            left = (WIDTH - room_width(row)) / 2
+            for name in row:
+                drawn += box(name, left, top + (FLOOR - HEIGHT) / 2)
+                left += room_width([name]) + GAP
+            top += FLOOR
+    legend, left = [], float(MARGIN)
+    for folder, colour in HOUSES.values():
+        legend.append(
+            f'<rect x="{left:.0f}" y="{MARGIN}" width="14" height="14" rx="3" fill="{colour}" stroke="#888"/>'
         )
+        legend.append(f'<text x="{left + 20:.0f}" y="{MARGIN + 12}">{folder}/</text>')
+        left += 44 + LETTER * (len(folder) + 1)
+    height = top + MARGIN
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
+        'font-family="DejaVu Sans, Verdana, sans-serif" font-size="12.5" fill="#222">'
+    )
+    return "\n".join([head, f'<rect width="{WIDTH}" height="{height}" fill="white"/>', *legend, *drawn, "</svg>", ""])
+
+
+def box(name: str, left: float, top: float) -> list[str]:
+    house = next(prefix for prefix in HOUSES if name.startswith(prefix))
+    width, middle = room_width([name]), left + room_width([name]) / 2
+    return [
+        f'<rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{HEIGHT}" rx="5" fill="{HOUSES[house][1]}" '
+        'stroke="#888"/>',
+        f'<text x="{middle:.0f}" y="{top + HEIGHT / 2 + 4:.0f}" text-anchor="middle">{label(name)}</text>',
     ]
 
 
+def label(name: str) -> str:
+    return name.removeprefix("metaformer_nlp.")
+
+
+def room_width(names: list[str]) -> float:
+    return sum(LETTER * len(label(name)) + 22 for name in names) + GAP * (len(names) - 1)
+
+
 def lines(names: list[str]) -> list[list[str]]:
-    """A floor cut into lines that fit a page."""
+    """A floor cut into lines that fit the picture."""
     for count in range(1, len(names) + 1):
         size = -(-len(names) // count)
         parts = [names[start : start + size] for start in range(0, len(names), size)]
-        if max(len(boxes(part)[0]) for part in parts) <= WIDTH:
+        if max(room_width(part) for part in parts) <= WIDTH - 2 * MARGIN:
             return parts
     return [[name] for name in names]
 
@@ -64,9 +108,6 @@ def page() -> str:
     """The text of docs/architecture.md."""
     edges = arrows()
     levels = floors(edges)
-    drawn = [boxes(line) for level in levels for line in lines(level)]
-    width = max(len(lines[0]) for lines in drawn)
-    picture = "\n".join(f"{line:^{width}}".rstrip() for row in drawn for line in row)
     rows = [
         f"| `{name}` | {', '.join(f'`{target}`' for target in sorted(edges[name])) or '-'} | {purpose(name)} |"
         for level in levels
@@ -78,15 +119,14 @@ def page() -> str:
             "",
             "A room imports rooms on lower floors only. `tests/architecture` checks it, room by room.",
             "",
-            "```",
-            picture,
-            "```",
+            "![Floors of rooms: scripts at the top; below them tasks and studies; then the engine, text and vision; "
+            "at the bottom core, config, hub and errors](architecture.svg)",
             "",
             "| room | imports | purpose |",
             "|---|---|---|",
             *rows,
             "",
-            "This page is drawn from the imports of the code: `python -m tests.architecture.drawing`.",
+            "This page and its picture are drawn from the imports of the code: `python -m tests.architecture.drawing`.",
             "",
         ]
     )
@@ -94,3 +134,4 @@ def page() -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    PICTURE.write_text(picture(), encoding="utf-8")

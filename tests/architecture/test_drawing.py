@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.architecture.drawing import PAGE, floors, page
+from tests.architecture.drawing import PAGE, PICTURE, floors, page, picture
 
 
 def test_the_page_is_current() -> None:
-    current = PAGE.read_text(encoding="utf-8") == page()
+    kept = [path.read_text(encoding="utf-8") for path in (PAGE, PICTURE)]
+    current = kept == [page(), picture()]
     assert current, "docs/architecture.md is stale; draw it again: python -m tests.architecture.drawing"
 
 

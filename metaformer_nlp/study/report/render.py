@@ -10,7 +10,6 @@ import base64
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -60,30 +59,21 @@ def conclusion(analysis: Analysis) -> str:
 
 def markdown(analysis: Analysis, pictures: Pictures) -> str:
     """The report for reading in a repository; pictures are linked."""
-    return _render(analysis, pictures, RULES)
+    names = _names(analysis) | _values(analysis, pictures)
+    text = _environment().get_template("report.md.j2").render(names)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
-def page(analysis: Analysis, pictures: Pictures) -> str:
-    """The report as one self-contained HTML page."""
-    plots = {picture.path.name: picture.path for picture in pictures.values()}
-    return _page(Markup(title_of(analysis)).striptags(), _render(analysis, pictures, "#rules"), plots)
-
-
-def page_of_markdown(text: str, plots: Mapping[str, Path]) -> str:
-    """The text of a ``report.md`` as the page that was written with it; ``plots``: its pictures by their names."""
-    text = text.replace(f"]({RULES}#", "](#rules-").replace(f"]({RULES})", "](#rules)")
-    return _page(text.partition("\n")[0].lstrip("# "), text, plots)
-
-
-def _page(title: str, text: str, plots: Mapping[str, Path]) -> str:
-    body = _to_html(text)
-    for name, path in plots.items():  # in the HTML: the Markdown parser takes long over such an address
-        embedded = base64.b64encode(path.read_bytes()).decode()
-        body = body.replace(f'src="plots/{name}"', f'src="data:image/png;base64,{embedded}"')
+def page(text: str, folder: Path) -> str:
+    """A report's Markdown, whose pictures lie in `folder`, as one self-contained HTML page."""
+    body = re.sub(rf'href="{re.escape(RULES)}(?:#(\w+))?"', _rule_on_the_page, _to_html(text))
+    # In the HTML: the Markdown parser takes long over such an address.
+    body = re.sub(r'src="plots/([^"/\\]+)"', lambda found: f'src="{_embedded(folder / "plots" / found[1])}"', body)
     rules = re.sub(r"^## (\w+)$", r'<h3 id="rules-\1">\1</h3>', rules_text(), flags=re.MULTILINE)
     rules = rules.replace("# How the words are chosen", "", 1)
-    return _environment("").get_template("page.html.j2").render(
-        title=title,
+    title = re.search(r"<h1>(.*?)</h1>", body)
+    return _environment().get_template("page.html.j2").render(
+        title=Markup(title[1] if title else "").striptags(),
         style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
         body=Markup(body),
         rules=Markup(_to_html(rules)),
@@ -105,10 +95,17 @@ def _to_html(text: str) -> str:
     return html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
 
 
-def _render(analysis: Analysis, pictures: Pictures, rules_at: str) -> str:
-    environment = _environment(rules_at)
+def _rule_on_the_page(link: re.Match[str]) -> str:
+    return f'href="#rules-{link[1]}"' if link[1] else 'href="#rules"'
+
+
+def _embedded(picture: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+
+
+def _values(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
     cells = analysis.cells
-    values = {
+    return {
         "pictures": pictures,
         "title": title_of(analysis),
         "conclusion": conclusion(analysis),
@@ -125,8 +122,6 @@ def _render(analysis: Analysis, pictures: Pictures, rules_at: str) -> str:
         "missing": [protocol.key_of(row) for row in cells if row["status"] == "missing"],
         "commands": protocol.commands(analysis),
     }
-    text = environment.get_template("report.md.j2").render(_names(analysis) | values)
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 def _names(analysis: Analysis) -> dict[str, Any]:
@@ -187,7 +182,7 @@ def limits(analysis: Analysis) -> list[str]:
 
 def _sentences(template: str, analysis: Analysis, values: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
     """The lines of a template as plain text."""
-    environment = _environment("")
+    environment = _environment()
     environment.finalize, environment.autoescape = None, False
     text = environment.get_template(template).render(_names(analysis) | dict(values))
     return [line.strip() for line in text.split("\n") if line.strip()]
@@ -206,7 +201,7 @@ def _numbers(column: Sequence[str]) -> bool:
     return all(re.match(r"[\d+<…–\N{MINUS SIGN}-]", str(cell)) for cell in column)
 
 
-def _environment(rules_at: str) -> Environment:
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         undefined=StrictUndefined,
@@ -237,14 +232,13 @@ def _environment(rules_at: str) -> Environment:
         "seeds": _seeds,
         "alt": _alt,
     }
-    environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": partial(_rule_at, rules_at)}
+    environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": _rule_at}
     return environment
 
 
-def _rule_at(rules_at: str, name: str) -> Markup:
-    """The address of a rule, or of all of them, in the file or on the page."""
-    within = "#" if rules_at == RULES else "-"
-    return Markup(f"{rules_at}{within}{name}" if name else rules_at)
+def _rule_at(name: str) -> Markup:
+    """The address of a rule, or of all of them."""
+    return Markup(f"{RULES}#{name}" if name else RULES)
 
 
 def _finalize(value: Any) -> Any:

@@ -67,8 +67,9 @@ def write_report(analysis: Analysis, folder: Path) -> Path:
         arms = [_arm_columns(domain, arm) for domain in analysis.domains.values() for arm in domain.arms.values()]
         _write_csv(new / "arms.csv", arms)
         pictures = draw_all(analysis, new / "plots")
-        (new / "report.md").write_text(render.markdown(analysis, pictures), encoding="utf-8")
-        (new / "report.html").write_text(render.page(analysis, pictures), encoding="utf-8")
+        text = render.markdown(analysis, pictures)
+        (new / "report.md").write_text(text, encoding="utf-8")
+        (new / "report.html").write_text(render.page(text, new), encoding="utf-8")
         (new / render.RULES).write_text(render.rules_text(), encoding="utf-8")
     return folder / "report.html"
 

@@ -60,9 +60,10 @@ def test_texts_of_the_study_file_are_shown_as_they_are(make_study: Make, tmp_pat
     study = make_study({**data, "question": f"Q {odd}?", "limits": [f"L {odd}"], "expected": [known]})
     rows = without_result(planted_rows(study, {**TRUTH, "conv": 0.9}, 0.001), "fourier", [1])
     rows[0] |= {"problem": f"P {odd}", "status": "failed", "score": None}
-    (tmp_path / "p.png").write_bytes(b"")
-    alt = Picture(tmp_path / "p.png", f"A {odd}", f"K {odd}")
-    html = page(analyse(study, rows, text=f"{study.text}# <b> {odd}\n# ```"), {"first": alt})
+    (tmp_path / "plots").mkdir()
+    (tmp_path / "plots" / "p.png").write_bytes(b"")
+    alt = Picture(tmp_path / "plots" / "p.png", f"A {odd}", f"K {odd}")
+    html = page(markdown(analyse(study, rows, text=f"{study.text}# <b> {odd}\n# ```"), {"first": alt}), tmp_path)
     text = seen(html)
     for name in "VCNSQLPK":
         assert f"{name} {odd}" in text, name
@@ -138,9 +139,10 @@ def test_every_question_has_its_rule(make_study: Make) -> None:
     study = make_study(small_study_data(3, [*sizes, "d", "e"], expected=[known], scale=scale))
     analysis = analyse(study, planted_rows(study, TRUTH))
     assert {question.name for question in analysis.questions} == set(ASKED), "each is asked"
-    linked = set(re.findall(r"\]\(rules\.md(#\w+)?\)", markdown(analysis, {})))
+    report = markdown(analysis, {})
+    linked = set(re.findall(r"\]\(rules\.md(#\w+)?\)", report))
     assert linked == {"", *(f"#{name}" for name in rules)}
-    html = page(analysis, {})
+    html = page(report, Path("unused"))
     anchors = set(re.findall(r'id="([^"]*)"', html))
     assert set(re.findall(r'href="#([^"]*)"', html)) == anchors == {"rules", *(f"rules-{name}" for name in rules)}
 

@@ -16,7 +16,8 @@ import pytest
 from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
 from metaformer_nlp.study.protocol.file import study_to_mapping
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.render import page_of_markdown, rules_text
+from metaformer_nlp.study.report.render import page as render_page
+from metaformer_nlp.study.report.render import rules_text
 from metaformer_nlp.study.report.write import build_report, write_report
 from metaformer_nlp.study.runner.cell import write_json, write_outcome
 from tests.study.simulated import content, large_study_data, planted_rows, simulated_rows, small_study_data
@@ -109,8 +110,7 @@ def test_a_report_is_rebuilt_from_its_own_folder_byte_for_byte(make_study: Make,
     assert b"run_study.py run somewhere/small.yaml --only a/pooling/seed-1" in before["report.html"]
     assert b"--only a/pooling/seed-1" in before["cells.csv"]
     assert b"NaN" not in before["report.json"]
-    plots = {path.name: path for path in (page.parent / "plots").iterdir()}
-    assert page_of_markdown(before["report.md"].decode(), plots) == before["report.html"].decode()
+    assert render_page(before["report.md"].decode(), page.parent) == before["report.html"].decode()
 
     (page.parent / "report.md").write_text("of an older version")
     (page.parent / "plots" / "gone.png").write_text("of numbers that are gone")
