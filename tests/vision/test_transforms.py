@@ -10,14 +10,13 @@ import torch
 from PIL import Image, ImageOps
 from timm.data.auto_augment import NAME_TO_OP
 
-from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+from vision.pixels import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from vision.transforms import (
     AugmentConfig,
     EvalTransform,
     SmallTransform,
     posterize,
     resize_and_crop,
-    to_tensor,
     train_transform,
 )
 

@@ -117,7 +117,7 @@ def test_a_run_learns_saves_and_opens_again(tmp_path: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(tmp_path / "run" / "model")
     task = ImageClassification(settings)
     for index in range(3):
-        pixels, _ = task.eval_data["validation"].sample(index, None)
+        pixels = task.collate([task.eval_data["validation"].sample(index, None)])["pixel_values"][0]
         picture = task.eval_data["validation"].source.load(index)  # type: ignore[attr-defined]
         theirs = processor(picture, return_tensors="pt")["pixel_values"][0]
         torch.testing.assert_close(theirs, pixels, atol=1e-5, rtol=1e-5)
