@@ -139,8 +139,8 @@ class FastImageNetTransform(ImageNetTransform):
             box = left / reduction, top / reduction, right / reduction, bottom / reduction
             return picture.resize(crop.size, Image.Resampling[method.upper()], box)
         pixels = torch.from_numpy(np.array(picture.crop((left, top, right, bottom)))).permute(2, 0, 1)[None]
-        resized = F.interpolate(pixels, crop.size, mode=method, antialias=True)
-        return Image.fromarray(resized[0].permute(1, 2, 0).contiguous().numpy())
+        red_green_blue = F.interpolate(pixels, crop.size, mode=method, antialias=True)[0].numpy()
+        return Image.merge("RGB", [Image.fromarray(channel) for channel in red_green_blue])
 
 
 class Patch:

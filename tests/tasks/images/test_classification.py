@@ -135,6 +135,14 @@ def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
     assert final("a", 0) != final("c", 1)
 
 
+def test_a_run_with_other_pixels_is_another_run(tmp_path: Path) -> None:
+    other = {"data.augment.recipe": "imagenet", "data.augment.fast_pixels": True}
+    run(config(tmp_path / "run", **{**other, "data.augment.fast_pixels": False}))
+    with pytest.raises(ValueError, match=r"data\.augment\.fast_pixels: false -> true"):
+        run(config(tmp_path / "run", **other))
+    assert run(config(tmp_path / "fast", **other))["train"]["steps"] == 2
+
+
 def test_a_broken_training_image_stops_the_run_and_is_named(tmp_path: Path) -> None:
     from PIL import Image
 
