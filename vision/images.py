@@ -54,16 +54,25 @@ class BadImage(ValueError):  # noqa: N818 (a thing that is bad, not an error of 
 
 
 def load_rgb(
-    source: str | os.PathLike[str] | bytes, name: str = "", *, apply_exif: bool = False, max_pixels: int = MAX_PIXELS
+    source: str | os.PathLike[str] | bytes,
+    name: str = "",
+    *,
+    apply_exif: bool = False,
+    lazy: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Image.Image:
     """Decode ``source``, a path or the bytes of a file, to an image of mode RGB, (H, W, 3) in 8 bits.
 
-    ``name`` is what an error calls the image (default: its path). More than ``max_pixels`` are refused.
+    ``name`` is what an error calls the image (default: its path). More than ``max_pixels`` are refused. With ``lazy``
+    a JPEG that is RGB as it is comes undecoded, for :func:`decoded`.
 
     Raises:
         BadImage: missing, empty, truncated, too large, or not an image.
     """
-    return rgb(decode(source, name, max_pixels), name or _name(source), apply_exif)
+    image = open_image(source, name, max_pixels)
+    if lazy and not apply_exif and (image.format, image.mode) == ("JPEG", "RGB"):
+        return image
+    return rgb(decoded(image), name or _name(source), apply_exif)
 
 
 def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.Image:
@@ -76,11 +85,33 @@ def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.I
         return to_rgb(ImageOps.exif_transpose(image) if apply_exif else image, name)
 
 
-def decode(source: str | os.PathLike[str] | bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(source: str | os.PathLike[str] | bytes, name: str = "") -> Image.Image:
     """The image of ``source``, a path or the bytes of a file, in the mode that it is stored in.
 
     Raises:
         BadImage: missing, empty, truncated, too large, or not an image.
+    """
+    return decoded(open_image(source, name))
+
+
+def decoded(image: Image.Image, reduction: int = 1) -> Image.Image:
+    """The image, decoded if it is not yet, then a JPEG at 1/``reduction`` of its size: 1, 2, 4 or 8.
+
+    Raises:
+        BadImage: truncated or damaged.
+    """
+    with _named(getattr(image, "filename", "") or "<image>"):
+        if reduction > 1:
+            image.draft("RGB", (image.width // reduction, image.height // reduction))
+        image.load()
+        return image
+
+
+def open_image(source: str | os.PathLike[str] | bytes, name: str = "", max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The image of ``source``, a path or the bytes of a file, before it is decoded: its size and mode are known.
+
+    Raises:
+        BadImage: missing, empty, too large, or not an image.
     """
     name = name or _name(source)
     if not isinstance(source, bytes):
@@ -98,10 +129,10 @@ def decode(source: str | os.PathLike[str] | bytes, name: str = "", max_pixels: i
     with _named(name), warnings.catch_warnings():
         # Pillow warns at half of its limit; large photographs are legitimate.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        image: Image.Image = Image.open(io.BytesIO(source), formats=_formats())
+        image = Image.open(io.BytesIO(source), formats=_formats())
         if image.width * image.height > max_pixels:
             raise BadImage(name, f"{image.width} x {image.height} pixels, more than {max_pixels} are refused")
-        image.load()
+        image.filename = name  # what an error calls it when it is decoded
         return image
 
 

@@ -27,3 +27,7 @@ class AugmentConfig:
     """imagenet: least and largest share of the image that the random crop keeps."""
     color_jitter: float | None = 0.4
     """imagenet: strength of random brightness, contrast and saturation; has no effect beside auto_augment."""
+    fast_pixels: bool = False
+    """imagenet: take pixels that are nearly timm's and cost less: the crop is resized by torch, and of a JPEG that is
+    far larger than needed half, a quarter or an eighth of the size is decoded (docs/data.md, Speed). Measuring stays as
+    it is."""

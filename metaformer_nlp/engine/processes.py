@@ -1,6 +1,7 @@
 """The processes of a run: how they are started, how they agree, and the few things that one does for all."""
 
 import atexit
+import ctypes
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,6 +23,11 @@ T = TypeVar("T")
 # How long processes wait for one of them that is silent but has not closed its connections, which is noticed at once.
 # The longest wait of a healthy run is for the first process to summarise an evaluation or to write a checkpoint.
 SILENCE = timedelta(minutes=20)
+
+
+# glibc's names (malloc.h) for what it does with freed memory, and the largest values that it takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_KEPT, _LARGEST = 2**31 - 1, 32 * 2**20
 
 
 class OtherProcessFailedError(RuntimeError):
@@ -46,6 +52,7 @@ def start_processes(run: RunConfig, tracker: str | None) -> Iterator[Accelerator
         project_config=ProjectConfiguration(project_dir=run.folder, logging_dir=str(Path(run.folder) / "tracker")),
         kwargs_handlers=[InitProcessGroupKwargs(timeout=SILENCE)],
     )
+    keep_freed_memory()
     try:
         yield accelerator
         if accelerator.num_processes > 1:
@@ -56,6 +63,19 @@ def start_processes(run: RunConfig, tracker: str | None) -> Iterator[Accelerator
         if accelerator.device.type != "cpu":
             accelerator.free_memory()  # slow: it collects the garbage of the whole program
         _forget()
+
+
+def keep_freed_memory() -> None:
+    """Have this program keep the memory that it frees, up to 2 GiB, for what it asks for next.
+
+    A step on the CPU frees its activations and gradients and asks for as much again; so does a reader of its batches.
+    glibc gives such blocks back to the system each time, and the system hands them out again page by page, all set to
+    zero: a fifth of a small step. Other C libraries are left as they are.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, _KEPT)
+        mallopt(_MMAP_THRESHOLD, _LARGEST)
 
 
 def _forget() -> None:

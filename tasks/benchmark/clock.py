@@ -1,4 +1,4 @@
-"""Models under one clock: what the benchmarks of image models, of text encoders and of packed rows have in common.
+"""One clock and one report for all benchmarks: image models, text encoders, packed rows and input pipelines.
 
 The models take turns: in each round every one of them does a few steps, in an order that shifts from round to round,
 so that whatever slows the machine for a while slows all of them. Reported are medians over all steps and, as
@@ -26,10 +26,28 @@ from torch import Tensor, nn
 
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.core.cost import count_parameters
-from tasks.benchmark.limits import MatrixProducts
+from metaformer_nlp.engine.processes import keep_freed_memory
 from tasks.benchmark.options import ARITHMETIC, Options
 
-__all__ = ["Contestant", "Report", "compare", "open_device"]
+__all__ = ["Contestant", "Limit", "Report", "Timed", "columns", "compare", "open_device"]
+
+
+def columns(own: Mapping[str, str], unit: str, more: Mapping[str, str]) -> dict[str, str]:
+    """Columns of a benchmark's results and their headings: its own, the measured ones, ``more`` facts, the error."""
+    return {
+        **own,
+        "step_ms": "ms a step",
+        "per_second": f"{unit}/s",
+        "relative_speed": "speed",
+        "times_first": "time",
+        "fastest_ms": "fastest",
+        "peak_memory_mb": "MB",
+        **more,
+        "error": "error",
+    }
+
+
+CAPTION = "speed: relative to the first, by rounds; more is faster. time: the inverse"
 
 
 def open_device(options: Options) -> tuple[torch.device, str]:
@@ -39,6 +57,7 @@ def open_device(options: Options) -> tuple[torch.device, str]:
         ValueError: CUDA is asked for and torch sees none.
     """
     import_plugins(options.plugins)
+    keep_freed_memory()  # as in training; all models have it
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {device}: torch sees no CUDA device here; use --device cpu")
@@ -50,11 +69,66 @@ def open_device(options: Options) -> tuple[torch.device, str]:
     return device, f"torch {torch.__version__}, {hardware}"
 
 
-class Contestant:
+class Timed:
+    """Whatever takes turns: a step is what is timed.
+
+    ``facts`` go into its row; ``amount`` is what a step does, in the unit of the table.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, facts: Mapping[str, Any], amount: float) -> None:
+        self.facts, self.amount = dict(facts), amount
+        self.resident, self.peak = 0, 0
+        self.times: list[list[float]] = []
+
+    def timed(self) -> float:
+        """Do a step; its milliseconds."""
+        raise NotImplementedError
+
+    def turn(self, steps: int, record: bool) -> None:
+        """Do ``steps`` steps; with ``record`` one more comes first, and the times of the others are kept, in ms."""
+        with self.memory():
+            if not record:
+                for _ in range(steps):
+                    self.timed()
+                return
+            self.timed()
+            self.times.append([self.timed() for _ in range(steps)])
+
+    def row(self, first: Timed) -> dict[str, Any]:
+        """The results; ``first`` is the one that the speed is relative to."""
+        median = statistics.median(time for turn in self.times for time in turn)
+        rounds = zip(first.times, self.times, strict=True)
+        speed = statistics.median(statistics.median(a) / statistics.median(b) for a, b in rounds)
+        return {
+            **self.facts,
+            "step_ms": median,
+            "per_second": 1000 * self.amount / median,
+            "relative_speed": speed,
+            "times_first": 1 / speed,
+            "fastest_ms": min(time for turn in self.times for time in turn),
+            "peak_memory_mb": self.peak / 2**20 if self.device.type == "cuda" else None,
+        }
+
+    @contextlib.contextmanager
+    def memory(self) -> Iterator[None]:
+        """Note what this one holds on the CUDA device, and its peak, apart from what the others hold."""
+        if self.device.type != "cuda":
+            yield
+            return
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        yield
+        self.peak = max(self.peak, self.resident + torch.cuda.max_memory_allocated(self.device) - before)
+        self.resident += torch.cuda.memory_allocated(self.device) - before
+
+
+class Contestant(Timed):
     """One model with its inputs and, in training, its optimizer: a step is what is timed.
 
-    A subclass says what a step computes: :meth:`forward` and, for training, :meth:`loss`. ``facts`` go into its row;
-    ``model`` and ``inputs`` come from the CPU.
+    A subclass says what a step computes: :meth:`forward` and, for training, :meth:`loss`. ``model`` and ``inputs``
+    come from the CPU.
     """
 
     def __init__(
@@ -67,15 +141,15 @@ class Contestant:
         precision: str,
         device: torch.device,
         switches: Sequence[str] = (),
+        amount: float = 1,
     ) -> None:
-        self.device, self.resident, self.peak = device, 0, 0
-        self.times: list[list[float]] = []
+        super().__init__({"param_count": count_parameters(model).total / 1e6, **facts}, amount)
+        self.device = device
         weights, products = ARITHMETIC[precision]
         dtype: torch.dtype = getattr(torch, weights)
         self.autocast: torch.dtype | None = None if products is None else getattr(torch, products)
         layout = torch.channels_last if "channels_last" in switches else torch.contiguous_format
-        self.facts = {"param_count": count_parameters(model).total / 1e6, **facts}
-        with self._memory():
+        with self.memory():
             model = model.to(device, dtype, memory_format=layout).train(mode == "training")  # type: ignore[call-overload]
             self.inputs = {name: value.to(device) for name, value in inputs.items()}
             for name, value in self.inputs.items():
@@ -97,30 +171,7 @@ class Contestant:
         """A scalar, float32."""
         raise NotImplementedError
 
-    def turn(self, steps: int, record: bool) -> None:
-        """Do ``steps`` steps; with ``record`` one more comes first, and the times of the others are kept, in ms."""
-        with self._memory():
-            if not record:
-                for _ in range(steps):
-                    self._timed()
-                return
-            self._timed()
-            self.times.append([self._timed() for _ in range(steps)])
-
-    def row(self, first: Contestant) -> dict[str, Any]:
-        """The results; ``first`` is the model that the speed is relative to."""
-        median = statistics.median(time for turn in self.times for time in turn)
-        rounds = zip(first.times, self.times, strict=True)
-        return {
-            **self.facts,
-            "step_ms": median,
-            "fastest_ms": min(time for turn in self.times for time in turn),
-            "relative_speed": statistics.median(statistics.median(a) / statistics.median(b) for a, b in rounds),
-            "peak_memory_mb": self.peak / 2**20 if self.device.type == "cuda" else None,
-        }
-
-    def _timed(self) -> float:
-        """Milliseconds of one step."""
+    def timed(self) -> float:
         if self.device.type != "cuda":
             began = time.perf_counter()
             self._step()
@@ -140,33 +191,32 @@ class Contestant:
             return
         with cast:
             output = self.forward()
-            loss = output if isinstance(self.model, MatrixProducts) else self.loss(output)
+            loss = self.loss(output)
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
 
-    @contextlib.contextmanager
-    def _memory(self) -> Iterator[None]:
-        """Note what this model holds on the CUDA device, and its peak, apart from what the other models hold."""
-        if self.device.type != "cuda":
-            yield
-            return
-        before = torch.cuda.memory_allocated(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        yield
-        self.peak = max(self.peak, self.resident + torch.cuda.max_memory_allocated(self.device) - before)
-        self.resident += torch.cuda.memory_allocated(self.device) - before
+
+class Limit(Contestant):
+    """A part of a model alone (:mod:`tasks.benchmark.limits`), which holds its inputs itself and gives a scalar."""
+
+    def __init__(self, part: nn.Module, facts: Mapping[str, Any], **how: Any) -> None:
+        super().__init__(part, {}, facts, **how)
+
+    def loss(self, output: Any) -> Tensor:
+        scalar: Tensor = output
+        return scalar
 
 
 def compare(
-    makers: Mapping[str, Callable[[], Contestant]], options: Options, until: float = math.inf
+    makers: Mapping[str, Callable[[], Timed]], options: Options, until: float = math.inf
 ) -> dict[str, dict[str, Any]]:
     """The results of each; one that cannot run here (memory, an operation that is missing) has an ``error`` only.
 
     After ``until``, by `time.monotonic`, no more models are made, and the round that runs is the last.
     """
-    running: dict[str, Contestant] = {}
+    running: dict[str, Timed] = {}
     failed: dict[str, str] = {}
 
     @contextlib.contextmanager

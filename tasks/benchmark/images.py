@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -15,48 +16,28 @@ from torch import Tensor, nn
 
 from metaformer_nlp.config.names import split_names
 from tasks.benchmark import clock
-from tasks.benchmark.clock import Report, open_device
-from tasks.benchmark.limits import MatrixProducts
+from tasks.benchmark.clock import CAPTION, Report, columns, open_device
+from tasks.benchmark.limits import PARTS, split_part
 from tasks.benchmark.options import ImageBenchmarkConfig as Config
 from tasks.benchmark.options import split_switches
 from vision import create_model, macs, preprocessing
 
-__all__ = ["Config", "Contestant", "build_model", "compare", "run"]
+__all__ = ["Config", "Contestant", "build_model", "compare", "make", "run"]
 
 SWITCHES = ("channels_last", "compile")
-COLUMNS = {
-    "model": "model",
-    "mode": "mode",
-    "precision": "precision",
-    "step_ms": "ms a step",
-    "samples_per_sec": "images/s",
-    "relative_speed": "speed",
-    "fastest_ms": "fastest",
-    "peak_memory_mb": "MB",
-    "param_count": "M params",
-    "gmacs": "G MACs",
-    "img_size": "pixels",
-    "batch_size": "batch",
-    "error": "error",
-}
-"""Columns of the results and their headings on the screen."""
+COLUMNS = columns(
+    {"model": "model", "mode": "mode", "precision": "precision"},
+    "images",
+    {"param_count": "M params", "gmacs": "G MACs", "img_size": "pixels", "batch_size": "batch"},
+)
 
 
 class Contestant(clock.Contestant):
     """One image model; in training its loss is the cross entropy of its classes."""
 
-    def __init__(self, spec: str, mode: str, precision: str, config: Config, device: torch.device) -> None:
-        name, switches = split_switches(spec, SWITCHES)
-        source, _, rest = name.rpartition("/")
-        model, size, products = build_model(rest if source == "limit" else name, config.image_size)
-        pixels = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
-        if source == "limit":
-            model = MatrixProducts(model, {"pixel_values": pixels})
-        facts = {"gmacs": products / 1e9, "img_size": size, "batch_size": config.batch_size}
-        super().__init__(
-            model, {"pixels": pixels}, facts, mode=mode, precision=precision, device=device, switches=switches
-        )
-        self.labels = torch.arange(config.batch_size, device=device) % 10
+    def __init__(self, model: nn.Module, pixels: Tensor, facts: Mapping[str, Any], **how: Any) -> None:
+        super().__init__(model, {"pixels": pixels}, facts, amount=len(pixels), **how)
+        self.labels = torch.arange(len(pixels), device=self.device) % 10
 
     def forward(self) -> Any:
         return self.model(self.inputs["pixels"])
@@ -64,9 +45,18 @@ class Contestant(clock.Contestant):
     def loss(self, output: Any) -> Tensor:
         return F.cross_entropy(getattr(output, "logits", output).float(), self.labels)
 
-    def row(self, first: clock.Contestant) -> dict[str, Any]:
-        row = super().row(first)
-        return {**row, "samples_per_sec": 1000 * len(self.labels) / row["step_ms"]}
+
+def make(spec: str, mode: str, precision: str, config: Config, device: torch.device) -> clock.Contestant:
+    """The contestant that ``spec`` names: a model, or a part of one alone."""
+    name, switches = split_switches(spec, SWITCHES)
+    part, name = split_part(name)
+    model, size, products = build_model(name, config.image_size)
+    pixels = torch.randn(config.batch_size, 3, size, size, generator=torch.Generator().manual_seed(0))
+    facts = {"gmacs": products / 1e9, "img_size": size, "batch_size": config.batch_size}
+    how: dict[str, Any] = {"mode": mode, "precision": precision, "device": device, "switches": switches}
+    if part is not None:
+        return clock.Limit(PARTS[part](model, {"pixel_values": pixels}), facts, amount=len(pixels), **how)
+    return Contestant(model, pixels, facts, **how)
 
 
 def build_model(name: str, image_size: int | None) -> tuple[nn.Module, int, int]:
@@ -80,7 +70,8 @@ def build_model(name: str, image_size: int | None) -> tuple[nn.Module, int, int]
     source, _, rest = name.rpartition("/")
     if source not in ("", "timm", "transformers"):
         raise ValueError(
-            f"{name}: unknown source {source}/; there are timm/NAME, transformers/NAME, limit/NAME and plain names"
+            f"{name}: unknown source {source}/; there are timm/NAME, transformers/NAME, plain names, and before them "
+            + ", ".join(f"{part}/" for part in PARTS)
         )
     fields: dict[str, Any] = {} if image_size is None else {"image_size": image_size}
     if source == "timm":
@@ -104,8 +95,7 @@ def _transformers_model(name: str, row: Any) -> nn.Module:
 def compare(mode: str, precision: str, config: Config, device: torch.device) -> list[dict[str, Any]]:
     """One row a model; a model that cannot run here (memory, an operation that is missing) has an ``error``."""
     makers = {
-        spec: functools.partial(Contestant, spec, mode, precision, config, device)
-        for spec in split_names(config.models)
+        spec: functools.partial(make, spec, mode, precision, config, device) for spec in split_names(config.models)
     }
     measured = clock.compare(makers, config)
     return [{"model": spec, "mode": mode, "precision": precision, **row} for spec, row in measured.items()]
@@ -114,8 +104,7 @@ def compare(mode: str, precision: str, config: Config, device: torch.device) -> 
 def run(config: Config) -> list[dict[str, Any]]:
     """Measure, print a table for each mode and precision, write ``config.output``; returns the rows."""
     device, environment = open_device(config)
-    caption = "speed: relative to the first model, by rounds; more is faster"
-    report = Report(COLUMNS, config.output, environment, caption)
+    report = Report(COLUMNS, config.output, environment, CAPTION)
     for mode, precision in config.settings():
         print(f"{mode}, {precision}, batch {config.batch_size}, {environment} ...", file=sys.stderr)
         report.add(compare(mode, precision, config, device))

@@ -1,44 +1,69 @@
 """Images per second that one processor core prepares: this project's input pipeline beside timm's, in one run.
 
-The pipelines take turns image by image, in an order that shifts, and what is counted is the processor time of this
-process: other programs on the machine slow all of them alike. In training each image is varied by the same random
-numbers in all pipelines, so that they do the same work. The limits decode the files and do nothing else. Files are read
-once before, so that no disk is measured.
+The pipelines take turns as in ``tasks/benchmark/clock.py``. A step is a batch, from the files to one tensor, and
+processor time of this process is counted: other programs on the machine slow all of them alike. In training each image
+is varied by the same random numbers in all pipelines, so that they do the same work. The limits decode the files and do
+nothing else. Files are read once before, so that no disk is measured.
 """
 
 from __future__ import annotations
 
 import contextlib
-import statistics
+import functools
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
-import numpy as np
 import PIL
 import torch
 from PIL import Image
+from torch.utils.data import default_collate
 from torchvision.io import ImageReadMode, decode_image
 
 from metaformer_nlp.engine.order import sample_rng
-from tasks.benchmark.clock import Report
-from tasks.benchmark.options import SpeedConfig
+from metaformer_nlp.engine.processes import keep_freed_memory
+from tasks.benchmark.clock import CAPTION, Report, Timed, columns, compare
+from tasks.benchmark.options import Options, SpeedConfig
 from tasks.images.classification import TransformedImages
 from tasks.images.data import DataConfig, load_sources
 from vision.transforms import POSTERIZE, AugmentConfig, EvalTransform, global_generators, train_transform
 
-Pipeline = Callable[[int, int], Any]
-"""Prepares an image, in a round, by number."""
-COLUMNS = {
-    "part": "part",
-    "pipeline": "pipeline",
-    "milliseconds": "ms an image",
-    "images_per_second": "images/s",
-    "relative_speed": "speed",
-}
-"""Columns of the results and their headings on the screen."""
+COLUMNS = columns({"part": "part", "pipeline": "pipeline"}, "images", {})
+
+
+class Pipeline(NamedTuple):
+    """How images are prepared."""
+
+    sample: Callable[[int, int], Any]
+    """An image, in a round, by number."""
+    batch: Callable[[list[Any]], Any]
+    """One of several samples."""
+
+
+class Batches(Timed):
+    """A pipeline that prepares the same ``count`` images again and again; a step is a batch."""
+
+    def __init__(self, pipeline: Pipeline, count: int, batch_size: int) -> None:
+        size = min(batch_size, count)
+        super().__init__({}, size)
+        self.pipeline, self.count, self.size, self.done = pipeline, count, size, 0
+
+    def timed(self) -> float:
+        seconds, samples = 0.0, []
+        for _ in range(self.size):
+            turn, index = divmod(self.done, self.count)
+            self.done += 1
+            with _same_numbers(turn, index):
+                start = time.process_time()
+                samples.append(self.pipeline.sample(turn, index))
+                seconds += time.process_time() - start
+        start = time.process_time()
+        self.pipeline.batch(samples)
+        return 1000 * (seconds + time.process_time() - start)
 
 
 def run(config: SpeedConfig) -> list[dict[str, Any]]:
@@ -48,24 +73,36 @@ def run(config: SpeedConfig) -> list[dict[str, Any]]:
         ValueError: wrong options or data (see :func:`tasks.images.data.load_sources`).
     """
     torch.set_num_threads(1)
+    keep_freed_memory()  # as in training; all pipelines have it
     training, evaluation, count = _pipelines(config)
-    caption = f"{count} images, {config.rounds} rounds, processor time of one core. speed: relative to timm, by rounds"
+    options = Options(rounds=config.rounds, steps=-(-count // config.batch_size), warmup=1)
+    size = min(config.batch_size, count)
+    caption = f"{count} images, {config.rounds} rounds, batches of {size}, processor time of one core. {CAPTION}"
     report = Report(COLUMNS, config.output, f"torch {torch.__version__}, Pillow {PIL.__version__}", caption)
     for part, pipelines in (("training", training), ("evaluation", evaluation)):
-        report.add(_measure(part, pipelines, count, config.rounds))
+        print(f"{part} ...", file=sys.stderr)
+        measured = compare(
+            {name: functools.partial(Batches, each, count, config.batch_size) for name, each in pipelines.items()},
+            options,
+        )
+        report.add([{"part": part, "pipeline": name, **row} for name, row in measured.items()])
     return report.rows
 
 
 def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipeline], int]:
     """Pipelines by name for training and for evaluation, and the number of images."""
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, auto_augment, create_transform
+    from timm.data.loader import fast_collate
 
     data = DataConfig(name="folder", root=config.root)
     source = load_sources(data, config.image_size)[0]
     if config.images < len(source):
         source = load_sources(DataConfig(name="folder", root=config.root, max_train_samples=config.images), 1)[0]
     augment = AugmentConfig(recipe="imagenet")
-    train = TransformedImages(source, train_transform(config.image_size, augment))
+    exact, fast = (
+        TransformedImages(source, train_transform(config.image_size, replace(augment, fast_pixels=each)))
+        for each in (False, True)
+    )
     evaluate = TransformedImages(source, EvalTransform(config.image_size, config.crop_pct))
 
     root = Path(config.root).expanduser()
@@ -90,52 +127,41 @@ def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipe
         dataset = ImageDataset(str(root / "train" if (root / "train").is_dir() else root), transform=transform)
         if not numbers:
             numbers.update({Path(dataset.filename(index, absolute=True)): index for index in range(len(dataset))})
-        return lambda turn, index: dataset[numbers[files[index]]]
+        return Pipeline(
+            lambda turn, index: dataset[numbers[files[index]]], fast_collate if prefetcher else default_collate
+        )
+
+    def ours(data: TransformedImages, training: bool) -> Pipeline:
+        return Pipeline(
+            lambda turn, index: data.sample(index, sample_rng(0, turn, index) if training else None),
+            lambda samples: data.transform.batch([picture for picture, _ in samples]),
+        )
+
+    def half(turn: int, index: int) -> Image.Image:
+        image = Image.open(files[index])
+        image.draft("RGB", (image.width // 2, image.height // 2))
+        return image.convert("RGB")
 
     # timm's loader with its prefetcher hands over bytes and leaves the arithmetic and the erasing to the GPU.
     training = {
         "timm": timms(True, False),
-        "ours": lambda turn, index: train.sample(index, sample_rng(0, turn, index)),
+        "ours": ours(exact, True),
+        "ours, fast pixels": ours(fast, True),
         "timm, bytes only": timms(True, True),
     }
     evaluation = {
         "timm": timms(False, False),
-        "ours": lambda turn, index: evaluate.sample(index),
+        "ours": ours(evaluate, False),
         "timm, bytes only": timms(False, True),
     }
-    limits: dict[str, Pipeline] = {
-        "limit: decoding by Pillow": lambda turn, index: Image.open(files[index]).convert("RGB"),
-        "limit: decoding by torchvision": lambda turn, index: decode_image(str(files[index]), ImageReadMode.RGB),
+    limits = {
+        "limit: decoding by Pillow": Pipeline(lambda turn, index: Image.open(files[index]).convert("RGB"), len),
+        "limit: decoding at half size by Pillow": Pipeline(half, len),
+        "limit: decoding by torchvision": Pipeline(
+            lambda turn, index: decode_image(str(files[index]), ImageReadMode.RGB), len
+        ),
     }
     return {**training, **limits}, {**evaluation, **limits}, len(source)
-
-
-def _measure(part: str, pipelines: dict[str, Pipeline], count: int, rounds: int) -> list[dict[str, Any]]:
-    from tqdm import tqdm
-
-    names = list(pipelines)
-    seconds = np.zeros((rounds + 1, len(names)))
-    for turn in tqdm(range(rounds + 1), desc=part, unit="round"):  # the first one warms up
-        for index in range(count):
-            for place in range(len(names)):
-                number = (place + index + turn) % len(names)
-                with _same_numbers(turn, index):
-                    start = time.process_time()
-                    pipelines[names[number]](turn, index)
-                    seconds[turn, number] += time.process_time() - start
-    times = seconds[1:] / count
-    middle = [statistics.median(column) for column in times.T]
-    ratios = np.median(times[:, :1] / times, axis=0)
-    return [
-        {
-            "part": part,
-            "pipeline": name,
-            "milliseconds": 1e3 * middle[number],
-            "images_per_second": 1 / middle[number],
-            "relative_speed": float(ratios[number]),
-        }
-        for number, name in enumerate(names)
-    ]
 
 
 def _same_numbers(turn: int, index: int) -> contextlib.AbstractContextManager[None]:

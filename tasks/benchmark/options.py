@@ -13,11 +13,13 @@ __all__ = [
     "KNOBS",
     "SCALES",
     "CostTableConfig",
+    "GrowthConfig",
     "ImageBenchmarkConfig",
     "Knob",
     "Options",
     "PackingBenchmarkConfig",
     "Scale",
+    "ScaleOutConfig",
     "SpeedConfig",
     "TextBenchmarkConfig",
     "described",
@@ -107,12 +109,13 @@ class ImageBenchmarkConfig(Options):
 
     models: str | list[str] = (
         "poolformer_s12,timm/poolformer_s12,timm/poolformer_s12+channels_last,transformers/poolformer_s12,"
-        "limit/poolformer_s12"
+        "limit/poolformer_s12,mixers/poolformer_s12,copies/poolformer_s12"
     )
     """Names, separated by commas (or a list): a row of vision/variants.py, timm/NAME for any model of timm,
-    transformers/NAME for transformers' PoolFormer of that row, limit/NAME for the matrix products of a row's layers
-    alone, which no model with these layers can be faster than. "+channels_last" and "+compile" after a name run it in
-    that memory format and through torch.compile. The first one is what the others are compared with."""
+    transformers/NAME for transformers' PoolFormer of that row. limit/NAME: the matrix products of a row's layers alone,
+    which no model with these layers can be faster than; mixers/NAME: its token mixers alone; copies/NAME: a copy in the
+    place of each mixer. "+channels_last" and "+compile" after a name run it in that memory format and through
+    torch.compile. The first one is what the others are compared with."""
     batch_size: int = 8
     """Images a step. 1 gives the latency of a single image."""
     image_size: int | None = None
@@ -127,10 +130,14 @@ class ImageBenchmarkConfig(Options):
 class TextBenchmarkConfig(Options):
     """Time text encoders against each other."""
 
-    models: str | list[Any] = "pooling,transformers/bert,transformers/fnet,transformers/modernbert,limit/pooling"
+    models: str | list[Any] = (
+        "pooling,transformers/bert,transformers/fnet,transformers/modernbert,limit/pooling,mixers/pooling,"
+        "copies/pooling"
+    )
     """Names, separated by commas: a token mixer for our encoder, or transformers/bert, transformers/fnet,
-    transformers/modernbert; limit/MIXER for the matrix products of our encoder alone; "+compile" after a name runs it
-    through torch.compile. Or a list, in which a mapping gives fields of our configuration: [pooling, {token_mixer:
+    transformers/modernbert; limit/MIXER for the matrix products of our encoder alone, mixers/MIXER for its token mixers
+    alone, copies/MIXER for a copy in the place of each; "+compile" after a name runs it through torch.compile. Or a
+    list, in which a mapping gives fields of our configuration: [pooling, {token_mixer:
     pooling, num_hidden_layers: 18}]. The first model is what the others are compared with."""
     shapes: str | list[str] = "8x128,1x2048"
     """Rows and slots of a row of a step, each pair measured by itself."""
@@ -307,12 +314,79 @@ class SpeedConfig:
     """Evaluation: share of the resized image that the central crop keeps."""
     images: int = 90
     """Images of the training part to use, a fixed random choice; at most as many as there are."""
+    batch_size: int = 30
+    """Images of a batch."""
     rounds: int = 7
-    """How often each pipeline prepares each image; the figures are medians over the rounds."""
+    """How often each pipeline prepares each image."""
     output: str | None = None
     """File for the results, .csv or .json; null: only the screen."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.images < 1:
-            raise ValueError(f"images {self.images} and rounds {self.rounds}: must be at least 1")
+        for name in ("images", "batch_size", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
         check_output(self.output)
+
+
+@dataclass(frozen=True)
+class ScaleOutConfig:
+    """Calculate what training on many GPUs is to reach."""
+
+    gpu: Literal["A100", "H100"] = "H100"
+    """Whose peak in bfloat16 is taken."""
+    utilisation: float = 0.4
+    """Share of the peak that one GPU alone reaches."""
+    gpus: list[int] = field(default_factory=lambda: [8, 64, 512])
+    """Numbers of GPUs, eight a node."""
+    processes: int = 1
+    """Processes of this machine's CPU, one thread each, whose efficiency is measured, too; 1: none."""
+    steps: int = 10
+    """Measured steps of each kind."""
+    output: str | None = None
+    """File for the results, .csv or .json; null: only the screen."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.utilisation <= 1:
+            raise ValueError(f"utilisation {self.utilisation}: must be a share, above 0 and at most 1")
+        for name, number in (("processes", self.processes), ("steps", self.steps), *(("gpus", n) for n in self.gpus)):
+            if number < 1:
+                raise ValueError(f"{name} {number}: must be at least 1")
+        check_output(self.output)
+
+
+@dataclass(frozen=True)
+class GrowthConfig:
+    """Measure how time and memory grow with the number of tokens."""
+
+    mode: Literal["inference", "training"] = "inference"
+    """training: forward and backward pass."""
+    longest: int = 65536
+    """Tokens of the longest text; the shortest has 128, each the double of the one before."""
+    largest: int = 1792
+    """Pixels of the side of the largest image; the smallest has 224, each side is the double of the one before."""
+    hidden_size: int = 128
+    """Channels of a token of the text encoder; heads have 64 each."""
+    num_hidden_layers: int = 2
+    """Blocks of the text encoder."""
+    document: int | None = None
+    """Tokens of each document that is packed into a text; null: each text is one document, under a padding mask."""
+    steps: int = 3
+    """Measured steps of a point."""
+    seconds: float = 30.0
+    """A point that would take longer is not measured, nor are the larger ones."""
+    output: str | None = None
+    """File for the results, .csv or .json; null: only the screen."""
+    plot: str | None = None
+    """Picture to write, such as growth.svg; null: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("longest", "largest", "hidden_size", "num_hidden_layers", "document", "steps", "seconds"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} {value}: must be above 0")
+        check_output(self.output)
+
+    def doublings(self) -> tuple[list[int], list[int]]:
+        """Lengths of texts and sides of images, rising."""
+        lengths, sides = ([start << n for n in range(24)] for start in (128, 224))
+        return [size for size in lengths if size <= self.longest], [size for size in sides if size <= self.largest]

@@ -6,6 +6,8 @@ How it is measured stands in ``tasks/benchmark/clock.py``. A step has the same e
 - longest: one example a row, padded to the batch's longest;
 - packed: examples share rows of ``slots``, as training and fine-tuning have it (``tasks/text/encoding.py``).
 
+Beside them stand parts of the encoder alone on packed rows (:mod:`tasks.benchmark.limits`), without its head.
+
 Training is a step of ``pretrain_text`` or ``finetune_glue``, forward, loss, backward and AdamW; inference the forward
 pass of their evaluation. A masked language model is asked for 30 % of the tokens in training and for 15 % in inference.
 Laying out the batch is not timed. Token ids are random; lengths are the quantiles of real ones.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +33,12 @@ from metaformer_nlp.text import (
     MetaFormerTextConfig,
     MetaFormerTextForMaskedLM,
     MetaFormerTextForSequenceClassification,
+    MetaFormerTextModel,
 )
 from metaformer_nlp.text.packing import PackedClassifier
 from tasks.benchmark import clock
-from tasks.benchmark.clock import Report, open_device
+from tasks.benchmark.clock import Report, columns, open_device
+from tasks.benchmark.limits import PARTS
 from tasks.benchmark.options import PackingBenchmarkConfig as Config
 from tasks.benchmark.options import model_specs
 from tasks.glue.files import read_split
@@ -55,23 +59,21 @@ SST2_LENGTHS = (
 """Every 2.5 % of the token counts of SST-2's training rows, [CLS] and [SEP] included (8192 pieces,
 trained on them); their mean is 13.4."""
 FORMS = ("padded", "longest", "packed")
-COLUMNS = {
-    "model": "model",
-    "form": "form",
-    "mode": "mode",
-    "precision": "precision",
-    "rows": "rows",
-    "length": "slots of a row",
-    "used": "used",
-    "step_ms": "ms a step",
-    "examples_per_sec": "examples/s",
-    "relative_speed": "speed",
-    "fewer_slots": "slots saved",
-    "fastest_ms": "fastest",
-    "peak_memory_mb": "MB",
-    "error": "error",
-}
-"""Columns of the results and their headings on the screen."""
+LIMITS = {f"{part}, packed": part for part in PARTS}
+"""Parts of the packed form alone, by the names of their rows."""
+COLUMNS = columns(
+    {
+        "model": "model",
+        "form": "form",
+        "mode": "mode",
+        "precision": "precision",
+        "rows": "rows",
+        "length": "slots of a row",
+        "used": "used",
+    },
+    "examples",
+    {"fewer_slots": "slots saved"},
+)
 
 
 def example_lengths(config: Config) -> NDArray[np.int64]:
@@ -148,7 +150,7 @@ class Contestant(clock.Contestant):
             self.targets = torch.arange(self.examples) % 2
             model = PackedClassifier(classifier) if form == "packed" else classifier
         self.packed = isinstance(model, PackedClassifier)
-        super().__init__(model, inputs, facts, mode=mode, **how)
+        super().__init__(model, inputs, facts, mode=mode, amount=len(lengths), **how)
         self.targets = self.targets.to(self.device)
 
     def forward(self) -> Any:
@@ -157,9 +159,15 @@ class Contestant(clock.Contestant):
     def loss(self, output: Any) -> Tensor:
         return F.cross_entropy(getattr(output, "logits", output).float(), self.targets)
 
-    def row(self, first: clock.Contestant) -> dict[str, Any]:
-        row = super().row(first)
-        return {**row, "examples_per_sec": 1000 * self.examples / row["step_ms"]}
+
+def alone(
+    part: str, fields: Mapping[str, Any], lengths: NDArray[np.int64], config: Config, **how: Any
+) -> clock.Contestant:
+    """A part of the encoder alone, on packed rows."""
+    rows = lay_out(lengths, "packed", config)["segment_ids"]
+    encoder = MetaFormerTextModel(model_config(fields, config))
+    facts = {"rows": rows.shape[0], "length": rows.shape[1]}
+    return clock.Limit(PARTS[part](encoder, {"input_ids": rows}), facts, amount=len(lengths), **how)
 
 
 def model_config(fields: Mapping[str, Any], config: Config) -> MetaFormerTextConfig:
@@ -190,7 +198,12 @@ def run(config: Config) -> list[dict[str, Any]]:
         for name, (fields, switches) in model_specs(config.models).items():
             print(f"{config.task}, {name}, {mode}, {precision}, {environment} ...", file=sys.stderr)
             how: dict[str, Any] = {"mode": mode, "precision": precision, "device": device, "switches": switches}
-            makers = {form: functools.partial(Contestant, fields, form, lengths, config, **how) for form in FORMS}
+            makers: dict[str, Callable[[], clock.Contestant]] = {
+                form: functools.partial(Contestant, fields, form, lengths, config, **how) for form in FORMS
+            }
+            makers |= {
+                row: functools.partial(alone, part, fields, lengths, config, **how) for row, part in LIMITS.items()
+            }
             measured = clock.compare(makers, config)
             common = {"model": name, "mode": mode, "precision": precision}
             report.add([{**common, "form": form, **row} for form, row in measured.items()])

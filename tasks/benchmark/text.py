@@ -38,31 +38,19 @@ from transformers import (
 from metaformer_nlp.core.mixers.fourier import Fourier
 from metaformer_nlp.text import MetaFormerTextConfig, MetaFormerTextModel
 from tasks.benchmark import clock
-from tasks.benchmark.clock import Report, open_device
-from tasks.benchmark.limits import MatrixProducts
+from tasks.benchmark.clock import CAPTION, Report, columns, open_device
+from tasks.benchmark.limits import PARTS, split_part
 from tasks.benchmark.options import TextBenchmarkConfig as Config
 from tasks.benchmark.options import described, model_specs
 from tasks.text.model import encoder_macs
 
 __all__ = ["Config", "Contestant", "build_model", "described", "model_specs", "run"]
 
-COLUMNS = {
-    "model": "model",
-    "mode": "mode",
-    "precision": "precision",
-    "batch_size": "batch",
-    "length": "length",
-    "step_ms": "ms a step",
-    "tokens_per_sec": "tokens/s",
-    "relative_speed": "speed",
-    "times_first": "time",
-    "fastest_ms": "fastest",
-    "peak_memory_mb": "MB",
-    "param_count": "M params",
-    "gmacs": "G MACs a row",
-    "error": "error",
-}
-"""Columns of the results and their headings on the screen."""
+COLUMNS = columns(
+    {"model": "model", "mode": "mode", "precision": "precision", "batch_size": "batch", "length": "length"},
+    "tokens",
+    {"param_count": "M params", "gmacs": "G MACs a row"},
+)
 
 
 class Contestant(clock.Contestant):
@@ -75,25 +63,24 @@ class Contestant(clock.Contestant):
         slots: int,
         padding: float | None,
         facts: Mapping[str, Any],
-        limit: bool = False,
         **how: Any,
     ) -> None:
-        generator = torch.Generator().manual_seed(0)
-        inputs = {"input_ids": torch.randint(1, model.config.vocab_size, (rows, slots), generator=generator)}
-        mask = torch.ones((rows, slots), dtype=torch.long)
-        mask[::2, slots - math.floor((padding or 0) * slots) :] = 0
-        self.tokens = int(mask.sum())
-        if padding is not None and not isinstance(model, FNetModel):
-            inputs["attention_mask"] = mask
-        timed = MatrixProducts(model, inputs) if limit else model
-        super().__init__(timed, inputs, {"batch_size": rows, "length": slots, **facts}, **how)
+        inputs, tokens = batch_for(model, rows, slots, padding)
+        super().__init__(model, inputs, {"batch_size": rows, "length": slots, **facts}, amount=tokens, **how)
 
     def loss(self, output: Any) -> Tensor:
         return output.last_hidden_state.float().square().mean()
 
-    def row(self, first: clock.Contestant) -> dict[str, Any]:
-        row = super().row(first)
-        return {**row, "times_first": 1 / row["relative_speed"], "tokens_per_sec": 1000 * self.tokens / row["step_ms"]}
+
+def batch_for(model: PreTrainedModel, rows: int, slots: int, padding: float | None) -> tuple[dict[str, Tensor], int]:
+    """Inputs of B rows of L random tokens, and how many of the tokens are real."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = {"input_ids": torch.randint(1, model.config.vocab_size, (rows, slots), generator=generator)}
+    mask = torch.ones((rows, slots), dtype=torch.long)
+    mask[::2, slots - math.floor((padding or 0) * slots) :] = 0
+    if padding is not None and not isinstance(model, FNetModel):
+        inputs["attention_mask"] = mask
+    return inputs, int(mask.sum())
 
 
 def build_model(fields: Mapping[str, Any], config: Config, length: int) -> PreTrainedModel:
@@ -163,24 +150,26 @@ def model_macs(model: PreTrainedModel, length: int) -> int:
 
 def make(
     fields: Mapping[str, Any], switches: list[str], config: Config, pair: tuple[int, int], **how: Any
-) -> Contestant:
-    """The contestant that ``fields`` describe, with (B, L) = ``pair``."""
+) -> clock.Contestant:
+    """The contestant that ``fields`` describe, with (B, L) = ``pair``: an encoder, or a part of one alone."""
     rows, slots = pair
-    mixer = fields["token_mixer"]
-    limit = isinstance(mixer, str) and mixer.startswith("limit/")
-    if limit:
-        fields = {**fields, "token_mixer": mixer.removeprefix("limit/")}
-    model = build_model(fields, config, max(slots for _, slots in config.pairs()))
+    mixer, part = fields["token_mixer"], None
+    if isinstance(mixer, str):
+        part, mixer = split_part(mixer)
+    model = build_model({**fields, "token_mixer": mixer}, config, max(slots for _, slots in config.pairs()))
     facts = {"gmacs": model_macs(model, slots) / 1e9}
-    return Contestant(model, rows, slots, config.padding, facts, limit, switches=switches, **how)
+    if part is None:
+        return Contestant(model, rows, slots, config.padding, facts, switches=switches, **how)
+    inputs, tokens = batch_for(model, rows, slots, config.padding)
+    facts |= {"batch_size": rows, "length": slots}
+    return clock.Limit(PARTS[part](model, inputs), facts, amount=tokens, switches=switches, **how)
 
 
 def run(config: Config) -> list[dict[str, Any]]:
     """Measure, print a table for each mode, precision and shape, write ``config.output``; returns the rows."""
     device, environment = open_device(config)
     specs = model_specs(config.models)
-    caption = "speed: relative to the first model, by rounds; more is faster. time: the inverse"
-    report = Report(COLUMNS, config.output, environment, caption)
+    report = Report(COLUMNS, config.output, environment, CAPTION)
     for mode, precision in config.settings():
         for pair in config.pairs():
             print(f"{mode}, {precision}, {pair[0]} x {pair[1]} tokens, {environment} ...", file=sys.stderr)

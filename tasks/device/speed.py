@@ -47,12 +47,12 @@ def images(machine: Machine) -> Iterator[Result]:
         config = ImageBenchmarkConfig(image_size=64 if machine.toy else None, batch_size=size, **_turns(machine))
         makers = {
             name.format(model): functools.partial(
-                image_benchmark.Contestant, name.format(model), mode, precision, config, machine.device
+                image_benchmark.make, name.format(model), mode, precision, config, machine.device
             )
             for name in names
         }
         setting = f"{mode}, {precision}, batch {size}"
-        yield from _compared(machine, setting, makers, config, "samples_per_sec", "images/s", len(groups) - place)
+        yield from _compared(machine, setting, makers, config, "images/s", len(groups) - place)
 
 
 def text(machine: Machine) -> Iterator[Result]:
@@ -77,7 +77,7 @@ def text(machine: Machine) -> Iterator[Result]:
             for name, (fields, switches) in model_specs(config.models).items()
         }
         setting = f"training, {precision}, {tokens // length} x {length}"
-        yield from _compared(machine, setting, makers, config, "tokens_per_sec", "tokens/s", len(lengths) - place + 1)
+        yield from _compared(machine, setting, makers, config, "tokens/s", len(lengths) - place + 1)
     yield from _sublayers(machine)
 
 
@@ -96,7 +96,7 @@ def _sublayers(machine: Machine) -> Iterator[Result]:
             for name, switches in {"pooling": [], **({} if machine.toy else {"pooling+compile": ["compile"]})}.items():
                 mixer = build_mixer("pooling", shape[-1], shape[1:-1])
                 makers[name] = functools.partial(Sublayer, mixer, shape, switches=switches, **how)
-            yield from _compared(machine, f"sublayer, {mode}, {shape}", makers, options, None, "", 8)
+            yield from _compared(machine, f"sublayer, {mode}, {shape}", makers, options, None, 8)
         for length in (64,) if machine.toy else (2048, 8192):
             shape = (max(1, 32768 // length), length, 768) if not machine.toy else (1, length, 32)
             makers = {
@@ -105,7 +105,7 @@ def _sublayers(machine: Machine) -> Iterator[Result]:
                 )
                 for window in (None, 8 if machine.toy else 64)
             }
-            yield from _compared(machine, f"sublayer, {mode}, {shape}", makers, options, None, "", 8)
+            yield from _compared(machine, f"sublayer, {mode}, {shape}", makers, options, None, 8)
 
 
 class Sublayer(clock.Contestant):
@@ -131,7 +131,7 @@ def dense(machine: Machine) -> Iterator[Result]:
                 Segmentation, (64, 64) if machine.toy else (512, 512), **how
             ),
         }
-        yield from _compared(machine, f"training, {precision}, batch 2", makers, options, None, "", 2)
+        yield from _compared(machine, f"training, {precision}, batch 2", makers, options, None, 2)
 
 
 class Detection(clock.Contestant):
@@ -181,8 +181,7 @@ def _compared(
     setting: str,
     makers: Mapping[str, Maker],
     options: Options,
-    rate: str | None,
-    unit: str,
+    unit: str | None,
     groups_left: int,
 ) -> Iterator[Result]:
     """What `clock.compare` finds, for which it has its part of the section's time; the first model is the measure."""
@@ -208,7 +207,7 @@ def _compared(
             continue
         yield machine.measured(name, setting, "ms a step", row["step_ms"])
         yield machine.measured(name, setting, "speed, relative to the first", row["relative_speed"])
-        if rate is not None:
-            yield machine.measured(name, setting, unit, row[rate])
+        if unit is not None:
+            yield machine.measured(name, setting, unit, row["per_second"])
         if row["peak_memory_mb"] is not None:
             yield machine.measured(name, setting, "MB", row["peak_memory_mb"])

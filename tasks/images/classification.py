@@ -1,8 +1,8 @@
 """Image classification: one model of :mod:`vision`, one labelled data set, top-1 and top-5 accuracy.
 
-Shapes: B batch, S pixels of a side, K classes. A sample is ``(pixels (3, S, S) float32, label)``, a batch
+Shapes: B batch, S pixels of a side, K classes. A sample is ``(picture, label)``, the picture prepared as bytes, a batch
 ``{"pixel_values": (B, 3, S, S), "labels": (B,)}``; where images are mixed (:mod:`tasks.images.mixing`), a training
-sample is ``(pixels, label, draw)`` and a training batch's labels are targets (B, K).
+sample is ``(picture, label, draw)`` and a training batch's labels are targets (B, K).
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class TransformedImages:
         return len(self.source)
 
     def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Any, ...]:
-        """(3, S, S) float32 and the label; a function of the index and, in training, of ``rng``.
+        """The prepared picture and the label; a function of the index and, in training, of ``rng``.
 
         With ``mixed`` and in training also 63 random bits of ``rng``.
         """
-        picture = self.source.load(index, rng)
-        sample = self.transform(picture, rng), int(self.source.labels[index])
+        picture = self.source.load(index, rng, lazy=self.transform.lazy)
+        sample = self.transform.prepare(picture, rng), int(self.source.labels[index])
         return (*sample, int(rng.integers(2**63))) if self.mixed and rng is not None else sample
 
 
@@ -83,8 +83,8 @@ class ImageClassification(Task):
             erasing = vary.random_erasing if vary.recipe == "imagenet" else 0.0
             vary = replace(vary, random_erasing=0.0)
             self._mixing = Mixing(config.mix, self.num_classes, config.loss.label_smoothing, erasing)
-        augment = train_transform(height, vary, *look)
-        self.train_data: Dataset = TransformedImages(train, augment, mixed=config.mix.on)
+        self._transform = train_transform(height, vary, *look)
+        self.train_data: Dataset = TransformedImages(train, self._transform, mixed=config.mix.on)
         self._teacher = None
         if config.distill.teacher is not None:
             self._teacher = Teacher(config.distill, self.classes, seen, config.run.mixed_precision)
@@ -96,7 +96,7 @@ class ImageClassification(Task):
         Mixed images are erased here, others in their transform.
         """
         pictures, classes, *draws = zip(*samples, strict=True)
-        pixels, labels = torch.stack(pictures), torch.tensor(classes)
+        pixels, labels = self._transform.batch(pictures), torch.tensor(classes)
         if draws and self._mixing is not None:
             pixels, labels = self._mixing(pixels, labels, draws[0])
         return {"pixel_values": pixels, "labels": labels}

@@ -98,8 +98,8 @@ class ImageSource(Protocol):
     def paths(self, indices: Sequence[int]) -> list[Path]:
         """The files that these pictures come from; none for pictures that are made by a program."""
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
-        """The picture, RGB in 8 bits."""
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
+        """The picture, RGB in 8 bits; with ``lazy`` a JPEG may come undecoded, for `vision.images.decoded`."""
 
 
 def limited(source: ImageSource, count: int | None, setting: str) -> ImageSource:
@@ -247,5 +247,5 @@ class Subset:
     def paths(self, indices: Sequence[int]) -> list[Path]:
         return self.source.paths(self.indices[np.asarray(indices)])
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
-        return self.source.load(int(self.indices[index]), rng)
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
+        return self.source.load(int(self.indices[index]), rng, lazy=lazy)

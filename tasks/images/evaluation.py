@@ -68,9 +68,9 @@ class Joined:
     def paths(self, indices: Sequence[int]) -> list[Path]:
         return [path for part, row in map(self._at, indices) for path in part.paths([row])]
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
         part, index = self._at(index)
-        return part.load(index, rng)
+        return part.load(index, rng, lazy=lazy)
 
 
 class Evaluation(EvaluationTask):
@@ -84,12 +84,12 @@ class Evaluation(EvaluationTask):
         progress: Callable[[], object] = lambda: None,
     ) -> None:
         """``progress`` is called after each batch of this process."""
-        self.source, self.real, self.progress = source, real, progress
+        self.source, self.transform, self.real, self.progress = source, transform, real, progress
         self.eval_data: Mapping[str, Any] = {"images": TransformedImages(source, transform)}
 
     def collate(self, samples: list[tuple[Any, ...]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S)}``"""
-        return {"pixel_values": torch.stack([sample[0] for sample in samples])}
+        return {"pixel_values": self.transform.batch([sample[0] for sample in samples])}
 
     def evaluate_batch(self, model: nn.Module, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """``ranked`` (B, 5): the best classes of each image; ``finite`` (B,): whether its logits are numbers."""

@@ -23,7 +23,7 @@ from tasks.images.options import MaskedImageModelingConfig as Config
 from tasks.training import train
 from vision import MetaFormerVisionConfig, MetaFormerVisionForMaskedImageModeling, image_processor
 from vision.masked_image_modeling import painting_error, pixel_mask
-from vision.transforms import EvalTransform, Transform, train_transform
+from vision.transforms import EvalTransform, Prepared, Transform, train_transform
 
 _EVAL_MASKS = 12  # sets these random choices apart from others
 
@@ -38,9 +38,9 @@ class MaskedImages:
     def __len__(self) -> int:
         return len(self.source)
 
-    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """(3, S, S) float32 and (G, G) of bool, True where hidden."""
-        pixels = self.transform(self.source.load(index, rng), rng)
+    def sample(self, index: int, rng: np.random.Generator | None = None) -> tuple[Prepared, Tensor]:
+        """The prepared picture and (G, G) of bool, True where hidden."""
+        pixels = self.transform.prepare(self.source.load(index, rng, lazy=self.transform.lazy), rng)
         draw = np.random.default_rng([_EVAL_MASKS, index]) if rng is None else rng
         hidden = np.zeros(self.grid**2, dtype=bool)
         hidden[draw.permutation(self.grid**2)[: self.count]] = True
@@ -67,17 +67,17 @@ class MaskedImageModeling(Task):
         train, validation = load_sources(config.data, height)
         self._sources = {"train": train, "validation": validation}
         crop, masking = row.crop_pct, config.masking
-        augment = train_transform(height, config.data.augment, crop)
+        self._transform = train_transform(height, config.data.augment, crop)
         masks = height // masking.patch_size, masking.ratio
-        self.train_data: Dataset = MaskedImages(train, augment, *masks)
+        self.train_data: Dataset = MaskedImages(train, self._transform, *masks)
         self.eval_data: Mapping[str, Dataset] = {
             "validation": MaskedImages(validation, EvalTransform(height, crop), *masks)
         }
 
-    def collate(self, samples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    def collate(self, samples: list[tuple[Prepared, Tensor]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S), "bool_masked_pos": (B, G, G)}``."""
-        pixels, hidden = zip(*samples, strict=True)
-        return {"pixel_values": torch.stack(pixels), "bool_masked_pos": torch.stack(hidden)}
+        pictures, hidden = zip(*samples, strict=True)
+        return {"pixel_values": self._transform.batch(pictures), "bool_masked_pos": torch.stack(hidden)}
 
     def build_model(self) -> nn.Module:
         """Trunk and decoder, their weights drawn from torch's generator."""

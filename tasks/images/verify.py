@@ -69,7 +69,7 @@ class Pictures:
         name: str = self.source.name(index)
         return name
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
         picture: Picture = self.source.load(index).picture
         return picture
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +13,15 @@ import torch
 from PIL import Image, ImageOps
 from timm.data.auto_augment import NAME_TO_OP
 
-from vision.processing import IMAGENET_MEAN, IMAGENET_STD
+from vision.images import BadImage, decoded, load_rgb
+from vision.pixels import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from vision.transforms import (
     AugmentConfig,
     EvalTransform,
+    Patch,
     SmallTransform,
     posterize,
     resize_and_crop,
-    to_tensor,
     train_transform,
 )
 
@@ -160,3 +164,95 @@ def test_a_wrong_policy_is_named() -> None:
     for policy in ("rnd-m9", "rand-q9"):
         with pytest.raises(ValueError, match=f"auto_augment '{policy}' is no policy.*rand-m9"):
             train_transform(32, AugmentConfig(recipe="imagenet", auto_augment=policy))
+
+
+def photograph(folder: Path, height: int, width: int) -> Path:
+    """A smooth picture with some noise, as a JPEG."""
+    rows, columns = np.mgrid[:height, :width]
+    waves = [128 + 100 * np.sin(rows / (20 + 9 * n) + n) * np.cos(columns / (31 - 5 * n)) for n in range(3)]
+    noise = np.random.default_rng(0).normal(0, 4, (height, width, 3))
+    path = folder / f"{height}x{width}.jpg"
+    Image.fromarray((np.stack(waves, 2) + noise).clip(0, 255).astype(np.uint8)).save(path, quality=90)
+    return path
+
+
+FAST = {"recipe": "imagenet", "auto_augment": None, "random_erasing": 0.0, "color_jitter": None}
+
+
+def both(path: Path, size: int, seed: int, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What the exact and the fast transform make of a file with the same draws: (3, S, S)."""
+    config = AugmentConfig(**{**FAST, **options})
+    made = []
+    for transform in (train_transform(size, config), train_transform(size, replace(config, fast_pixels=True))):
+        picture = load_rgb(path, lazy=transform.lazy)
+        made.append(transform.prepare(picture, np.random.default_rng(seed)).pixels.numpy().astype(int))
+    return made[0], made[1]
+
+
+def test_fast_pixels_are_nearly_the_exact_ones(tmp_path: Path) -> None:
+    whole, large = photograph(tmp_path, 150, 200), photograph(tmp_path, 900, 1200)
+    for seed in range(12):
+        exact, fast = both(whole, 128, seed)  # too small to be reduced
+        assert np.abs(exact - fast).max() <= 8
+        assert np.abs(exact - fast).mean() < 0.1
+        exact, fast = both(large, 64, seed)
+        assert np.abs(exact - fast).mean() < 2
+    assert not np.array_equal(exact, fast)
+
+
+def test_only_jpegs_that_are_large_enough_are_reduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[tuple[int, int]] = []
+
+    def note(image: Image.Image, reduction: int = 1) -> Image.Image:
+        sizes.append(decoded(image, reduction).size)
+        return image
+
+    monkeypatch.setattr("vision.transforms.decoded", note)
+    jpeg = photograph(tmp_path, 256, 257)
+    png = tmp_path / "a.png"
+    Image.open(jpeg).save(png)
+    whole = {"crop_scale": (1.0, 1.0)}
+    for path in (jpeg, png):
+        for size in (32, 60, 128, 200):
+            both(path, size, 0, **whole)
+    assert sizes == [(33, 32), (65, 64), (129, 128), (257, 256)] + [(257, 256)] * 4
+
+
+def test_a_damaged_picture_is_named_where_it_is_decoded_late(tmp_path: Path) -> None:
+    path = photograph(tmp_path, 200, 200)
+    path.write_bytes(path.read_bytes()[:3000])
+    transform = train_transform(64, AugmentConfig(**FAST, fast_pixels=True))
+    picture = load_rgb(path, lazy=transform.lazy)
+    with pytest.raises(BadImage, match=rf"{path.name}: damaged: .*truncated"):
+        transform.prepare(picture, np.random.default_rng(0))
+
+
+def test_fast_pixels_belong_to_the_imagenet_recipe() -> None:
+    with pytest.raises(ValueError, match=r"fast_pixels.*imagenet only, not for small"):
+        train_transform(32, AugmentConfig(recipe="small", fast_pixels=True))
+
+
+def test_a_batch_is_its_pictures_one_by_one() -> None:
+    config = AugmentConfig(recipe="imagenet", random_erasing=0.7)
+    transform = train_transform(32, config)
+    alone = [transform(picture(), np.random.default_rng(seed)) for seed in range(8)]
+    prepared = [transform.prepare(picture(), np.random.default_rng(seed)) for seed in range(8)]
+    assert {one.pixels.dtype for one in prepared} == {torch.uint8}
+    assert len({one.patch is None for one in prepared}) == 2
+    assert torch.equal(transform.batch(prepared), torch.stack(alone))
+
+
+def test_erased_rectangles_are_timms() -> None:
+    from timm.data.random_erasing import RandomErasing
+
+    erase = RandomErasing(1.0, mode="pixel", device="cpu")
+    for seed in range(5):
+        image, drawn = torch.zeros(3, 24, 32), Patch(torch.Size((3, 24, 32)))
+        for target in (image, drawn):
+            random.seed(seed), torch.manual_seed(seed)
+            erase(target)
+        assert drawn.patch is not None
+        top, left, values = drawn.patch
+        found = torch.zeros(3, 24, 32)
+        found[:, top : top + values.shape[1], left : left + values.shape[2]] = values
+        assert torch.equal(found, image)

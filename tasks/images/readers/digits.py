@@ -82,7 +82,7 @@ class DigitsOnCanvas:
         """No files: the scans come with scikit-learn."""
         return []
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> np.ndarray:
         """(S, S, 3) uint8."""
         if rng is None or self.part == "validation":
             rng = np.random.default_rng([VALIDATION_SEED, index])

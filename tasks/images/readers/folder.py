@@ -49,8 +49,8 @@ class FolderImages:
         """The files of these images."""
         return [self.root / self.files[index] for index in indices]
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
-        return load_rgb(self.root / self.files[index], apply_exif=self.apply_exif)
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
+        return load_rgb(self.root / self.files[index], apply_exif=self.apply_exif, lazy=lazy)
 
 
 def read_folder(

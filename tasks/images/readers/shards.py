@@ -93,7 +93,7 @@ class ShardImages:
         """The shards that hold these images."""
         return [self.shards[number] for number in np.unique(self.index.shard[np.asarray(indices)])]
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
         shard, size = self.shards[self.index.shard[index]], int(self.index.size[index])
         name = f"{shard}: {self.index.name(index)}"
         try:
@@ -103,7 +103,7 @@ class ShardImages:
             raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
         if len(data) < size:
             raise BadImage(name, f"the shard ends after {len(data)} of the image's {size} bytes: it was changed")
-        return load_rgb(data, name, apply_exif=self.apply_exif)
+        return load_rgb(data, name, apply_exif=self.apply_exif, lazy=lazy)
 
 
 def read_shards(root: Path, apply_exif: bool, class_list: ClassList | None = None) -> tuple[ShardImages, ShardImages]:

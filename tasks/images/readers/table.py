@@ -14,7 +14,7 @@ from PIL import Image
 from metaformer_nlp.errors import reading
 from tasks.images.readers.classes import ClassList, count_classes, is_number, label_numbers, say_left_out
 from tasks.images.readers.folder import entries_below
-from vision.images import BadImage, Picture, load_rgb
+from vision.images import BadImage, Picture, decoded, load_rgb
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,16 +95,17 @@ class TableImages:
                     or pa.types.is_string_view(chunk.type)):  # fmt: skip
                 yield from (self._folder / path for path in chunk.drop_null().to_pylist())
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> Picture:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> Picture:
         picture = self._decoded.get(index)
         if picture is None:
-            picture = self._decode(index)
+            picture = self._read(index, lazy)
             size = 4 * picture.width * picture.height  # Pillow pads RGB to four bytes
-            if size <= 4 * _SMALL and self._kept + size <= KEPT_BYTES:
-                self._decoded[index], self._kept = picture, self._kept + size
+            if size > 4 * _SMALL or self._kept + size > KEPT_BYTES:
+                return picture
+            self._decoded[index], self._kept = decoded(picture), self._kept + size
         return picture.copy()  # a transform may change its picture
 
-    def _decode(self, index: int) -> Image.Image:
+    def _read(self, index: int, lazy: bool) -> Image.Image:
         chunk = int(np.searchsorted(self._starts, index, side="right")) - 1
         value = self._chunks[chunk][index - int(self._starts[chunk])].as_py()
         if isinstance(value, dict):
@@ -117,7 +118,7 @@ class TableImages:
         if not isinstance(source, (bytes, Path)):
             raise BadImage(self.name(index), "the row holds neither the bytes of an image nor its path")
         name = self.name(index) if isinstance(source, bytes) else f"{self.name(index)}: {source}"
-        return load_rgb(source, name, apply_exif=self.apply_exif)
+        return load_rgb(source, name, apply_exif=self.apply_exif, lazy=lazy)
 
 
 def read_parquet(

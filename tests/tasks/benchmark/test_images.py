@@ -14,7 +14,7 @@ from torch import nn
 
 from metaformer_nlp.config.command_line import from_dict
 from tasks.benchmark import images as vision_benchmark
-from tasks.benchmark.images import Config, Contestant, build_model, run
+from tasks.benchmark.images import Config, Contestant, build_model, make, run
 
 ALL = "poolformer_nano,transformers/poolformer_nano,timm/test_vit+channels_last"
 
@@ -32,7 +32,7 @@ def test_a_row_for_each_model_mode_and_precision(tmp_path: Path) -> None:
     ]
     assert [row["relative_speed"] for row in rows[::3]] == [1.0] * 4
     assert all(row["step_ms"] >= row["fastest_ms"] > 0 for row in rows)
-    assert rows[0]["samples_per_sec"] == pytest.approx(2000 / rows[0]["step_ms"])
+    assert rows[0]["per_second"] == pytest.approx(2000 / rows[0]["step_ms"])
     assert rows[0]["param_count"] == rows[1]["param_count"] == pytest.approx(0.11, abs=0.01)
     with output.open() as file:
         assert [line["model"] for line in csv.DictReader(file)] == ALL.split(",") * 4
@@ -80,7 +80,7 @@ def test_the_others_go_on_where_one_fails(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_training_changes_the_weights_and_inference_does_not() -> None:
     for mode, changes in (("training", True), ("inference", False)):
-        contestant = Contestant("poolformer_nano", mode, "float32", config(), torch.device("cpu"))
+        contestant = make("poolformer_nano", mode, "float32", config(), torch.device("cpu"))
         assert isinstance(contestant.model, nn.Module)
         before = [parameter.clone() for parameter in contestant.model.parameters()]
         contestant.turn(2, record=False)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.benchmark.loading import SpeedConfig, _pipelines, _same_numbers, run
+from tasks.benchmark.loading import Batches, Pipeline, SpeedConfig, _pipelines, _same_numbers, run
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def test_table_and_report(root: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     finally:
         torch.set_num_threads(threads)
     assert [(row["part"], row["pipeline"]) for row in rows][:2] == [("training", "timm"), ("training", "ours")]
-    assert [row["pipeline"] for row in rows[3:5]] == [
-        f"limit: decoding by {name}" for name in ("Pillow", "torchvision")
+    assert [row["pipeline"] for row in rows[4:7]] == [
+        f"limit: decoding {how}" for how in ("by Pillow", "at half size by Pillow", "by torchvision")
     ]
-    assert all(row["images_per_second"] > 0 for row in rows)
-    assert rows[0]["relative_speed"] == rows[5]["relative_speed"] == 1
+    assert all(row["per_second"] == pytest.approx(3000 / row["step_ms"]) for row in rows)
+    assert rows[0]["relative_speed"] == rows[7]["relative_speed"] == 1
     assert "3 images, 1 rounds" in capsys.readouterr().out
-    assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 10
+    assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 13
 
 
 def test_both_do_the_same_work(root: str) -> None:
@@ -44,14 +44,27 @@ def test_both_do_the_same_work(root: str) -> None:
     assert count == 5
     for pipelines in (training, evaluation):
         for turn, index in ((0, 1), (3, 4)):
-            ours = pipelines["ours"](turn, index)
+            ours, label = pipelines["ours"].sample(turn, index)
             with _same_numbers(turn, index):
-                theirs = pipelines["timm"](turn, index)
-            torch.testing.assert_close(ours[0], theirs[0], atol=2e-6, rtol=0)
-            assert ours[1] == theirs[1]
+                theirs, theirs_label = pipelines["timm"].sample(turn, index)
+            batch = pipelines["ours"].batch([(ours, label)])
+            torch.testing.assert_close(batch[0], theirs, atol=2e-6, rtol=0)
+            assert label == theirs_label
 
 
-@pytest.mark.parametrize("options", [{"rounds": 0}, {"images": 0}, {"output": "speed.txt"}])
+def test_all_pipelines_prepare_the_same_images() -> None:
+    seen: dict[str, list[tuple[int, int]]] = {"a": [], "b": []}
+    made = {
+        name: Batches(Pipeline(lambda turn, index, name=name: seen[name].append((turn, index)), len), 5, 3)  # type: ignore[misc]
+        for name in seen
+    }
+    for each in made.values():
+        each.turn(1, record=False)
+        each.turn(2, record=True)
+    assert seen["a"] == seen["b"] == [divmod(number, 5) for number in range(12)]
+
+
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"batch_size": 0}, {"images": 0}, {"output": "speed.txt"}])
 def test_wrong_options(root: str, options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must"):
         run(SpeedConfig(root, **options))  # type: ignore[arg-type]

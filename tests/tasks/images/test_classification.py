@@ -117,7 +117,7 @@ def test_a_run_learns_saves_and_opens_again(tmp_path: Path) -> None:
     processor = AutoImageProcessor.from_pretrained(tmp_path / "run" / "model")
     task = ImageClassification(settings)
     for index in range(3):
-        pixels, _ = task.eval_data["validation"].sample(index, None)
+        pixels = task.collate([task.eval_data["validation"].sample(index, None)])["pixel_values"][0]
         picture = task.eval_data["validation"].source.load(index)  # type: ignore[attr-defined]
         theirs = processor(picture, return_tensors="pt")["pixel_values"][0]
         torch.testing.assert_close(theirs, pixels, atol=1e-5, rtol=1e-5)
@@ -133,6 +133,14 @@ def test_a_run_is_a_function_of_its_seed(tmp_path: Path) -> None:
 
     assert final("a", 0) == final("b", 0, workers=1)
     assert final("a", 0) != final("c", 1)
+
+
+def test_a_run_with_other_pixels_is_another_run(tmp_path: Path) -> None:
+    other = {"data.augment.recipe": "imagenet", "data.augment.fast_pixels": True}
+    run(config(tmp_path / "run", **{**other, "data.augment.fast_pixels": False}))
+    with pytest.raises(ValueError, match=r"data\.augment\.fast_pixels: false -> true"):
+        run(config(tmp_path / "run", **other))
+    assert run(config(tmp_path / "fast", **other))["train"]["steps"] == 2
 
 
 def test_a_broken_training_image_stops_the_run_and_is_named(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tasks.images.data import DataConfig, fingerprint, load_sources
 from tasks.images.readers import table as image_table
-from vision.images import BadImage
+from vision.images import BadImage, decoded
 
 
 def jpeg(level: int, side: int = 8) -> bytes:
@@ -148,6 +148,26 @@ def test_parquet(tmp_path: Path, in_memory: bool, monkeypatch: pytest.MonkeyPatc
     levels = [int(np.asarray(train.load(i))[0, 0, 0]) for i in range(5)]
     assert levels == pytest.approx([0, 10, 20, 0, 10], abs=2)
     assert len(test) == 1
+
+
+def test_jpegs_come_undecoded_where_that_is_asked_for(tmp_path: Path) -> None:
+    fill(tmp_path / "folder", TREE)
+    big = {"bytes": jpeg(50, 64), "path": None}
+    table = pa.table({"image": [big, big, {"bytes": jpeg(50), "path": None}], "label": [0, 1, 1]})
+    for part in ("train", "test"):
+        (tmp_path / "table").mkdir(exist_ok=True)
+        pq.write_table(table, tmp_path / "table" / f"{part}-0.parquet")
+    folder, _ = load_sources(folder_config(tmp_path / "folder", max_train_samples=3), 8)
+    rows, _ = load_sources(parquet_config(tmp_path / "table"), 8)
+    for source in (folder, rows):
+        lazy = source.load(1, lazy=True)
+        assert isinstance(lazy, Image.Image)
+        assert lazy.tile  # type: ignore[attr-defined]  # what is still to be decoded
+        assert np.array_equal(np.asarray(decoded(lazy)), np.asarray(source.load(1)))
+    small = rows.load(2, lazy=True)  # kept decoded
+    assert rows.load(2, lazy=True) is not small
+    turned, _ = load_sources(folder_config(tmp_path / "folder", apply_exif=True), 8)
+    assert not getattr(turned.load(0, lazy=True), "tile", [])
 
 
 def test_parquet_without_metadata_counts_its_classes(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_timms_real_labels_are_found() -> None:
         def name(self, index: int) -> str:
             return f"val/n01/ILSVRC2012_val_{49_999 + index:08d}.JPEG"
 
-        def load(self, index: int, rng: Any = None) -> Any:
+        def load(self, index: int, rng: Any = None, *, lazy: bool = False) -> Any:
             raise NotImplementedError
 
     joined = Joined([Source(), Source()])

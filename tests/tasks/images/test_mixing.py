@@ -84,7 +84,8 @@ def test_each_mixed_image_is_erased_by_its_own_draw() -> None:
 def test_nothing_is_erased_before_it_is_mixed() -> None:
     def pixels(**options: Any) -> torch.Tensor:
         data = task(**{"data.augment.recipe": "imagenet", **options}).train_data
-        return data.sample(0, np.random.default_rng(1))[0]
+        prepared = data.sample(0, np.random.default_rng(1))[0]
+        return data.transform.batch([prepared])  # type: ignore[attr-defined]
 
     always, never = {"data.augment.random_erasing": 1.0}, {"data.augment.random_erasing": 0.0}
     off = {"mix.mixup_alpha": 0.0, "mix.cutmix_alpha": 0.0}

@@ -48,7 +48,7 @@ def test_a_model_of_timm_trains_saves_and_opens_again(tmp_path: Path) -> None:
     data: Any = task.eval_data["validation"]
     processor = AutoImageProcessor.from_pretrained(folder)
     theirs = processor(data.source.load(0), return_tensors="pt")["pixel_values"][0]
-    torch.testing.assert_close(theirs, data.sample(0, None)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(theirs, task.collate([data.sample(0, None)])["pixel_values"][0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_checkpoint_gives_its_weights_and_a_head_for_other_classes(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class Deadly:
     def name(self, index: int) -> str:
         return f"image {index}"
 
-    def load(self, index: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    def load(self, index: int, rng: np.random.Generator | None = None, *, lazy: bool = False) -> np.ndarray:
         if index in (5, 70):
             os.kill(os.getpid(), signal.SIGKILL)
         if index == 6:
