@@ -81,7 +81,7 @@ def rgb(image: Image.Image, name: str = "", apply_exif: bool = False) -> Image.I
     Raises:
         BadImage: a floating-point image with values outside 0..1, a damaged EXIF entry.
     """
-    with _named(name or "<image>"):
+    with named(name):
         return to_rgb(ImageOps.exif_transpose(image) if apply_exif else image, name)
 
 
@@ -100,7 +100,7 @@ def decoded(image: Image.Image, reduction: int = 1) -> Image.Image:
     Raises:
         BadImage: truncated or damaged.
     """
-    with _named(getattr(image, "filename", "") or "<image>"):
+    with named(getattr(image, "filename", "")):
         if reduction > 1:
             image.draft("RGB", (image.width // reduction, image.height // reduction))
         image.load()
@@ -126,7 +126,7 @@ def open_image(source: str | os.PathLike[str] | bytes, name: str = "", max_pixel
             raise BadImage(name, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not source:
         raise BadImage(name, "the file is empty (0 bytes)")
-    with _named(name), warnings.catch_warnings():
+    with named(name), warnings.catch_warnings():
         # Pillow warns at half of its limit; large photographs are legitimate.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         image = Image.open(io.BytesIO(source), formats=_formats())
@@ -177,8 +177,9 @@ def _name(source: str | os.PathLike[str] | bytes) -> str:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def named(name: str) -> Iterator[None]:
     """What a decoder raises becomes a :class:`BadImage` of this name."""
+    name = name or "<image>"
     try:
         yield
     except BadImage:

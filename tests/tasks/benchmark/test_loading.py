@@ -35,6 +35,10 @@ def test_table_and_report(root: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     ]
     assert all(row["per_second"] == pytest.approx(3000 / row["step_ms"]) for row in rows)
     assert rows[0]["relative_speed"] == rows[7]["relative_speed"] == 1
+    fast = rows[2]
+    assert fast["pipeline"] == "ours, fast pixels"
+    assert 0 < fast["difference"] < 1
+    assert fast["psnr"] > 40
     assert "3 images, 1 rounds" in capsys.readouterr().out
     assert len(list(csv.DictReader((tmp_path / "speed.csv").open()))) == 13
 
