@@ -207,6 +207,20 @@ ENTRIES = (
         "--root data/imagenet_sample --images 20 --rounds 3",
     ),
     Entry(
+        "benchmark_growth.py",
+        "How time and memory grow with the length of a text and the side of an image; here up to 1,024 tokens.",
+        "--longest 1024 --largest 224 --steps 1 --plot growth.png",
+        "growth.png",
+        "Time and memory a token over the number of tokens, on logarithmic axes, a line for each model",
+        tail=18,
+    ),
+    Entry(
+        "benchmark_scaling.py",
+        "The efficiency that training on many GPUs can reach, calculated from bytes and bandwidths.",
+        "",
+        tail=30,
+    ),
+    Entry(
         "verify_device.py",
         "The examination of a machine; here for a few seconds, at toy sizes.",
         "--device cpu --budget 20 --sections correctness",
