@@ -21,6 +21,7 @@ from metaformer_nlp.study.words import listed
 from tasks.demo import picture
 from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models
+from tasks.demo.text import readable_tokens
 from tasks.demo.words import escape, hint, sentence, telling
 from tasks.demo.words import picture as shown_picture
 from tasks.receptive_field.drawing import MARK, draw_image, draw_text
@@ -181,12 +182,17 @@ def of_text(
 
     def ask(name: str) -> nn.Module:
         opened = models.open(name, "masked_lm", "text_classifier")
-        encoded = opened.tokenizer(text, return_offsets_mapping=True, truncation=False)  # type: ignore[misc]
+        longest = readable_tokens(opened)
+        encoded = opened.tokenizer(  # type: ignore[misc]
+            text, return_offsets_mapping=True, truncation=True, max_length=longest
+        )
         ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
         start, end = spans[place]
         token = next((at for at, (first, last) in enumerate(offsets) if first < end and last > start), None)
         if token is None:
-            raise ValueError(f"{name}: its tokenizer makes no token of {words[place]!r}.")
+            raise ValueError(
+                f"{name} has no token of {words[place]!r}: it reads {longest:,} tokens from the beginning on."
+            )
         pieces = opened.tokenizer.convert_ids_to_tokens(ids)  # type: ignore[union-attr]
         shown[name] = [text[first:last].strip() or piece for (first, last), piece in zip(offsets, pieces, strict=True)]
         inputs = {"input_ids": torch.tensor([ids])}

@@ -14,7 +14,7 @@ from tasks.demo.words import bars, card, cards, sentence, telling
 from tasks.images.checkpoints import class_names
 from tasks.text.encoding import inputs_of
 
-__all__ = ["build", "build_classes", "build_filling", "classified", "filled"]
+__all__ = ["build", "build_classes", "build_filling", "classified", "filled", "readable_tokens"]
 
 MASK = "[MASK]"
 TOP = 5
@@ -136,10 +136,16 @@ def _checked(text: str | None) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")  # half of a surrogate pair is no character
 
 
+def readable_tokens(opened: Opened) -> int:
+    """How many tokens of a text the model reads at most."""
+    tokenizer: Any = opened.tokenizer
+    return int(min(tokenizer.model_max_length, getattr(opened.model.config, "max_position_embeddings", 512)))
+
+
 def _encoded(opened: Opened, text: str, second: str | None = None) -> tuple[dict[str, Any], str]:
     """What the model takes, (1, L) each; and, where not all of the text fits, a sentence that says so."""
     tokenizer: Any = opened.tokenizer
-    longest = min(tokenizer.model_max_length, getattr(opened.model.config, "max_position_embeddings", 512))
+    longest = readable_tokens(opened)
     given = {"truncation": True, "max_length": longest, "return_tensors": "pt", "return_token_type_ids": True}
     batch = tokenizer(text, second, **given)
     whole = len(tokenizer(text, second, verbose=False)["input_ids"])

@@ -48,6 +48,11 @@ def test_a_trained_text_model_has_tokens_of_its_own(models: Models) -> None:
     assert "shift: 3, 4 of 4 tokens" in html
     assert "runs/words: 3 of 6 tokens; runs/order: 3 of 6 tokens" in html, "with [CLS] and [SEP]"
     assert 'class="problem"' not in html
+    long = "one two three " * 11
+    html = mixing.of_text(models, long, 0, [], 2, ["runs/words"], False)
+    assert "runs/words: 3 of 32 tokens" in html
+    html = mixing.of_text(models, long, 32, ["identity"], 2, ["runs/words"], False)
+    assert "runs/words has no token of &#x27;three&#x27;: it reads 32 tokens" in html
 
 
 def test_what_cannot_be_used_is_said(models: Models, file: str, tmp_path: Path) -> None:
