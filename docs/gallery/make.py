@@ -89,7 +89,7 @@ ENTRIES = (
     Entry(
         "train_detection.py",
         "A detector of digits in scenes; the data is embedded.",
-        "--config recipe:scenes_retinanet --schedule.steps 600 --data.scenes.eval_scenes 30",
+        "--config recipe:scenes_retinanet --data.scenes.eval_scenes 30",
     ),
     Entry(
         "evaluate_detection.py",
