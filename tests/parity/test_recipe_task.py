@@ -19,6 +19,7 @@ from timm.scheduler import create_scheduler_v2
 from metaformer_nlp.config.command_line import from_dict
 from metaformer_nlp.engine.order import BatchLayout, KeyedSamples, MicroBatches, model_seed, seed_torch
 from tasks.images.classification import Config, ImageClassification, run
+from vision.pixels import normalize
 from vision.transforms import AugmentConfig, global_generators, train_transform
 
 RECIPE = Path(__file__).parents[2] / "scripts" / "recipes" / "imagenet" / "poolformer_s12.yaml"
@@ -65,7 +66,8 @@ def losses_by_timm(config: Config) -> list[float]:
     for epoch in range(epochs):
         for keys in order.between(epoch * IMAGES, (epoch + 1) * IMAGES):
             read = [samples[key] for key in keys]
-            pixels, labels = torch.stack([one[0] for one in read]), torch.tensor([one[1] for one in read])
+            pixels = torch.stack([normalize(one[0].pixels) for one in read])
+            labels = torch.tensor([one[1] for one in read])
             with global_generators(read[0][2]):
                 pixels, targets = mixup(pixels, labels)
             for image, (_, _, draw) in zip(pixels, read, strict=True):
