@@ -135,13 +135,14 @@ class FastImageNetTransform(ImageNetTransform):
         top, left, height, width = crop.get_params(picture, crop.scale, crop.ratio)
         method = random.choice(crop.interpolation).value
         right, bottom = left + width, top + height
-        undecoded = isinstance(picture, ImageFile) and bool(picture.tile)
+        undecoded = picture if isinstance(picture, ImageFile) and picture.tile else None
         reduction = next((n for n in (8, 4, 2) if min(width / crop.size[1], height / crop.size[0]) >= n), 1)
-        if undecoded and reduction > 1:  # a pixel is a square of `reduction` pixels now; Pillow takes parts of it
+        if undecoded is not None and reduction > 1:
+            # A pixel is a square of `reduction` pixels then, and Pillow takes parts of it.
             box = left / reduction, top / reduction, right / reduction, bottom / reduction
-            return decoded(picture, reduction).resize(crop.size, Image.Resampling[method.upper()], box)
-        if undecoded:
-            pixels = decode_by_torchvision(picture)[:, top:bottom, left:right]
+            return decoded(undecoded, reduction).resize(crop.size, Image.Resampling[method.upper()], box)
+        if undecoded is not None:
+            pixels = decode_by_torchvision(undecoded)[:, top:bottom, left:right]
         else:
             pixels = torch.from_numpy(np.array(picture.crop((left, top, right, bottom)))).permute(2, 0, 1)
         red_green_blue = F.interpolate(pixels[None], crop.size, mode=method, antialias=True)[0].numpy()
@@ -154,7 +155,7 @@ def decode_by_torchvision(image: ImageFile) -> torch.Tensor:
     Raises:
         BadImage: truncated or damaged.
     """
-    with named(image.filename):
+    with named(str(image.filename)):
         assert isinstance(image.fp, BytesIO)  # as vision.images.open_image makes it
         return decode_jpeg(torch.frombuffer(image.fp.getbuffer(), dtype=torch.uint8), ImageReadMode.RGB)
 
