@@ -137,7 +137,8 @@ class FastImageNetTransform(ImageNetTransform):
         right, bottom = left + width, top + height
         undecoded = picture if isinstance(picture, ImageFile) and picture.tile else None
         reduction = next((n for n in (8, 4, 2) if min(width / crop.size[1], height / crop.size[0]) >= n), 1)
-        if undecoded is not None and reduction > 1:  # a pixel is a square of `reduction` pixels now
+        if undecoded is not None and reduction > 1:
+            # A pixel is a square of `reduction` pixels then, and Pillow takes parts of it.
             box = left / reduction, top / reduction, right / reduction, bottom / reduction
             return decoded(undecoded, reduction).resize(crop.size, Image.Resampling[method.upper()], box)
         if undecoded is not None:
