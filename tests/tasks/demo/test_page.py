@@ -83,6 +83,15 @@ def fits(page: Any) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"))
 
 
+def open_tab(page: Any, name: str) -> None:
+    """Click on a tab; on a narrow screen it may stand in the menu of further ones."""
+    tab = page.get_by_role("tab", name=name, exact=True)
+    if not tab.is_visible():
+        page.get_by_role("button", name="More tabs").first.click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.click()
+
+
 def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 52, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "picture.png")
@@ -98,7 +107,7 @@ def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
     dropped.set_input_files(tmp_path / "text.png")
     page.locator("#predicted .problem", has_text="text.png is no picture that can be read").wait_for()
 
-    page.get_by_role("tab", name="Text").click()
+    open_tab(page, "Text")
     page.locator("#sentence textarea").fill("the {{7*7}} ${1+1} <b>name</b> of a [MASK]")
     page.get_by_role("button", name="Fill in").click()
     page.locator("#filled .bars li").nth(4).wait_for()
@@ -108,7 +117,7 @@ def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
     page.locator("#filled .problem", has_text="The text has no [MASK]").wait_for()
     assert fits(page)
 
-    page.get_by_role("tab", name="Studies").click()
+    open_tab(page, "Studies")
     report = page.frame_locator("iframe.report")
     report.locator("h1").wait_for()
     assert report.locator("img").first.evaluate("image => image.naturalWidth") > 300
@@ -116,7 +125,7 @@ def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
     page.locator("#curves img").wait_for()
     assert fits(page)
 
-    page.get_by_role("tab", name="Models").click()
+    open_tab(page, "Models")
     for name, why in {
         "../secret": "a path with .. is refused",
         "/etc": "an absolute path",
@@ -136,7 +145,7 @@ def reach(page: Any, place: str) -> dict[str, list[int]]:
 
 
 def test_a_click_shows_where_the_reach_of_pooling_ends(page: Any) -> None:
-    page.get_by_role("tab", name="Mixing").click()
+    open_tab(page, "Mixing")
     shown = page.locator("#mixing-picture img")
     shown.wait_for()
     box = shown.bounding_box()

@@ -47,10 +47,10 @@ def test_a_report_is_shown_with_its_pictures_where_nothing_runs(tmp_path: Path) 
 
 def test_curves_of_the_chosen_arms_in_their_own_colours(studies: Studies) -> None:
     domain, kind, arms, html = offered(studies, "results/images", None, None, None)
-    assert (domain["value"], kind["value"]) == ("cifar10", "learning curves")
+    assert (domain["value"], kind["value"]) == ("four_stages", "learning curves")
     assert {"pooling", "attention"} <= set(arms["value"])
     assert MIXERS["pooling"][0].lower() in picture(html)
-    *_, arms, html = offered(studies, "results/images", "cifar10", "learning curves", ["attention"])
+    *_, arms, html = offered(studies, "results/images", "four_stages", "learning curves", ["attention"])
     assert arms["value"] == ["attention"]
     assert MIXERS["pooling"][0].lower() not in picture(html)
 
