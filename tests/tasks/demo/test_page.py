@@ -145,7 +145,7 @@ def reach(page: Any, place: str) -> dict[str, list[int]]:
 
 
 def test_a_click_shows_where_the_reach_of_pooling_ends(page: Any) -> None:
-    open_tab(page, "Mixing")
+    page.get_by_role("tab", name="Mixing").click()
     shown = page.locator("#mixing-picture img")
     shown.wait_for()
     box = shown.bounding_box()
