@@ -235,6 +235,7 @@ def run(config: Config) -> list[dict[str, Any]]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Time and memory a token against the number of tokens, one panel for each domain and quantity."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure = Figure(figsize=(9, 6), layout="constrained")
     panels = figure.subplots(2, 2)
@@ -245,6 +246,10 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 points = [row for row in rows if row["model"] == name and key in row]
                 panel.plot([row["tokens"] for row in points], [row[key] for row in points], "o-", ms=3, label=name)
             panel.set(xscale="log", yscale="log", xlabel=f"tokens, {domain}", ylabel=label)
+            for axis in (panel.xaxis, panel.yaxis):  # readable also where an axis spans less than a power of ten
+                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_formatter("{x:,g}")
+                axis.set_minor_locator(NullLocator())
             panel.grid(alpha=0.3)
         panels[0][column].legend(fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -108,10 +108,7 @@ def differences(config: SpeedConfig) -> dict[str, float]:
     """
     source = _source(config)
     plain = AugmentConfig(recipe="imagenet", auto_augment=None, color_jitter=None, random_erasing=0.0)
-    exact, fast = (
-        TransformedImages(source, train_transform(config.image_size, replace(plain, fast_pixels=each)))
-        for each in (False, True)
-    )
+    exact, fast = _exact_and_fast(source, config, plain)
     found = []
     for turn in range(2):
         for index in range(len(source)):
@@ -134,6 +131,14 @@ def _source(config: SpeedConfig) -> ImageSource:
     return source
 
 
+def _exact_and_fast(source: ImageSource, config: SpeedConfig, augment: AugmentConfig) -> list[TransformedImages]:
+    """The images as training sees them, without fast pixels and with them."""
+    transforms = (
+        train_transform(config.image_size, replace(augment, fast_pixels=fast_pixels)) for fast_pixels in (False, True)
+    )
+    return [TransformedImages(source, transform) for transform in transforms]
+
+
 def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipeline], int]:
     """Pipelines by name for training and for evaluation, and the number of images."""
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, ImageDataset, auto_augment, create_transform
@@ -141,10 +146,7 @@ def _pipelines(config: SpeedConfig) -> tuple[dict[str, Pipeline], dict[str, Pipe
 
     source = _source(config)
     augment = AugmentConfig(recipe="imagenet")
-    exact, fast = (
-        TransformedImages(source, train_transform(config.image_size, replace(augment, fast_pixels=each)))
-        for each in (False, True)
-    )
+    exact, fast = _exact_and_fast(source, config, augment)
     evaluate = TransformedImages(source, EvalTransform(config.image_size, config.crop_pct))
 
     root = Path(config.root).expanduser()

@@ -19,7 +19,6 @@ from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models, Opened
 from tasks.demo.words import bars, card, cards, data_uri, escape, hint, sentence, telling
 from tasks.demo.words import picture as shown_picture
-from tasks.images.checkpoints import class_names
 from tasks.images.explain import as_seen, heat_map
 from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
 from tasks.images.readers.scenes import DigitScenes, SceneConfig
@@ -85,32 +84,29 @@ def predicted(models: Models, names: list[str] | None, path: str | None, thresho
 def _one(models: Models, name: str, image: Image.Image, threshold: float) -> str:
     """The prediction of one model; its error takes the place of its own result alone."""
     opened = models.open(name, *KINDS)
-    if opened.kind == "classifier":
-        return _classified(opened, image)
     with torch.inference_mode():
         found = predictor_of(cast(ImageClassifier, opened.model), opened.folder, threshold=threshold, top=TOP)(image)
     if opened.kind == "detector":
         rows = [(row["name"], row["score"]) for row in found.written["objects"]]
         note = "" if rows else sentence(f"No object has a score of {threshold:g} or more.")
-    else:
-        rows, note = [(row["name"], row["share"]) for row in found.written["classes"]], ""
-    return shown_picture(found.drawn, f"the prediction of {name}") + note + bars(rows[:10])
+        return shown_picture(found.drawn, f"the prediction of {name}") + note + bars(rows[:10])
+    classes = found.written["classes"]
+    if opened.kind == "segmenter":
+        drawn = shown_picture(found.drawn, f"the prediction of {name}")
+        return drawn + bars([(row["name"], row["share"]) for row in classes[:10]])
+    return _seen(opened, image, classes[0]) + bars([(row["name"], row["score"]) for row in classes])
 
 
-def _classified(opened: Opened, image: Image.Image) -> str:
-    """The likeliest classes, and Grad-CAM of the first of them over what the model sees."""
-    model, name = cast(ImageClassifier, opened.model), str(opened.folder)
-    cut, pixels = as_seen(model, name, image)
-    with torch.inference_mode():
-        shares, best = model(pixel_values=pixels[None]).logits[0].softmax(0).sort(descending=True)
-    classes = class_names(model)
-    rows = [(classes[label], share) for label, share in zip(best.tolist(), shares.tolist(), strict=True)][:TOP]
+def _seen(opened: Opened, image: Image.Image, best: dict[str, Any]) -> str:
+    """Grad-CAM of the likeliest class over what a classifier sees."""
+    model = cast(ImageClassifier, opened.model)
+    cut, pixels = as_seen(model, str(opened.folder), image)
     try:
-        drawn = overlaid(cut, heat_map(model, pixels, int(best[0])))
-        seen = f'<img class="map" src="{data_uri(drawn)}" alt="{escape(f"where the model sees {rows[0][0]}")}">'
+        drawn = overlaid(cut, heat_map(model, pixels, best["label"]))
     except ValueError as error:
-        seen = sentence(error)
-    return seen + bars(rows)
+        return sentence(error)
+    seen = f"where the model sees {best['name']}"
+    return f'<img class="map" src="{data_uri(drawn)}" alt="{escape(seen)}">'
 
 
 def overlaid(cut: np.ndarray, heat: np.ndarray) -> Image.Image:

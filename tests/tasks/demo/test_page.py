@@ -85,6 +85,7 @@ def fits(page: Any) -> bool:
 
 def open_tab(page: Any, name: str) -> None:
     """Click on a tab; on a narrow screen it may stand in the menu of further ones."""
+    page.get_by_role("tab").first.wait_for()
     tab = page.get_by_role("tab", name=name, exact=True)
     if not tab.is_visible():
         page.get_by_role("button", name="More tabs").first.click()
