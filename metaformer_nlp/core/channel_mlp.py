@@ -24,7 +24,13 @@ class GELU(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
+        if not torch.is_grad_enabled():
+            result: Tensor = torch.ops.aten.gelu_(x)
+            return result
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or not x.is_contiguous():
+            return F.gelu(x)
+        # The same numbers, seen as one row: oneDNN's backward pass then takes up to a third less time.
+        return F.gelu(x.view(-1)).view_as(x)
 
 
 @ACTIVATIONS.register("squared_relu")

@@ -1,4 +1,5 @@
-"""Linear layers by oneDNN compute what torch's do, with derivatives of every kind; dropout drops the share it says."""
+"""Linear layers by oneDNN compute what torch's do, with derivatives of every kind; GELU does, to the bit;
+dropout drops the share it says."""
 
 from __future__ import annotations
 
@@ -6,20 +7,23 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from metaformer_nlp.core import linear
+from metaformer_nlp.core.channel_mlp import build_activation
 from metaformer_nlp.core.dropout import Dropout
 from metaformer_nlp.core.linear import Linear
 
 pytestmark = pytest.mark.skipif(not linear._FASTER, reason="MKL is taken on this processor")
 
 
-@pytest.fixture(params=[True, False], ids=["bias", "no bias"])
+@pytest.fixture(params=[(40, True), (40, False), (16, True)], ids=["bias", "no bias", "narrower"])
 def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[Linear, nn.Linear]:
     monkeypatch.setattr(linear, "_SMALLEST", 0)
-    ours, torchs = Linear(24, 40, bias=request.param), nn.Linear(24, 40, bias=request.param)
+    width, bias = request.param
+    ours, torchs = Linear(24, width, bias=bias), nn.Linear(24, width, bias=bias)
     torchs.load_state_dict(ours.state_dict())
     return ours, torchs
 
@@ -58,7 +62,7 @@ def test_products_are_counted(pair: tuple[Linear, nn.Linear]) -> None:
             layer(torch.randn(3, 24, requires_grad=True)).sum().backward()
         return counter.get_total_flops()
 
-    assert counted(pair[0]) == counted(pair[1]) == 3 * 2 * 3 * 24 * 40
+    assert counted(pair[0]) == counted(pair[1]) == 3 * 2 * 3 * 24 * pair[0].out_features
 
 
 def test_it_is_used_for_large_products_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +77,20 @@ def test_it_is_used_for_large_products_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert not used
     layer(large)
     assert len(used) == 1
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_gelu_is_torchs_to_the_bit(transposed: bool) -> None:
+    """Also where a map is seen as one row, and where its memory is not in order."""
+    x = torch.randn(3, 5, 7, 33)
+    x = x.transpose(1, 2) if transposed else x
+    ours, torchs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    first, second = build_activation("gelu")(ours), F.gelu(torchs)
+    assert torch.equal(first, second)
+    first.square().sum().backward(), second.square().sum().backward()
+    assert torch.equal(ours.grad, torchs.grad)
+    with torch.no_grad():
+        assert torch.equal(build_activation("gelu")(x.clone()), second)
 
 
 @pytest.mark.parametrize("shape", [(7, 33), (1000, 100)])
