@@ -237,7 +237,7 @@ class PackingBenchmarkConfig(Options):
 
 @dataclass(frozen=True)
 class LoopBenchmarkConfig:
-    """Time the training loop."""
+    """Time the training loop beside others."""
 
     batch_size: int = 16
     """Rows of a step."""
@@ -247,15 +247,17 @@ class LoopBenchmarkConfig:
     """Channels of a token. The gradient's norm is counted as the loop's, and grows with the number of weights."""
     num_hidden_layers: int = 6
     """Blocks."""
-    steps: int = 60
-    """Measured steps."""
+    steps: int = 40
+    """Measured steps of a loop in a round."""
+    rounds: int = 3
+    """Times that each loop trains; they take turns."""
     threads: int | None = None
     """CPU threads; null: torch's choice."""
     output: str | None = None
     """File for the results, .csv or .json; null: only the screen."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "length", "hidden_size", "num_hidden_layers", "steps"):
+        for name in ("batch_size", "length", "hidden_size", "num_hidden_layers", "steps", "rounds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}: must be at least 1")
         check_output(self.output)
