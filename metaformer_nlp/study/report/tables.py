@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
-from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, setting
+from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, setting, without_brackets
 
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
 _KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}
@@ -26,11 +26,14 @@ class Tables:
     def first(self) -> Markup:
         """The first screen: a row for each question, a column for each of the first domains."""
         a, labels = self.analysis, self.analysis.labels()
-        base, control = labels[a.study.baseline], a.study.control
+        full, control = labels[a.study.baseline], a.study.control
+        base = without_brackets(full)
+        if base in labels.values():  # another arm is called so
+            base = full
         domains = [a.domains[name] for name in a.first]
         rows: list[tuple[str, Callable[[Domain], str]]] = []
         if control:
-            rows.append((f"mixing adds ({base} over {labels[control]})", self._mixing))
+            rows.append((f"mixing adds: {base} over {labels[control]}", self._mixing))
             if a.centre not in (a.study.baseline, control):
                 rows.append((f"{labels[a.centre]} keeps of that gain", self._share))
         if a.study.expected:
@@ -50,7 +53,7 @@ class Tables:
                 (f"gap to {base} with more {trends.scale.axis} ({largest})", partial(self._trend, trends=trends))
             )
         rows.append((f"difference from {base} that 8 of 10 such studies show", lambda d: points(d.detectable)))
-        rows.append((f"size of {base}, training", self._size))
+        rows.append((f"size of {full}, training", self._size))
         rows.append(("runs", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
         return self.table(head, [[name, *map(cell, domains)] for name, cell in rows])
@@ -84,6 +87,8 @@ class Tables:
         for item in domain.removals:
             if (item.of, item.arm) == (of, name):
                 arm = domain.arms[name]
+                if not arm.seeds and not arm.failures.failed:
+                    return "not run yet"
                 if not arm.seeds:
                     return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
                 return f"{interval(item.cost, signed=True)}{' (falls to chance)' if item.to_chance else ''}"

@@ -147,6 +147,23 @@ def test_every_question_has_its_rule(make_study: Make) -> None:
     assert set(re.findall(r'href="#([^"]*)"', html)) == anchors == {"rules", *(f"rules-{name}" for name in rules)}
 
 
+def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_study: Make) -> None:
+    data = small_study_data(3)
+    data["arms"]["attention"]["label"] = "attention (rotary)"
+    study = make_study(data)
+    rows = planted_rows(study, TRUTH)
+
+    def first(status: str) -> str:
+        gone = [{**row, "status": status, "score": None} if "residual" in row["arm"] else row for row in rows]
+        return str(markdown(analyse(study, gone), {}).partition("<details>")[0])
+
+    table = first("missing")
+    assert "| mixing adds: attention over identity |" in table
+    assert "| size of attention (rotary), training |" in table
+    assert "| out of pooling: residual | not run yet |" in table
+    assert "| out of pooling: residual | no finished run (3 of 3 failed) |" in first("failed")
+
+
 def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_study: Make) -> None:
     """The cells' scores alone are altered."""
     study = make_study(small_study_data(5))
@@ -159,7 +176,7 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
         return text.partition("| points")[2], drawing.alt, conclusion(analysis)
 
     table, alt, said = told(TRUTH)
-    assert re.search(r"\| mixing adds \(attention over identity\) \| \+[5-7]\.\d \[.*: yes \|", table)
+    assert re.search(r"\| mixing adds: attention over identity \| \+[5-7]\.\d \[.*: yes \|", table)
     assert re.search(r"\| pooling keeps of that gain \| \d+.% .*; at least 50.%: yes \|", table)
     assert re.search(r"\| out of pooling: residual \| \+3[56]\.", table)
     assert re.search(r"any change of the mixer \| 8 of 8 pairs \(8 shown\): yes \|", table)
@@ -169,7 +186,7 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
     assert re.match(f"{mixing}{parts}Each part that", said)
     turned = {name: 0.9 - score for name, score in TRUTH.items()}
     table, alt, said = told(turned)
-    assert re.search(r"\| mixing adds \(attention over identity\) \| −[5-7]\.\d \[.*: no \|", table)
+    assert re.search(r"\| mixing adds: attention over identity \| −[5-7]\.\d \[.*: no \|", table)
     assert "| pooling keeps of that gain | open: no gain is shown |" in table
     assert re.search(r"\| out of pooling: residual \| −3[56]\.", table)
     assert re.search(r"any change of the mixer \| 0 of 8 pairs \(0 shown, the opposite in 8\): no \|", table)
