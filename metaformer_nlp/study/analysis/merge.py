@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from metaformer_nlp.study.analysis.rows import Row
 from metaformer_nlp.study.protocol.study import Arm, Domain, KnownAnswer, Study
-from metaformer_nlp.study.words import listed
+from metaformer_nlp.study.words import listed, without_brackets
 
 Part = tuple[Study, Sequence[Row]]
 
@@ -151,5 +151,14 @@ def _united(name: str, its: Sequence[tuple[Study, Arm]]) -> Arm:
         set=first.set if same else {},
         set_in=set_in,
         domains=tuple(domain.name for _, domain in places),
-        label=next((arm.label for _, arm in its if arm.label), ""),
+        label=_label([arm for _, arm in its]),
     )
+
+
+def _label(arms: Sequence[Arm]) -> str:
+    """The common label of arms of one name: without brackets where they say different things, as of attention with
+    different positions.
+    """
+    titles = dict.fromkeys(arm.title for arm in arms)
+    short = dict.fromkeys(map(without_brackets, titles))
+    return arms[0].label if len(titles) == 1 else " / ".join(short)

@@ -10,7 +10,18 @@ from markupsafe import Markup
 
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
-from metaformer_nlp.study.words import capital, count, interval, listed, p_value, percent, points, ratio, setting, without_brackets
+from metaformer_nlp.study.words import (
+    capital,
+    count,
+    interval,
+    listed,
+    p_value,
+    percent,
+    points,
+    ratio,
+    setting,
+    without_brackets,
+)
 
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
 _KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}

@@ -46,6 +46,29 @@ def test_what_not_all_studies_share_is_neither_judged_nor_referred_to(make_study
     assert merge_studies(same)[0].claim == Claim("hybrid", 0.9)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "both"),
+    [
+        ("attention (rotary)", "attention (rotary, windows of 4)", "attention"),
+        ("attention", "attention", "attention"),
+        ("slopes", "rotary (axial)", "slopes / rotary"),
+    ],
+)
+def test_an_arm_is_called_what_it_is_in_all_studies(make_study: Make, first: str, second: str, both: str) -> None:
+    """One study's positions of attention do not stand for the other's."""
+    parts = parts_of_different_arms(make_study)
+    named = [
+        (
+            replace(
+                study, arms=tuple(replace(arm, label=label) if arm.name == "attention" else arm for arm in study.arms)
+            ),
+            [],
+        )
+        for (study, _), label in zip(parts, (first, second), strict=True)
+    ]
+    assert next(arm.title for arm in merge_studies(named)[0].arms if arm.name == "attention") == both
+
+
 def test_what_a_later_analysis_uses_survives_merging(make_study: Make) -> None:
     data = large_study_data(3)
     data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}

@@ -61,13 +61,15 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     )
     names = [fill(labels[arm], _LONGEST) for arm in arms]
     height, size = (0.23, 8.5) if any("\n" in name for name in names) else (0.2, 9)
-    figure = Figure(figsize=(WIDTH, height * len(arms) + 1.05), layout="constrained")
+    wide = 42 // len(domains)  # characters of a panel's title in one line
+    titles = [fill(brief(title_of(domain), wide), wide) for domain in domains]
+    above = 0.16 * max(0, max(title.count("\n") for title in titles) - 1)  # inches, for titles of more than two lines
+    figure = Figure(figsize=(WIDTH, height * len(arms) + 1.05 + above), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
     panels = figure.subplots(1, len(domains), sharex=True, sharey=True, squeeze=False)[0]
     limits = _limits([cost for its in costs.values() for cost in its.values()], domains, centre)
     under: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "fontweight": "bold"}
-    wide = 40 // len(domains)  # characters of a panel's title in one line
-    for axes, domain in zip(panels, domains, strict=True):
+    for axes, domain, title in zip(panels, domains, titles, strict=True):
         for place, arm in enumerate(arms):
             if cost := costs[domain.name].get(arm):
                 look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
@@ -79,9 +81,9 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
         axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
         axes.set_xlim(*limits)
         _draw_wall(axes, _wall(domain, centre), limits)
-        axes.set_title(fill(brief(title_of(domain), wide), wide), pad=14, fontsize=9.5)
+        axes.set_title(title, pad=14, fontsize=9.5)
         name_rows(axes, names, fontsize=size, linespacing=0.95)
-        axes.tick_params(axis="x", labelsize=8.5)
+        axes.tick_params(axis="x", labelsize=8.5 if len(domains) < 4 else 7)
         axes.xaxis.set_major_locator(MaxNLocator(7 - len(domains), steps=[1, 2, 5, 10]))
         axes.annotate(labels[centre], (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
     figure.supxlabel(
