@@ -20,6 +20,8 @@ from metaformer_nlp.config.command_line import command_words
 from metaformer_nlp.config.plugins import import_plugins
 from metaformer_nlp.hub.remote_code import CarriesCode
 from tasks.card import last_part
+from tasks.demo.folders import refuse_links
+from tasks.demo.kinds import check_weights, kind_of, open_model
 from tasks.export.dense_card import dense_card
 from tasks.export.options import SharingConfig as Config
 from tasks.export.space import write_around
@@ -64,9 +66,11 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
     """Put all that is shared of ``folder``, a run's or a model's, into the empty folder ``staged``; returns the card.
 
     Raises:
-        ValueError: no model, no weights or no tokenizer there, a model of another kind, or code that fits no file.
+        ValueError: no model, no weights or no tokenizer there, a model of another kind, code that fits no file, or a
+            link out of the folder.
     """
     inner = model_folder(folder)
+    refuse_links(inner, folder)  # else a folder of somebody's could have any file of this machine sent
     if not read_json(inner / "config.json"):
         tasks = sorted(str(path.parents[1]) for path in folder.glob("*/model/config.json"))
         advice = f"one of {', '.join(tasks)}" if tasks else "a finished run's folder or one of save_pretrained"
@@ -79,9 +83,12 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
         ) from error
     weights = sorted(inner.glob("model*.safetensors*"))
     if not weights:
-        raise ValueError(f"{inner} holds a config.json, but no model.safetensors")
+        raise ValueError(
+            f"{inner} holds a config.json, but no model.safetensors; a pickle, which can run code, is not shared: open "
+            "the model where you trust it, and save it by save_pretrained"
+        )
     for path in weights:
-        shutil.copy2(path, staged / path.name)
+        shutil.copyfile(path, staged / path.name)  # without its mode: safetensors lets the owner alone read it
     if isinstance(config, CarriesCode):
         config.code()  # whatever keeps it from being written is an error here
     config.save_pretrained(staged)
@@ -104,13 +111,19 @@ def write_space(folder: Path, staged: Path) -> str:
     """Put a Space around the model in ``folder`` into the empty folder ``staged``; returns the Space's README.md.
 
     Raises:
-        ValueError: as :func:`write_shared`, a model that the page has no tab for, or a mixer of the user's own.
+        ValueError: as :func:`write_shared`, a model that the page does not open, or a mixer of the user's own.
     """
     (staged / "model").mkdir()
     write_shared(folder, staged / "model")
-    place = model_folder(folder).resolve()
+    inner = model_folder(folder)
+    try:
+        check_weights(inner)
+        open_model(inner, kind_of(inner))
+    except ValueError as error:
+        raise ValueError(f"{inner}: {error}") from error
+    place = inner.resolve()
     name = place.parent.name if place.name in ("model", "model-best") else place.name
-    return write_around(staged, re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model")
+    return write_around(staged, re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:96] or "model")
 
 
 def _write_text(config: PreTrainedConfig, inner: Path, staged: Path, known: Mapping[str, Any]) -> str:
@@ -217,14 +230,15 @@ def run(config: Config, api: Any = None) -> str:
         except HFValidationError as error:
             raise ValueError(f"repository {config.repository}: {error}") from error
     with tempfile.TemporaryDirectory() as name:
-        staged = Path(name)
+        staged = Path(name) / "shared"  # the temporary folder itself is closed to others, and its mode would be copied
+        staged.mkdir()
         card = write_space(source, staged) if space else write_shared(source, staged, config.repository)
         files = sorted(path for path in staged.rglob("*") if path.is_file())
         print(
             f"{model_folder(source)} -> {', '.join(str(to) for to in (config.repository, target) if to) or 'nowhere'}:"
         )
         for path in files:
-            print(f"  {path.relative_to(staged)}  {path.stat().st_size / 2**20:.1f} MB")
+            print(f"  {path.relative_to(staged)}  {path.stat().st_size / 1000:,.1f} kB")
         if config.dry_run:
             print(f"\n{card}")
             return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from huggingface_hub import SpaceCardData
@@ -67,7 +67,8 @@ def write_around(folder: Path, title: str) -> str:
     """Complete the Space in ``folder``, whose ``model`` is there; returns the text of its README.md.
 
     Raises:
-        ValueError: a model that the page has no tab for, or a mixer that is not this package's.
+        ValueError: a model that the page has no tab for, a mixer that is not this package's, or a library of the page
+            that is not installed.
     """
     config: PreTrainedConfig = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
     kind = kind_of(folder / "model")
@@ -77,9 +78,15 @@ def write_around(folder: Path, title: str) -> str:
                 f"space: the token mixer {name!r} is a plugin, and a Space runs this package alone; share the model by "
                 "--repository or --folder, which takes the mixer's code along"
             )
-    wheel = write_wheel(folder)
     names = [*REQUIREMENTS, *(["pycocotools"] if kind == "detector" else [])]
-    versions = {name: version(name).partition("+")[0] for name in names}
+    try:
+        versions = {name: version(name).partition("+")[0] for name in names}
+    except PackageNotFoundError as error:
+        raise ValueError(
+            f"space: a Space requires the versions that are installed here, and {error.name} is not: "
+            "pip install 'metaformer-nlp[demo,dense]'"
+        ) from error
+    wheel = write_wheel(folder)
     (folder / "requirements.txt").write_text("".join(f"{name}=={number}\n" for name, number in versions.items()))
     (folder / "app.py").write_text(APP.format(wheel=wheel.name, title=json.dumps(title)), encoding="utf-8")
     head = SpaceCardData(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from huggingface_hub.utils import validate_repo_id
 from packaging.requirements import Requirement
 from PIL import Image
 from torch import nn
@@ -154,6 +156,51 @@ def test_what_does_not_go_with_a_space(
     with pytest.raises(ValueError, match=message):
         share(runs / "words", **{"space": "space", **options})
     assert files(tmp_path) == {"file"}
+
+
+def test_a_link_out_of_the_folder_is_not_followed(runs: Path, tmp_path: Path) -> None:
+    """A folder of somebody's would otherwise have any file of this machine sent."""
+    shutil.copytree(runs / "my digits/model", tmp_path / "model")
+    (tmp_path / "secret").write_text("a secret")
+    (tmp_path / "model/model.safetensors").unlink()
+    (tmp_path / "model/model.safetensors").symlink_to(tmp_path / "secret")
+    for target in ("space", "folder"):
+        with pytest.raises(ValueError, match=r"model\.safetensors: a link out of the given folder is refused"):
+            share(tmp_path / "model", **{target: str(tmp_path / "new")})
+        assert not (tmp_path / "new").exists()
+
+
+def test_weights_that_the_page_does_not_open_have_no_space(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "my digits/model", tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"model: damaged, or not the folder of a model"):
+        share(tmp_path / "model", space=str(tmp_path / "space"))
+    weights.rename(tmp_path / "model/pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"no model\.safetensors; a pickle, which can run code, is not shared"):
+        share(tmp_path / "model", space=str(tmp_path / "space"))
+    assert not (tmp_path / "space").exists()
+
+
+def test_all_can_read_what_is_written(space: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    assert {oct(path.stat().st_mode & 0o777) for path in [space, space / "model"]} == {oct(0o777 & ~umask)}
+    assert {oct(path.stat().st_mode & 0o777) for path in space.rglob("*.*")} == {oct(0o666 & ~umask)}
+
+
+@pytest.mark.parametrize("name", ["a--b..c", "Präfix (2)", "-x.git", "ü", "long" * 50])
+def test_the_hub_takes_the_name(runs: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(runs / "my digits/model", tmp_path / "runs" / name / "model")
+    share(tmp_path / "runs" / name, space="space", dry_run=True)
+    (repository,) = re.findall(r"hf upload (\S+) ", capsys.readouterr().out)
+    validate_repo_id(repository)
+
+
+def test_a_library_of_the_page_is_missing(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.export.space.REQUIREMENTS", (*REQUIREMENTS, "library-of-nobody"))
+    with pytest.raises(ValueError, match=r"and library-of-nobody is not: pip install 'metaformer-nlp\[demo,dense\]'"):
+        share(runs / "words", space=str(tmp_path / "space"))
 
 
 def test_a_model_without_a_tab_has_no_space(runs: Path, tmp_path: Path) -> None:
