@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -31,6 +33,15 @@ class Addresses(HTMLParser):
             self.loaded.add(given.get("src") or given["href"])
         elif "href" in given:
             self.links.add(given["href"])
+
+
+@pytest.mark.parametrize(
+    "package", ["metaformer_nlp", "metaformer_nlp.core", "metaformer_nlp.engine", "vision", "vision.dense"]
+)
+def test_every_public_name_is_on_a_page(package: str) -> None:
+    pages = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md"))
+    shown = set(re.findall(rf"^::: {re.escape(package)}\.(\w+)$", pages, re.MULTILINE))
+    assert shown == set(import_module(package).__all__)
 
 
 @pytest.mark.slow

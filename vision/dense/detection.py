@@ -66,7 +66,7 @@ class MetaFormerVisionForObjectDetection(DensePreTrainedModel):
         Returns:
             While training (`model.train()`): float32 losses by name, each the mean over the images of that image's own
             loss. Their sum times the number of images is what a batch adds to a sum over images.
-            Otherwise: one a image, best first: `boxes` float32 (n, 4), `scores` (n,), `labels` (n,) in 0 ... K - 1,
+            Otherwise: one an image, best first: `boxes` float32 (n, 4), `scores` (n,), `labels` (n,) in 0 ... K - 1,
             and for Mask R-CNN `masks` bool (n, H, W); n is at most `max_detections`.
 
         Raises:
