@@ -193,7 +193,7 @@ ENTRIES = (
     ),
     Entry(
         "verify_device.py",
-        "The examination of a machine; here for a few seconds, at toy sizes.",
+        "The examination of a machine; here its first section in a minute, at toy sizes.",
         "--device cpu --budget 60 --sections correctness",
         head=12,
         tail=24,

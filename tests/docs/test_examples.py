@@ -54,7 +54,7 @@ def commands(path: Path) -> Iterator[str]:
         ]
     else:
         blocks = [code for kind, code in FENCED.findall(text) if kind in ("", "bash")]
-        found = [line.strip() for code in blocks for line in re.sub(r"\\\n", " ", code).split("\n")]
+        found = [line.strip().removeprefix("$ ") for code in blocks for line in re.sub(r"\\\n", " ", code).split("\n")]
         found += re.findall(r"`([^`\n]+)`", FENCED.sub("", text))
     yield from (line for line in found if COMMAND.match(line) and not line.endswith("..."))
 
