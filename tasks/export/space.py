@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from metaformer_nlp.core import MIXERS
 from tasks.demo.kinds import Kind, kind_of
 from tasks.export.wheel import write_wheel
+from vision.dense.configuration import DenseConfig
 
 __all__ = ["REQUIREMENTS", "write_around"]
 
@@ -72,7 +73,8 @@ def write_around(folder: Path, title: str) -> str:
     """
     config: PreTrainedConfig = AutoConfig.from_pretrained(folder / "model", trust_remote_code=False)
     kind = kind_of(folder / "model")
-    for name in getattr(config, "used_mixers", set)():
+    trunk = config.trunk_config() if isinstance(config, DenseConfig) and config.architecture is None else config
+    for name in getattr(trunk, "used_mixers", set)():
         if not MIXERS[name].__module__.startswith("metaformer_nlp."):
             raise ValueError(
                 f"space: the token mixer {name!r} is a plugin, and a Space runs this package alone; share the model by "

@@ -37,6 +37,7 @@ from tasks.export.space import REQUIREMENTS
 from tasks.export.wheel import _again
 from tasks.text.checkpoints import save_text_model
 from vision import create_model
+from vision.dense import create_segmenter
 
 pytest.importorskip("gradio")
 pytest.importorskip("hatchling")
@@ -217,10 +218,13 @@ def test_a_mixer_of_the_users_own_has_no_space(tmp_path: Path) -> None:
     )
     import_plugins([str(tmp_path / "own_of_space.py")])
     try:
-        model: nn.Module = create_model("poolformer_nano", num_labels=2, token_mixer="own_of_space")
-        model.save_pretrained(tmp_path / "model")  # type: ignore[operator]
-        with pytest.raises(ValueError, match="'own_of_space' is a plugin, and a Space runs this package alone"):
-            share(tmp_path / "model", space=str(tmp_path / "space"))
+        own = {"token_mixer": "own_of_space"}
+        classifier: nn.Module = create_model("poolformer_nano", num_labels=2, **own)
+        segmenter = create_segmenter("poolformer_nano", trunk_options=own, pyramid_channels=8, id2label={0: "a"})
+        for model in (classifier, segmenter):
+            model.save_pretrained(tmp_path / type(model).__name__)  # type: ignore[operator]
+            with pytest.raises(ValueError, match="'own_of_space' is a plugin, and a Space runs this package alone"):
+                share(tmp_path / type(model).__name__, space=str(tmp_path / "space"))
     finally:
         del MIXERS._entries["own_of_space"]
 
