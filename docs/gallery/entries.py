@@ -164,7 +164,7 @@ ENTRIES = (
     ),
     Entry(
         "benchmark_loop.py",
-        "What a training step takes beside forward pass, backward pass and optimizer.",
+        "What a training step takes beside forward pass, backward pass and optimizer; beside it transformers' Trainer.",
         "--threads 1 --steps 20",
     ),
     Entry(
