@@ -136,7 +136,7 @@ def by_engine(config: Config, steps: int, begin: Callable[[], None], folder: str
 
 def by_trainer(config: Config, steps: int, begin: Callable[[], None], folder: str) -> None:
     """Train by transformers' Trainer, which is told to log and save nothing."""
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     train = Trainer.training_step
 
@@ -149,8 +149,10 @@ def by_trainer(config: Config, steps: int, begin: Callable[[], None], folder: st
         max_grad_norm=LIMIT, optim="adamw_torch", use_cpu=True, report_to=[], logging_strategy="no",
         save_strategy="no", disable_tqdm=True,
     )  # fmt: skip
+    trainer = Trainer(Encoder(config), arguments, train_dataset=Rows(config))
+    trainer.remove_callback(PrinterCallback)
     with patch.object(Trainer, "training_step", marked):
-        Trainer(Encoder(config), arguments, train_dataset=Rows(config)).train()
+        trainer.train()
 
 
 def by_hand(config: Config, steps: int, begin: Callable[[], None], folder: str) -> None:
