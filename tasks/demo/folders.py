@@ -48,5 +48,7 @@ def refuse_links(folder: Path, root: Path) -> None:
 
 def _refuse_link(path: Path, root: Path) -> None:
     """The given folder itself may be a link: whoever started the page named it."""
+    if path.is_symlink() and not path.exists():  # or it leads in a circle, over which `resolve` may stumble
+        raise ValueError(f"{path.name}: a link that leads nowhere is refused. Remove it.")
     if path != root and not path.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{path.name}: a link out of the given folder is refused. Copy the file into the folder.")

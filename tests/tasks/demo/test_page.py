@@ -201,6 +201,9 @@ def test_the_server_fetches_nothing(address: str) -> None:
     ):
         assert status(address, f"gradio_api/{path}") == 403
     assert status(address, "", Host="example.org") == 403, "a name of the network that leads to this machine"
+    for origin in ("https://example.org", "null", "http://127.0.0.1:1"):
+        assert status(address, "gradio_api/upload", Origin=origin) == 403, "another page that the browser has open"
+    assert status(address, "config", Origin=address.rstrip("/")) == 200
     assert status(address, "") == 200
 
 
