@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
@@ -39,11 +40,12 @@ def inside(name: str, roots: Mapping[str, Path]) -> tuple[str, Path]:
 
 
 def refuse_links(folder: Path, root: Path) -> None:
-    """ValueError if ``folder``, below the given ``root``, or a file in it is a link out of the given folder."""
+    """ValueError if ``folder``, below the given ``root``, or anything below it is a link out of the given folder."""
     _refuse_link(folder, root)
-    if folder.is_dir():
-        for file in folder.iterdir():
-            _refuse_link(file, root)
+    for place, folders, files in os.walk(folder):  # does not follow links
+        for name in (*folders, *files):
+            if os.path.islink(path := os.path.join(place, name)):
+                _refuse_link(Path(path), root)
 
 
 def _refuse_link(path: Path, root: Path) -> None:

@@ -19,7 +19,7 @@ from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models
 from tasks.demo.reach import maps, strips
 from tasks.demo.text import readable_tokens
-from tasks.demo.words import hint, sentence, telling
+from tasks.demo.words import hint, scrolling, sentence, telling
 from tasks.receptive_field.drawing import MARK
 from tasks.receptive_field.influence import LayerField, mixes_by_norm, receptive_fields, token_grid, trunk_of
 from tasks.receptive_field.models import image_model, mixers_of, text_model, word_ids
@@ -73,6 +73,7 @@ def build_picture(models: Models, chosen: int = 0) -> None:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(hint("Click on a place in the picture."), elem_id="reach-picture", padding=False)
     shown.select(_clicked, outputs=place, show_progress="hidden", api_visibility="private")
+    shown.select(js=scrolling("reach-picture", "mixing-picture"), show_progress="hidden", api_visibility="private")
     changes = [dropped.change, place.change]
     gr.on(changes, marked, [dropped, place], shown, show_progress="hidden", api_visibility="private")
     _answer(partial(of_picture, models), [dropped, place], asked, changes, result)
@@ -92,6 +93,7 @@ def build_text(models: Models, chosen: int = 0) -> None:
         lambda given: gr.update(choices=_word_choices(given), value=None), text, place, show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
+    place.input(js=scrolling("reach-text", "mixing-words"), show_progress="hidden", api_visibility="private")
     _answer(partial(of_text, models), [text, place], asked, [place.change], result)
 
 

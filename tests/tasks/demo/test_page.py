@@ -156,6 +156,7 @@ def test_a_click_shows_where_the_reach_of_pooling_ends(page: Any) -> None:
     box = shown.bounding_box()
     shown.click(position={"x": box["width"] * 0.55, "y": box["height"] * 0.55})
     page.locator("#reach-picture figure").wait_for()
+    assert page.locator("#reach-picture").bounding_box()["y"] < 600, "in the window, on a phone too"
     found = reach(page, "#reach-picture")
     assert found["pooling"] == found["depthwise_conv"] == [9, 25, 49, 81]
     assert found["attention"] == [256] * 4
