@@ -17,7 +17,7 @@ SCALE = """
 <p><span>1/10,000 or less</span><span>1/1,000</span><span>1/100</span><span>1/10</span><span>strongest</span></p></div>
 <div><i class="paper"></i><p><span>none at all</span></p></div></div>
 """
-WORD, LAYER = 72, 18  # pixels that a panel of strips has at least, for the words and for each layer
+WORD, LAYER = 88, 18  # pixels that a panel of strips has at least, for the words and for each layer
 
 
 def maps(fields: Fields) -> str:
