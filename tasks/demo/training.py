@@ -32,7 +32,7 @@ def build(models: Models, trainer: Trainer) -> gr.HTML:
             what = gr.Dropdown([(run.label, name) for name, run in RUNS.items()], value="digits", label="Model")
             mixer = gr.Dropdown(list(MIXERS), value=MIXERS[0], label="Token mixer")
             button = gr.Button("Train for a minute", variant="primary", elem_id="train")
-            trained = gr.HTML(elem_id="trained", min_height=130)
+            trained = gr.HTML(elem_id="trained")
         with gr.Column(min_width=280):
             gr.Markdown("### Models of this page")
             listed = gr.HTML(lambda: overview(models), elem_id="models")
