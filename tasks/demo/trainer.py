@@ -108,8 +108,9 @@ class Trainer:
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the page needs a core, too
                 with folder.with_suffix(".log").open("wb") as log:
                     process = subprocess.Popen(
-                        command(run, folder, mixer), stdout=log, stderr=subprocess.STDOUT, env=environment
-                    )
+                        command(run, folder, mixer), stdout=log, stderr=subprocess.STDOUT, env=environment,
+                        start_new_session=True,  # Ctrl-C in the terminal is for the page; `stop` asks the training once
+                    )  # fmt: skip
                 self._running[folder.name] = process
             return process
 
