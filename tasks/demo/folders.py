@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path, PureWindowsPath
 
@@ -39,14 +40,17 @@ def inside(name: str, roots: Mapping[str, Path]) -> tuple[str, Path]:
 
 
 def refuse_links(folder: Path, root: Path) -> None:
-    """ValueError if ``folder``, below the given ``root``, or a file in it is a link out of the given folder."""
+    """ValueError if ``folder``, below the given ``root``, or anything below it is a link out of the given folder."""
     _refuse_link(folder, root)
-    if folder.is_dir():
-        for file in folder.iterdir():
-            _refuse_link(file, root)
+    for place, folders, files in os.walk(folder):  # does not follow links
+        for name in (*folders, *files):
+            if os.path.islink(path := os.path.join(place, name)):
+                _refuse_link(Path(path), root)
 
 
 def _refuse_link(path: Path, root: Path) -> None:
     """The given folder itself may be a link: whoever started the page named it."""
+    if path.is_symlink() and not path.exists():  # or it leads in a circle, over which `resolve` may stumble
+        raise ValueError(f"{path.name}: a link that leads nowhere is refused. Remove it.")
     if path != root and not path.resolve().is_relative_to(root.resolve()):
         raise ValueError(f"{path.name}: a link out of the given folder is refused. Copy the file into the folder.")

@@ -31,7 +31,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 class Guard:
     """ASGI middleware: refuses requests that would make the server fetch an address, and, on a loopback address, those
-    that came by another name (a page of the network that points its own name to this machine)."""
+    that came by another name (a page of the network that points its own name to this machine) or from another page (one
+    that lets the browser upload files here)."""
 
     def __init__(self, app: Application, loopback: bool, embedded: str = "") -> None:
         self.app, self.loopback, self.policy = app, loopback, f"{POLICY} {embedded}".rstrip().encode()
@@ -50,9 +51,11 @@ class Guard:
         await self.app(scope, receive, with_policy)
 
     def _known(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        host = next((value.decode("latin-1") for name, value in headers if name == b"host"), "")
+        given = {name: value.decode("latin-1") for name, value in headers}
+        host = given.get(b"host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        return not self.loopback or name in LOOPBACK
+        own = given.get(b"origin", f"//{host}").partition("//")[2] == host
+        return not self.loopback or (name in LOOPBACK and own)
 
     @staticmethod
     def _fetches(path: str) -> bool:

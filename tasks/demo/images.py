@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import tempfile
 from functools import partial
@@ -12,12 +13,12 @@ import gradio as gr
 import numpy as np
 import torch
 from gradio.utils import get_upload_folder
-from PIL import Image
+from PIL import Image, ImageChops
 
 from tasks.demo import picture
 from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models, Opened
-from tasks.demo.words import bars, card, cards, data_uri, escape, hint, sentence, telling
+from tasks.demo.words import bars, card, cards, data_uri, escape, hint, scrolling, sentence, telling
 from tasks.demo.words import picture as shown_picture
 from tasks.images.explain import as_seen, heat_map
 from tasks.images.readers.digits import CanvasConfig, DigitsOnCanvas
@@ -53,6 +54,7 @@ def build(models: Models) -> None:
     given = gr.State()  # the file that is looked at: the place to drop one stays free for the next
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     dropped.upload(lambda path: (path, None), dropped, [given, dropped], **quiet)
+    gr.on([dropped.upload, digit.click, scene.click], js=scrolling("predicted", "picture"), **quiet)
     for button, example in ((digit, example_digit), (scene, example_scene)):
         button.click(example, outputs=given, **quiet)
     gr.on(
@@ -92,14 +94,17 @@ def _one(models: Models, name: str, image: Image.Image, threshold: float) -> str
         return shown_picture(found.drawn, f"the prediction of {name}") + note + bars(rows[:10])
     classes = found.written["classes"]
     if opened.kind == "segmenter":
-        drawn = shown_picture(found.drawn, f"the prediction of {name}")
-        return drawn + bars([(row["name"], row["share"]) for row in classes[:10]])
+        drawn, legend = map_alone(found.drawn, image)
+        shown = (
+            shown_picture(drawn, f"the prediction of {name}") + f'<img class="legend" src="{data_uri(legend)}" alt="">'
+        )
+        return shown + bars([(row["name"], row["share"]) for row in classes[:10]])
     return _seen(opened, image, classes[0]) + bars([(row["name"], row["score"]) for row in classes])
 
 
 def _seen(opened: Opened, image: Image.Image, best: dict[str, Any]) -> str:
     """Grad-CAM of the likeliest class over what a classifier sees."""
-    model = cast(ImageClassifier, opened.model)
+    model = copy.deepcopy(cast(ImageClassifier, opened.model))  # it gets hooks, and other sessions use the model
     cut, pixels = as_seen(model, str(opened.folder), image)
     try:
         drawn = overlaid(cut, heat_map(model, pixels, best["label"]))
@@ -107,6 +112,16 @@ def _seen(opened: Opened, image: Image.Image, best: dict[str, Any]) -> str:
         return sentence(error)
     seen = f"where the model sees {best['name']}"
     return f'<img class="map" src="{data_uri(drawn)}" alt="{escape(seen)}">'
+
+
+def map_alone(drawn: Image.Image, image: Image.Image) -> tuple[Image.Image, Image.Image]:
+    """Of a drawing with the picture, beside it its label map, and below a legend: the map, and the legend.
+
+    Apart they are as wide as the page has room for, and the legend's letters keep their size.
+    """
+    half, height = drawn.width // 2, drawn.width // 2 * image.height // image.width
+    legend = drawn.crop((0, height, drawn.width, drawn.height))
+    return drawn.crop((half, 0, drawn.width, height)), legend.crop(ImageChops.invert(legend).getbbox())
 
 
 def overlaid(cut: np.ndarray, heat: np.ndarray) -> Image.Image:

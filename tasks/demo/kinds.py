@@ -49,16 +49,17 @@ def kind_of(folder: Path) -> Kind:
     if folder.is_file():
         return "classifier"
     config = _read(folder / "config.json")
-    kind, architectures = config.get("model_type"), config.get("architectures") or [""]
-    if kind is None:
+    kind, architectures = config.get("model_type"), config.get("architectures")
+    head = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    if not isinstance(kind, str):
         raise ValueError("no model: its config.json names no model_type. Give a run folder that is finished.")
-    if kind in _IMAGES:
+    if kind in _IMAGES and (_IMAGES[kind] != "classifier" or not head or head.endswith("ForImageClassification")):
         return _IMAGES[kind]
     for ending, text in _TEXTS.items():
-        if str(architectures[0]).endswith(ending):
+        if head.endswith(ending):
             return text
     raise ValueError(
-        f"a {architectures[0] or kind}. The page shows image classifiers, detectors, segmenters, masked language "
+        f"a {head or kind}. The page shows image classifiers, detectors, segmenters, masked language "
         "models and text classifiers."
     )
 
@@ -78,7 +79,7 @@ def check_weights(folder: Path) -> None:
         raise ValueError("an adapter, which needs another model. Merge the two and save the result.")
     for name in ("tokenizer_config.json", "config.json"):
         for key, value in _texts(_read(folder / name) if (folder / name).is_file() else {}):
-            if key.endswith(("_file", "_path")) and re.search(r"[/\\]", value) and key != "_name_or_path":
+            if key.endswith(("_file", "_path")) and re.search(r"[/\\]", value) and not key.endswith("name_or_path"):
                 raise ValueError(f"{name} names the file {value} outside of the folder ({key}), which is refused.")
     if not (folder / "model.safetensors").is_file():
         if not (folder / _INDEX).is_file():

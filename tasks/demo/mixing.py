@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,20 +10,17 @@ from typing import Any
 import gradio as gr
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image, ImageDraw
 from torch import nn
 
-from metaformer_nlp.study.report.figures.style import STYLE, Drawing
 from metaformer_nlp.study.words import listed
 from tasks.demo import picture
 from tasks.demo.choice import model_choice
 from tasks.demo.models import Kind, Models
+from tasks.demo.reach import maps, strips
 from tasks.demo.text import readable_tokens
-from tasks.demo.words import escape, hint, sentence, telling
-from tasks.demo.words import picture as shown_picture
-from tasks.receptive_field.drawing import MARK, draw_image, draw_text
+from tasks.demo.words import hint, scrolling, sentence, telling
+from tasks.receptive_field.drawing import MARK
 from tasks.receptive_field.influence import LayerField, mixes_by_norm, receptive_fields, token_grid, trunk_of
 from tasks.receptive_field.models import image_model, mixers_of, text_model, word_ids
 from vision import preprocessing
@@ -77,6 +73,7 @@ def build_picture(models: Models, chosen: int = 0) -> None:
         with gr.Column(scale=2, min_width=280):
             result = gr.HTML(hint("Click on a place in the picture."), elem_id="reach-picture", padding=False)
     shown.select(_clicked, outputs=place, show_progress="hidden", api_visibility="private")
+    shown.select(js=scrolling("reach-picture", "mixing-picture"), show_progress="hidden", api_visibility="private")
     changes = [dropped.change, place.change]
     gr.on(changes, marked, [dropped, place], shown, show_progress="hidden", api_visibility="private")
     _answer(partial(of_picture, models), [dropped, place], asked, changes, result)
@@ -96,6 +93,7 @@ def build_text(models: Models, chosen: int = 0) -> None:
         lambda given: gr.update(choices=_word_choices(given), value=None), text, place, show_progress="hidden",
         api_visibility="private",
     )  # fmt: skip
+    place.input(js=scrolling("reach-text", "mixing-words"), show_progress="hidden", api_visibility="private")
     _answer(partial(of_text, models), [text, place], asked, [place.change], result)
 
 
@@ -160,7 +158,7 @@ def of_picture(
         return opened
 
     notes = _asked(ask, trained or [], fields, held)
-    return (_shown(draw_image(fields)) if fields else sentence("Choose a mixer.")) + notes
+    return (maps(fields) if fields else sentence("Choose a mixer.")) + notes
 
 
 @telling
@@ -202,7 +200,7 @@ def of_text(
         return opened.model
 
     notes = _asked(ask, trained or [], fields, held)
-    return (_shown(draw_text(fields, shown)) if fields else sentence("Choose a mixer.")) + notes
+    return (strips(fields, shown) if fields else sentence("Choose a mixer.")) + notes
 
 
 def split(text: str) -> list[tuple[int, int]]:
@@ -269,15 +267,3 @@ def _square(path: str | None, side: int) -> Image.Image:
     else:
         image = picture.read(path)
     return image.resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _shown(drawing: Drawing) -> str:
-    """A picture with its caption, as HTML."""
-    FigureCanvasAgg(drawing.figure)
-    file = io.BytesIO()
-    with rc_context(STYLE):
-        drawing.figure.savefig(file, dpi=STYLE["savefig.dpi"])
-    return (
-        f'<figure class="reach">{shown_picture(Image.open(file), drawing.alt)}'
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
-    )

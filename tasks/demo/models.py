@@ -26,7 +26,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 TRAINED = "trained here"
 """What the page calls the folder of the models that it trains."""
 DEEPEST = 4  # folders below a given one that are looked into
-MOST = 200  # models of the page
+MOST = 200  # models in the lists
 MOST_OPEN = 6  # models in memory
 
 
@@ -56,7 +56,7 @@ class Models:
         self._added: list[str] = []
 
     def found(self) -> list[Found]:
-        """The models that are there now, and the given folders that hold none."""
+        """The models that are there now, and the given folders that hold none; of more than `MOST` the last says so."""
         every: list[Found] = []
         for label, root in self.roots.items():
             for folder in _model_folders(root):
@@ -64,8 +64,14 @@ class Models:
                     continue  # nothing was trained yet
                 below = folder.relative_to(root).as_posix()
                 every.append(self._examined(label if below == "." else f"{label}/{below}", label, folder))
-        names = {one.name for one in every}
-        return [*every[:MOST], *(self.look(name) for name in self._added if name not in names)]
+        names = [one.name for one in every]
+        more = len(every) - MOST
+        left_out = f"{more:,} further folders, which the lists leave out. Name one of them below to add it."
+        return [
+            *every[:MOST],
+            *([Found("…", Path(), None, left_out)] if more > 0 else []),
+            *(self.look(name) for name in self._added if name not in names[:MOST]),
+        ]
 
     def names(self, *kinds: Kind) -> list[str]:
         """The names of the models of these kinds, in the order of the folders."""
@@ -113,13 +119,16 @@ class Models:
         return one.kind
 
     def _examined(self, name: str, label: str, path: Path) -> Found:
-        folder = path if path.is_file() else model_folder(path)
+        folder = path
         try:
+            folder = path if path.is_file() else model_folder(path)
             refuse_links(folder, self.roots[label])
             check_weights(folder)
             return Found(name, folder, kind_of(folder))
         except ValueError as error:
             return Found(name, folder, None, str(error))
+        except OSError as error:  # such as a folder that nobody may read, or that was removed a moment ago
+            return Found(name, folder, None, f"cannot be read: {error.strerror or error}.")
 
 
 def given_models(entries: list[str], trained: Path) -> Models:

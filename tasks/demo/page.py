@@ -34,7 +34,7 @@ def make_page(models: Models, studies_given: Studies, trainer: Trainer) -> gr.Bl
     first = "images" if models.names(*images.KINDS) else "text" if models.found() else "models"
     with gr.Blocks(title="MetaFormers", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.Markdown(HEAD)
-        with gr.Tabs(selected=first):
+        with gr.Tabs(selected=first, overflow_behavior="wrap"):  # a menu would hide tabs from newcomers
             with gr.Tab("Images", id="images"):
                 images.build(models)
             with gr.Tab("Text", id="text"):

@@ -81,9 +81,7 @@ class Studies:
         if not name:
             raise ValueError("Choose a study." if self.roots else NONE_GIVEN)
         label, folder = inside(name, self.roots)
-        for part in (folder, folder / "report", folder / "plots", folder / "report" / "plots"):
-            if part.exists():
-                refuse_links(part, self.roots[label])
+        refuse_links(folder, self.roots[label])
         if not any((folder / file).is_file() for file in ("study.json", "report.json")):
             raise ValueError(f"{name} is no folder of a study: it has neither a study.json nor a report.json.")
         return folder
@@ -98,18 +96,19 @@ def build(studies: Studies) -> None:
         gr.HTML(partial(report, studies), inputs=[study], elem_id="report")
     with gr.Tab("Curves") as curves:
         with gr.Row():
-            domain = gr.Dropdown([], label="Domain", filterable=False)
-            kind = gr.Dropdown([], label="Picture", filterable=False)
+            domain = gr.Dropdown([], label="Domain", filterable=False, min_width=260)
+            kind = gr.Dropdown([], label="Picture", filterable=False, min_width=260)
         arms = gr.CheckboxGroup([], label="Arms", elem_id="arms")
         picture = gr.HTML(elem_id="curves")
-    inputs = [study, domain, kind, arms]
+    shown: dict[str, Any] = {
+        "outputs": [domain, kind, arms, picture], "show_progress": "minimal", "api_visibility": "private"
+    }  # fmt: skip
+    study.change(partial(offered, studies), study, **shown)  # all arms: those of another study have other names
     gr.on(
-        [curves.select, study.change, domain.input, kind.input, arms.input],
+        [curves.select, domain.input, kind.input, arms.input],
         partial(offered, studies),
-        inputs,
-        [domain, kind, arms, picture],
-        show_progress="minimal",
-        api_visibility="private",
+        [study, domain, kind, arms],
+        **shown,
     )
 
 
@@ -129,9 +128,13 @@ def report(studies: Studies, name: str | None) -> str:
 
 
 def offered(
-    studies: Studies, name: str | None, domain: str | None, kind: str | None, arms: Sequence[str] | None
+    studies: Studies,
+    name: str | None,
+    domain: str | None = None,
+    kind: str | None = None,
+    arms: Sequence[str] | None = None,
 ) -> tuple[Any, Any, Any, str]:
-    """What can be chosen in this study, what of it is chosen, and the picture of that."""
+    """What can be chosen in this study, what of it is chosen, and the picture of that: at first of all arms."""
     nothing = gr.update(choices=[], value=None)
     try:
         analysis = analysed(studies.folder(name))
@@ -210,8 +213,12 @@ def _shown(figure: Figure, alt: str, caption: str) -> str:
 
 def analysed(folder: Path) -> Analysis:
     """The numbers of a study, computed once for each state of its folder."""
-    files = [folder / name for name in ("report.json", "study.json")]
-    return _analysed(folder, tuple(file.stat().st_mtime_ns for file in files if file.is_file()))
+    files = [
+        folder / "report.json",
+        folder / "study.json",
+        *folder.glob("cells/**/result.json"),
+    ]  # of a study that goes on
+    return _analysed(folder, tuple(sorted(file.stat().st_mtime_ns for file in files if file.is_file())))
 
 
 @lru_cache(maxsize=4)

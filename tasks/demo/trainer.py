@@ -108,8 +108,9 @@ class Trainer:
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # the page needs a core, too
                 with folder.with_suffix(".log").open("wb") as log:
                     process = subprocess.Popen(
-                        command(run, folder, mixer), stdout=log, stderr=subprocess.STDOUT, env=environment
-                    )
+                        command(run, folder, mixer), stdout=log, stderr=subprocess.STDOUT, env=environment,
+                        start_new_session=True,  # Ctrl-C in the terminal is for the page; `stop` asks the training once
+                    )  # fmt: skip
                 self._running[folder.name] = process
             return process
 
@@ -125,12 +126,15 @@ def _stand(folder: Path, run: ShortRun) -> Stand:
     """By the last line of metrics.jsonl that tells of training."""
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        for text in reversed(lines):
+    except OSError:  # not there yet
+        lines = []
+    for text in reversed(lines):
+        try:
             line = json.loads(text)
-            if "lr" in line:
-                return Stand(line["step"], run.steps, line["loss"])
-    except (OSError, ValueError):  # not there yet, or its last line is being written
-        pass
+        except ValueError:  # the last one is being written
+            continue
+        if "lr" in line:
+            return Stand(line["step"], run.steps, line["loss"])
     return Stand(0, run.steps, None)
 
 

@@ -19,8 +19,8 @@ A small model can be trained here on data that is embedded, in about a minute of
 again, and the other tabs show both side by side. The page may be closed meanwhile: the training goes on.
 """
 FOLDER = """
-The lists hold what the page found below the given folders. A run that was made since is found by itself; one that lies
-deeper can be named here.
+The lists hold what the page found below the given folders. Load the page again to find a run that was made since; a
+folder that lies deeper can be named here.
 """
 
 
@@ -32,7 +32,7 @@ def build(models: Models, trainer: Trainer) -> gr.HTML:
             what = gr.Dropdown([(run.label, name) for name, run in RUNS.items()], value="digits", label="Model")
             mixer = gr.Dropdown(list(MIXERS), value=MIXERS[0], label="Token mixer")
             button = gr.Button("Train for a minute", variant="primary", elem_id="train")
-            trained = gr.HTML(elem_id="trained", min_height=130)
+            trained = gr.HTML(elem_id="trained")
         with gr.Column(min_width=280):
             gr.Markdown("### Models of this page")
             listed = gr.HTML(lambda: overview(models), elem_id="models")
@@ -50,16 +50,14 @@ def build(models: Models, trainer: Trainer) -> gr.HTML:
     return listed
 
 
+@telling
 def train(trainer: Trainer, what: str, mixer: str, progress: gr.Progress | None = gr.Progress()) -> str:  # noqa: B008 (gradio's way)
     """Train the short run, and say what came out."""
-    try:
-        for stand in trainer.run(what, mixer):
-            loss = "starting" if stand.loss is None else f"loss {stand.loss:.3f}"
-            if progress is not None:
-                progress((stand.step, stand.steps), desc=f"{RUNS[what].label}, {mixer}: {loss}", unit="steps")
-        return _result(trainer.run_folder(what, mixer))
-    except ValueError as error:
-        return sentence(error)
+    for stand in trainer.run(what, mixer):
+        loss = "starting" if stand.loss is None else f"loss {stand.loss:.3f}"
+        if progress is not None:
+            progress((stand.step, stand.steps), desc=f"{RUNS[what].label}, {mixer}: {loss}", unit="steps")
+    return _result(trainer.run_folder(what, mixer))
 
 
 def _result(folder: Path) -> str:
@@ -72,10 +70,10 @@ def _result(folder: Path) -> str:
 @telling
 def overview(models: Models) -> str:
     """All that was found, with its kind, or with why it is no model, as HTML."""
-    rows = [
-        f"<tr><td>{escape(one.name)}</td><td>{escape(words(one.kind) if one.kind else one.problem)}</td></tr>"
-        for one in models.found()
-    ]
+    rows = []
+    for one in models.found():
+        name = escape(one.name).replace("/", "/<wbr>")  # where a line may end
+        rows.append(f"<tr><td>{name}</td><td>{escape(words(one.kind) if one.kind else one.problem)}</td></tr>")
     if not rows:
         return sentence("There is no model yet. Train one, or start the page with --models.")
     return f'<table class="models"><tbody>{"".join(rows)}</tbody></table>'

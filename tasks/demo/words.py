@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from PIL import Image
 
-__all__ = ["bars", "card", "cards", "data_uri", "escape", "hint", "picture", "sentence", "telling"]
+__all__ = ["bars", "card", "cards", "data_uri", "escape", "hint", "picture", "scrolling", "sentence", "telling"]
 
 P = ParamSpec("P")
 logger = logging.getLogger(__name__)
@@ -31,6 +31,15 @@ def sentence(problem: object) -> str:
 def hint(text: object) -> str:
     """What to do next, where there is no result yet."""
     return f'<div class="hint">{escape(text)}</div>'
+
+
+def scrolling(result: str, top: str) -> str:
+    """JavaScript: where the element ``result`` begins far down in the window or below it, as on a phone, ``top`` moves
+    to the top. So a result is seen when it comes."""
+    return f"""() => {{
+        const at = (name) => document.getElementById(name);
+        if (at("{result}").getBoundingClientRect().top > 0.6 * innerHeight) at("{top}").scrollIntoView();
+    }}"""
 
 
 def telling(function: Callable[P, str]) -> Callable[P, str]:

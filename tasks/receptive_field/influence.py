@@ -57,6 +57,8 @@ class LayerField:
 
         For small, independent changes of all inputs it is the share of the token's variance that is its own.
         """
+        if not self.influence.max():
+            return 0.0  # nothing has reached it, not even itself
         squares = (self.influence / self.influence.max()).square()
         return float(squares[self.source] / squares.sum())
 

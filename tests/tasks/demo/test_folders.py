@@ -69,3 +69,13 @@ def test_links_within_and_the_given_folder_itself_may_be_links(given: Path) -> N
     whole.symlink_to(given)
     assert inside("one", {"whole": whole})[1] == whole / "one"
     refuse_links(whole / "one", whole)
+
+
+@pytest.mark.parametrize("aim", ["circle", "none"])
+def test_links_that_lead_nowhere_are_refused(given: Path, aim: str) -> None:
+    (given / "circle").symlink_to(aim)
+    with pytest.raises(ValueError, match="circle: a link that leads nowhere"):
+        inside("circle", {"runs": given})
+    (given / "one/circle").symlink_to(aim)
+    with pytest.raises(ValueError, match="circle: a link that leads nowhere"):
+        refuse_links(given / "one", given)

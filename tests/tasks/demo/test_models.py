@@ -55,7 +55,7 @@ def problem(folder: Path) -> str:
     models = Models({"given": folder.parent})
     (one,) = models.found()
     assert one.kind is None
-    assert "given/broken" in overview(models) or one.name == "given"
+    assert "given/<wbr>broken" in overview(models) or one.name == "given"
     with pytest.raises(ValueError, match="given"):
         models.open("given/broken", "classifier")
     assert 'class="problem"' in looked_at(models, "given/broken")
@@ -124,6 +124,34 @@ def test_what_is_no_model_gets_a_sentence(broken: Path, tmp_path: Path) -> None:
     (broken / "config.json").write_text(json.dumps(config))
     (broken / "model.safetensors").write_bytes(b"none")
     assert "a BertForQuestionAnswering. The page shows" in problem(broken)
+    config = {"model_type": "metaformer_vision", "architectures": ["MetaFormerVisionForMaskedImageModeling"]}
+    (broken / "config.json").write_text(json.dumps(config))
+    assert "a MetaFormerVisionForMaskedImageModeling. The page shows" in problem(broken)
+    for architectures in ({"a": "b"}, 5, "BertForMaskedLM"):
+        (broken / "config.json").write_text(json.dumps({"model_type": "bert", "architectures": architectures}))
+        assert "a bert. The page shows" in problem(broken)
+    (broken / "circle").symlink_to("circle")
+    assert "circle: a link that leads nowhere" in problem(broken)
+
+
+def test_where_a_tokenizer_came_from_is_no_file(broken: Path) -> None:
+    (broken / "tokenizer_config.json").write_text(json.dumps({"name_or_path": "somebody/model"}))
+    assert Models({"given": broken.parent}).names("classifier") == ["given/broken"]
+
+
+def test_a_folder_that_goes_away_is_no_error(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("tasks.demo.models.check_weights", gone)
+    assert {one.problem for one in models.found()} == {"cannot be read: No such file or directory."}
+
+
+def test_what_the_lists_leave_out_is_said(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.demo.models.MOST", 2)
+    assert "3 further folders, which the lists leave out" in overview(models)
+    assert "is a masked language model" in looked_at(models, "runs/words")
+    assert models.names("masked_lm") == ["runs/words"]
 
 
 def test_damaged_weights_get_a_sentence(broken: Path) -> None:

@@ -84,13 +84,8 @@ def fits(page: Any) -> bool:
 
 
 def open_tab(page: Any, name: str) -> None:
-    """Click on a tab; on a narrow screen it may stand in the menu of further ones."""
-    page.get_by_role("tab").first.wait_for()
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if not tab.is_visible():
-        page.get_by_role("button", name="More tabs").first.click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
-    tab.click()
+    """Click on a tab."""
+    page.get_by_role("tab", name=name, exact=True).click()
 
 
 def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
@@ -138,37 +133,47 @@ def test_a_picture_a_sentence_and_a_study(page: Any, tmp_path: Path) -> None:
     assert fits(page)
 
 
+def test_all_tabs_are_seen(page: Any) -> None:
+    page.get_by_role("tab", name="Models", exact=True).wait_for()
+    tabs = [
+        page.get_by_role("tab", name=name, exact=True) for name in ("Images", "Text", "Mixing", "Studies", "Models")
+    ]
+    assert all(tab.is_visible() for tab in tabs)
+    assert len({tab.bounding_box()["y"] for tab in tabs}) == 1, "in one line"
+
+
 def reach(page: Any, place: str) -> dict[str, list[int]]:
-    """The picture's alternative text: tokens in reach after each layer, by mixer."""
-    told = page.locator(f"{place} img").get_attribute("alt")
+    """What the figure is called for those who do not see it: tokens in reach after each layer, by mixer."""
+    told = page.locator(f"{place} figure").get_attribute("aria-label")
     rows = re.findall(r"([\w/]+): ([\d, ]+) of \d+ tokens", told)
     return {name: [int(number) for number in numbers.split(", ")] for name, numbers in rows}
 
 
 def test_a_click_shows_where_the_reach_of_pooling_ends(page: Any) -> None:
-    page.get_by_role("tab", name="Mixing").click()
+    open_tab(page, "Mixing")
     shown = page.locator("#mixing-picture img")
     shown.wait_for()
     box = shown.bounding_box()
     shown.click(position={"x": box["width"] * 0.55, "y": box["height"] * 0.55})
-    page.locator("#reach-picture img").wait_for()
+    page.locator("#reach-picture figure").wait_for()
+    assert page.locator("#reach-picture").bounding_box()["y"] < 600, "in the window, on a phone too"
     found = reach(page, "#reach-picture")
     assert found["pooling"] == found["depthwise_conv"] == [9, 25, 49, 81]
     assert found["attention"] == [256] * 4
     assert found["identity"] == [1] * 4
     assert fits(page)
     shown.click(position={"x": 3, "y": box["height"] - 3})
-    page.locator("#reach-picture img[alt*='pooling: 4, 9, 16, 25 of 256']").wait_for()
+    page.locator("#reach-picture figure[aria-label*='pooling: 4, 9, 16, 25 of 256']").wait_for()
 
     page.get_by_role("tab", name="A text").click()
     page.locator("#mixing-words").get_by_text("lighthouse", exact=True).click()
-    page.locator("#reach-text img").wait_for()
+    page.locator("#reach-text figure").wait_for()
     found = reach(page, "#reach-text")
     assert found["pooling"] == [3, 5, 7, 9]
     assert found["attention"] == [20] * 4
     page.locator("#mixing-text textarea").fill("Two words")
     page.locator("#mixing-words").get_by_text("words", exact=True).click()
-    page.locator("#reach-text img[alt*='pooling: 2, 2, 2, 2 of 2 tokens']").wait_for()
+    page.locator("#reach-text figure[aria-label*='pooling: 2, 2, 2, 2 of 2 tokens']").wait_for()
     assert fits(page)
 
 
@@ -201,6 +206,9 @@ def test_the_server_fetches_nothing(address: str) -> None:
     ):
         assert status(address, f"gradio_api/{path}") == 403
     assert status(address, "", Host="example.org") == 403, "a name of the network that leads to this machine"
+    for origin in ("https://example.org", "null", "http://127.0.0.1:1"):
+        assert status(address, "gradio_api/upload", Origin=origin) == 403, "another page that the browser has open"
+    assert status(address, "config", Origin=address.rstrip("/")) == 200
     assert status(address, "") == 200
 
 

@@ -55,6 +55,24 @@ def test_curves_of_the_chosen_arms_in_their_own_colours(studies: Studies) -> Non
     assert MIXERS["pooling"][0].lower() not in picture(html)
 
 
+def test_another_study_begins_with_all_its_arms(studies: Studies) -> None:
+    for name in ("results/dense", "results/robustness"):
+        *_, arms, _ = offered(studies, name)
+        assert arms["value"] == [arm for _, arm in arms["choices"]]
+
+
+def test_a_study_that_goes_on_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states: list[tuple[int, ...]] = []
+    monkeypatch.setattr("tasks.demo.studies._analysed", lambda _, changed: states.append(changed))
+    (tmp_path / "study.json").write_text("{}")
+    analysed(tmp_path)
+    analysed(tmp_path)
+    (tmp_path / "cells/digits/pooling/seed-0").mkdir(parents=True)
+    (tmp_path / "cells/digits/pooling/seed-0/result.json").write_text("{}")
+    analysed(tmp_path)
+    assert states[0] == states[1] != states[2]
+
+
 def test_every_kind_of_picture_is_drawn(studies: Studies) -> None:
     _, kind, arms, _ = offered(studies, "results/probes_text", "copying", None, None)
     assert kind["choices"] == ["learning curves", "over the distance", "scores"]
@@ -78,6 +96,10 @@ def test_what_is_no_study_gets_a_sentence(studies: Studies, tmp_path: Path) -> N
     (tmp_path / "given").mkdir()
     (tmp_path / "given/linked").symlink_to(RESULTS / "quick")
     assert "a link out of the given folder" in shown("linked", Studies({"given": tmp_path / "given"}))
+    (tmp_path / "given/cells/cells/one").mkdir(parents=True)
+    (tmp_path / "given/cells/study.json").write_text("{}")
+    (tmp_path / "given/cells/cells/one/result.json").symlink_to(RESULTS / "quick/report.json")
+    assert "result.json: a link out of the given folder" in shown("cells", Studies({"given": tmp_path / "given"}))
     (tmp_path / "given/study").mkdir()
     (tmp_path / "given/study/report.json").write_text("{")
     assert "has no report yet" in shown("study", Studies({"given": tmp_path / "given"}))

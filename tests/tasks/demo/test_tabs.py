@@ -12,6 +12,7 @@ from PIL import Image
 from tasks.demo import images, text
 from tasks.demo.models import Models
 from tasks.demo.words import escape, telling
+from tasks.segmentation import drawing as segmentation
 
 
 @pytest.fixture
@@ -40,6 +41,23 @@ def test_dense_models_show_objects_and_classes(models: Models, file: str) -> Non
     assert 'class="map"' not in html
     assert sum(shares(html)[-10:]) > 0
     assert "No object has a score of 1 or more." in images.predicted(models, ["runs/detector"], file, 1.0)
+
+
+def test_the_label_map_stands_alone_with_its_legend() -> None:
+    for width, height in ((40, 52), (600, 300)):
+        image, labels = Image.new("RGB", (width, height), "#808080"), np.zeros((height, width), np.uint8)
+        labels[: height // 2] = 1
+        drawn, legend = images.map_alone(segmentation.draw(image, [labels], ["ground", "sky"]), image)
+        assert drawn.width / drawn.height == pytest.approx(width / height, rel=0.01)
+        assert len(drawn.getcolors()) == 2, "the classes, and not the picture"
+        assert legend.width < 100, "as wide as its words"
+        assert legend.height > 20, "two lines"
+
+
+def test_grad_cam_leaves_the_model_of_other_sessions_alone(models: Models, file: str) -> None:
+    model = models.open("runs/classifier", "classifier").model
+    assert 'class="map"' in images.predicted(models, ["runs/classifier"], file)
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_map_is_seen_over_the_picture() -> None:

@@ -46,6 +46,8 @@ def test_progress_is_what_the_engine_writes(pretended: Trainer) -> None:
     first = next(stand for stand in stands if stand.loss is not None)
     assert (first.step, first.steps, first.loss) == (1, RUNS["digits"].steps, 2.5)
     assert pretended.running() == ["digits_pooling"]
+    with (pretended.run_folder("digits", "pooling") / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 3, "lo')  # it is being written
     joined = pretended.run("digits", "pooling")
     assert next(joined).step == 1
     (pretended.run_folder("digits", "pooling") / "go").touch()
@@ -69,6 +71,12 @@ def test_what_the_training_says_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "The training stopped: the disk is full" in html
     assert "The page trains digits" in train(Trainer(tmp_path), "digits", "../other", None)
     assert "The page trains digits" in train(Trainer(tmp_path), "other", "pooling", None)
+
+
+def test_a_folder_that_cannot_be_made_gets_a_sentence(pretended: Trainer) -> None:
+    pretended.folder = pretended.folder / "file"
+    pretended.folder.write_text("no folder")
+    assert "This did not work (FileExistsError)" in train(pretended, "digits", "pooling", None)
 
 
 @pytest.mark.slow

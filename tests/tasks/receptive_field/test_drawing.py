@@ -1,17 +1,13 @@
-"""Pictures of receptive fields: paper where nothing comes from, colours of the studies, and numbers below."""
+"""Receptive fields as colours: nothing where nothing comes from, the colours of the studies, and numbers in words."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import matplotlib.image
-import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
-from metaformer_nlp.study.report.figures.looks import MIXERS, mixer_looks
-from metaformer_nlp.study.report.figures.style import save
-from tasks.receptive_field.drawing import draw_image, draw_text, share_text
+from metaformer_nlp.study.report.figures.looks import MIXERS
+from tasks.receptive_field.drawing import MARK, coloured, colours, in_words, share_text
 from tasks.receptive_field.influence import LayerField
 
 
@@ -20,33 +16,29 @@ def field(influence: list[list[float]] | list[float], source: tuple[int, ...], n
     return LayerField(name, source, source, values, values > 0, True)
 
 
-CROSS = field([[0.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 1e-9, 0.0]], (1, 1))
+CROSS = field([[0.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 1e-9, 1e-2]], (1, 1))
 
 
-def texts(figure: object) -> set[str]:
-    return {text.get_text() for text in figure.findobj(match=lambda artist: hasattr(artist, "get_text"))}  # type: ignore[attr-defined]
+def test_the_stronger_the_darker_and_nothing_at_exact_zeros() -> None:
+    drawn = coloured(CROSS, "#0072b2")
+    assert drawn.shape == (3, 3, 4)
+    assert (drawn[..., 3] == 255 * CROSS.reached.numpy()).all()
+    assert to_hex(drawn[1, 1, :3] / 255) == "#0072b2", "the strongest has the mixer's own colour"
+    red = drawn[..., 0].astype(int)
+    assert red[1, 1] < red[0, 1] < red[2, 2] < red[2, 1] < 250, "the weakest is a tint, and no paper"
+    halves = coloured(field([1.0, 1e-2, 1e-4], (0,)), "#000000")[:, 0].astype(int)
+    assert halves[1] - halves[0] == pytest.approx(halves[2] - halves[1], abs=1), "logarithmic"
 
 
-def test_maps_of_an_image(tmp_path: Path) -> None:
-    drawing = draw_image({"pooling": [CROSS, CROSS], "$own$": [CROSS]})
-    assert drawing.alt.endswith("pooling: 4, 4 of 9 tokens; $own$: 4 of 9 tokens.")
-    assert {"4 of 9\nown 67 %", "layer 1", r"\$own\$"} <= texts(drawing.figure)
-    maps = [axes.images[0] for part in drawing.figure.subfigs[:2] for axes in part.axes if axes.images]
-    assert len(maps) == 3
-    shown = maps[0].get_array()
-    assert shown.mask.tolist() == (CROSS.reached == False).tolist()  # noqa: E712
-    colours = maps[0].to_rgba(shown)
-    assert np.allclose(colours[1, 1, :3], matplotlib.colors.to_rgb(MIXERS["pooling"][0]), atol=0.01)
-    assert colours[2, 1, :3].min() < 0.95, "the weakest influence is a tint, and no paper"
-    path = save(drawing, tmp_path / "maps.png").path
-    assert (matplotlib.image.imread(path)[..., :3].min(-1) < 0.99).any()
+def test_a_token_that_nothing_reaches() -> None:
+    nothing = field([0.0, 0.0], (0,))
+    assert not coloured(nothing, "#000000")[:, 3].any()
+    assert share_text(nothing) == "0 %"
 
 
-def test_strips_of_a_text() -> None:
-    strip = field([0.0, 1.0, 0.25], (1,))
-    words = ["a", "$b", "c" * 30]
-    drawing = draw_text({"shift": [strip], "attention": [strip]}, {"shift": words, "attention": words})
-    assert {"1\n2\n94", r"\$b", "c" * 13 + "…"} <= texts(drawing.figure)
+def test_the_reach_in_words() -> None:
+    told = in_words({"pooling": [CROSS, CROSS], "$own$": [CROSS]})
+    assert told.endswith("pooling: 5, 5 of 9 tokens; $own$: 5 of 9 tokens.")
 
 
 @pytest.mark.parametrize(
@@ -64,6 +56,6 @@ def test_shares(influence: list[float], text: str) -> None:
 
 
 def test_mixers_keep_their_colours_and_strangers_get_others() -> None:
-    looks = mixer_looks(["runs/mine", "attention", "pooling", "window_mlp"])
-    assert (looks["attention"]["color"], looks["pooling"]["color"]) == (MIXERS["attention"][0], MIXERS["pooling"][0])
-    assert len({look["color"] for look in looks.values()}) == 4
+    found = colours(["runs/mine", "attention", "pooling", "window_mlp"])
+    assert (found["attention"], found["pooling"]) == (MIXERS["attention"][0], MIXERS["pooling"][0])
+    assert len({*found.values(), MARK}) == 5
