@@ -284,8 +284,9 @@ class Report:
             content = {"environment": self.environment, "rows": self.rows}
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             return
+        further = dict.fromkeys(key for row in self.rows for key in row if key not in self.columns)
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*self.columns, "environment"])
+            writer = csv.DictWriter(file, [*self.columns, *further, "environment"])
             writer.writeheader()
             for row in self.rows:
                 cells = {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}

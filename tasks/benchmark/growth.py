@@ -247,7 +247,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 panel.plot([row["tokens"] for row in points], [row[key] for row in points], "o-", ms=3, label=name)
             panel.set(xscale="log", yscale="log", xlabel=f"tokens, {domain}", ylabel=label)
             for axis in (panel.xaxis, panel.yaxis):  # readable also where an axis spans less than a power of ten
-                axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+                axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if axis is panel.xaxis else (1.0, 2.0, 5.0)))
                 axis.set_major_formatter("{x:,g}")
                 axis.set_minor_locator(NullLocator())
             panel.grid(alpha=0.3)

@@ -98,7 +98,7 @@ class Tables:
         for item in domain.removals:
             if (item.of, item.arm) == (of, name):
                 arm = domain.arms[name]
-                if not arm.seeds and not arm.failures.failed:
+                if not _began(arm):
                     return "not run yet"
                 if not arm.seeds:
                     return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
@@ -106,7 +106,12 @@ class Tables:
         return "not run"
 
     def _by_pairs(self, domain: Domain, name: str) -> str:
-        return f"{self.pairs(domain, name)}: {domain.answers[name].word}" if name in domain.pairs else "–"
+        if name not in domain.pairs:
+            return "–"
+        parts = {item.arm for item in domain.removals} - {self.analysis.study.control}
+        if not any(_began(domain.arms[part]) for part in parts):
+            return f"no part was taken out yet: {domain.answers[name].word}"
+        return f"{self.pairs(domain, name)}: {domain.answers[name].word}"
 
     def pairs(self, domain: Domain, name: str) -> str:
         """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
@@ -172,9 +177,11 @@ class Tables:
         head = ["arm", "seeds", "score", *(["gain kept"] if study.control else []), "above chance"]
         for reference in references:
             head += [f"minus {labels[reference]}", "shown", "p (Holm)"]
-        rows = []
+        rows, names = [], _names(domain)
         for arm in domain.arms.values():
-            row = [arm.label, f"{len(arm.seeds)} of {arm.planned}", interval(arm.score)]
+            if not _began(arm):
+                continue
+            row = [names[arm.name], f"{len(arm.seeds)} of {arm.planned}", interval(arm.score)]
             if study.control:
                 row.append(percent(arm.share.value, arm.share.interval) if arm.share else "–")
             kept = arm.retention
@@ -186,11 +193,16 @@ class Tables:
             rows.append(row)
         return self.table(head, rows)
 
+    def waiting(self, domain: Domain) -> dict[str, str]:
+        """Names of the arms of which no run has ended; no table has them."""
+        names = _names(domain)
+        return {arm.name: names[arm.name] for arm in domain.arms.values() if not _began(arm)}
+
     def notes(self, domain: Domain) -> list[str]:
         """The notes of the estimates, each once."""
         found = dict[str, None]()
         for arm in domain.arms.values():
-            if arm.name != self.analysis.study.baseline:
+            if arm.name != self.analysis.study.baseline and _began(arm):
                 estimates = [arm.score, arm.retention, *(pair.estimate for pair in arm.against.values())]
                 found |= {estimate.note: None for estimate in estimates if estimate.note}
                 found |= {arm.share.answer.note: None} if arm.share and arm.share.answer.note else {}
@@ -199,13 +211,15 @@ class Tables:
     def costs(self, domain: Domain) -> Markup:
         """What an arm takes."""
         head = ["arm", "parameters", "trainable", "MACs", "steps", "tokens", "seconds"]
-        rows = [[arm.label, *map(count, _sizes(arm)), _seconds(arm)] for arm in domain.arms.values()]
+        names, arms = _names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        rows = [[names[arm.name], *map(count, _sizes(arm)), _seconds(arm)] for arm in arms]
         return self.table(head, rows)
 
     def tasks(self, domain: Domain) -> Markup:
         """The score of each arm in each task, chance in the last row."""
         tasks = list(domain.task_chance)
-        rows = [[arm.label, *(interval(arm.tasks[task]) for task in tasks)] for arm in domain.arms.values()]
+        names, arms = _names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        rows = [[names[arm.name], *(interval(arm.tasks[task]) for task in tasks)] for arm in arms]
         rows.append(["chance", *(points(domain.task_chance[task]) for task in tasks)])
         return self.table(["arm", *tasks], rows)
 
@@ -294,3 +308,17 @@ def _seconds(arm: Arm) -> str:
 
 def _between(value: float | None, ends: tuple[float, float] | None) -> str:
     return interval(Estimate(value, 0, None, *(ends or (None, None))), signed=True)
+
+
+def _began(arm: Arm) -> bool:
+    """Whether any run of an arm has ended, well or not."""
+    return bool(arm.seeds or arm.failures.failed)
+
+
+def _names(domain: Domain) -> dict[str, str]:
+    """What the arms are called where they stand below each other: of two alike it is said whose they are."""
+    labels = [arm.label for arm in domain.arms.values()]
+    return {
+        arm.name: f"{arm.label} ({arm.of})" if arm.of and labels.count(arm.label) > 1 else arm.label
+        for arm in domain.arms.values()
+    }

@@ -153,15 +153,24 @@ def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_stud
     study = make_study(data)
     rows = planted_rows(study, TRUTH)
 
-    def first(status: str) -> str:
-        gone = [{**row, "status": status, "score": None} if "residual" in row["arm"] else row for row in rows]
-        return str(markdown(analyse(study, gone), {}).partition("<details>")[0])
+    def told(status: str, *arms: str) -> tuple[str, str]:
+        gone = [{**row, "status": status, "score": None} if row["arm"] in arms else row for row in rows]
+        first, _, rest = str(markdown(analyse(study, gone), {})).partition("<details>")
+        return first, rest
 
-    table = first("missing")
+    parts = [arm.name for arm in study.arms if arm.kind == "architecture"]
+    table, rest = told("missing", "no_residual")
     assert "| mixing adds: attention over identity |" in table
     assert "| size of attention (rotary), training |" in table
     assert "| out of pooling: residual | not run yet |" in table
-    assert "| out of pooling: residual | no finished run (3 of 3 failed) |" in first("failed")
+    assert "\nNot run yet: no residual.\n" in rest
+    assert "| no residual | 0 of 3 |" not in rest
+    assert "no part was taken out yet" not in table
+    table, rest = told("failed", "no_residual")
+    assert "| out of pooling: residual | no finished run (3 of 3 failed) |" in table
+    assert "Not run yet" not in rest
+    assert "| no residual | 0 of 3 |" in rest
+    assert "| no part was taken out yet: open |" in told("missing", *parts)[0]
 
 
 def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_study: Make) -> None:

@@ -141,8 +141,10 @@ def test_the_forms_have_the_same_examples_and_say_the_same(task: str) -> None:
         assert losses == pytest.approx(losses[:1] * 3, abs=1e-5)
 
 
-def test_a_row_for_each_form() -> None:
-    rows = packing_benchmark.run(packing(mode="both", models="pooling,identity"))
+def test_a_row_for_each_form(tmp_path: Path) -> None:
+    output = tmp_path / "rows.csv"
+    rows = packing_benchmark.run(packing(mode="both", models="pooling,identity", output=str(output)))
+    assert len(output.read_text().splitlines()) == 1 + len(rows)
     assert not [row["error"] for row in rows if "error" in row]
     assert [row["form"] for row in rows] == [*packing_benchmark.FORMS, *packing_benchmark.LIMITS] * 4
     assert [row["relative_speed"] for row in rows[::6]] == [1.0] * 4
