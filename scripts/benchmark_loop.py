@@ -1,5 +1,6 @@
-"""Time the training loop itself: what a step takes beside forward pass, backward pass and optimizer. Beside it stand
-transformers' Trainer and the shortest loop that does the same work.
+"""Time the training loop itself: what a step takes beside forward pass, backward pass and optimizer.
+
+Beside it stand transformers' Trainer and the shortest loop that does the same work.
 
     python scripts/benchmark_loop.py --threads 1
     python scripts/benchmark_loop.py --threads 1 --batch_size 8 --steps 100 --output loop.csv
