@@ -112,6 +112,8 @@ def _values(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
         "tables": Tables(analysis, table),
         "asked": ASKED,
         "still_open": still_open(analysis),
+        "done": sum(row["status"] == "finished" for row in cells),
+        "planned": len(cells),
         "limits": limits(analysis),
         "changes": protocol.changes(analysis),
         "questions": protocol.questions(analysis),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
+from metaformer_nlp.study.report.figures.looks import arm_titles
 from metaformer_nlp.study.words import (
     capital,
     count,
@@ -23,6 +24,7 @@ from metaformer_nlp.study.words import (
     without_brackets,
 )
 
+NOT_RUN, NO_PART = "not run yet", "no part was taken out yet"
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
 _KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}
 
@@ -44,15 +46,15 @@ class Tables:
         domains = [a.domains[name] for name in a.first]
         rows: list[tuple[str, Callable[[Domain], str]]] = []
         if control:
-            rows.append((f"mixing adds: {base} over {labels[control]}", self._mixing))
+            rows.append((f"{base} adds to {arm_titles(a.study)[control]}", self._mixing))
             if a.centre not in (a.study.baseline, control):
                 rows.append((f"{labels[a.centre]} keeps of that gain", self._share))
         if a.study.expected:
             rows.append(("published differences", self._known))
         for of, name in dict.fromkeys((item.of, item.arm) for domain in domains for item in domain.removals):
             if of == a.centre or all(item.of != a.centre for domain in domains for item in domain.removals):
-                what = "the mixer" if name == control else labels[name].removeprefix("no ")
-                rows.append((f"out of {labels[of]}: {what}", partial(self._removal, of=of, name=name)))
+                part = "mixer" if name == control else labels[name].removeprefix("no ")
+                rows.append((f"lost from {labels[of]} without its {part}", partial(self._removal, of=of, name=name)))
         if a.question("removals"):
             rows.append(("a part costs more than the mixer, each taken out", partial(self._by_pairs, name="removals")))
         if a.question("parts"):
@@ -65,9 +67,11 @@ class Tables:
             )
         rows.append((f"difference from {base} that 8 of 10 such studies show", lambda d: points(d.detectable)))
         rows.append((f"size of {full}, training", self._size))
-        rows.append(("runs", self._runs))
+        rows.append(("runs finished", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
-        return self.table(head, [[name, *map(cell, domains)] for name, cell in rows])
+        cells = [[name, *map(cell, domains)] for name, cell in rows]
+        waiting = [row for row in cells if set(row[1:]) <= {NOT_RUN, f"{NO_PART}: open"}]
+        return self.table(head, [*(row for row in cells if row not in waiting), *_together(waiting)])
 
     def _mixing(self, domain: Domain) -> str:
         if domain.mixing is None:
@@ -92,14 +96,14 @@ class Tables:
             return "–"
         text = listed([f"{words.count(word)} {word}" for word in _KNOWN.values() if word in words])
         sizes = [item.size_inside for item in domain.known if item.size_inside is not None]
-        return f"{text}; {sum(sizes)} of {len(sizes)} of the published size" if sizes else text
+        return f"{text}; the published size lies in {sum(sizes)} of {len(sizes)} intervals" if sizes else text
 
     def _removal(self, domain: Domain, of: str, name: str) -> str:
         for item in domain.removals:
             if (item.of, item.arm) == (of, name):
                 arm = domain.arms[name]
                 if not _began(arm):
-                    return "not run yet"
+                    return NOT_RUN
                 if not arm.seeds:
                     return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
                 return f"{interval(item.cost, signed=True)}{' (falls to chance)' if item.to_chance else ''}"
@@ -110,7 +114,7 @@ class Tables:
             return "–"
         parts = {item.arm for item in domain.removals} - {self.analysis.study.control}
         if not any(_began(domain.arms[part]) for part in parts):
-            return f"no part was taken out yet: {domain.answers[name].word}"
+            return f"{NO_PART}: {domain.answers[name].word}"
         return f"{self.pairs(domain, name)}: {domain.answers[name].word}"
 
     def pairs(self, domain: Domain, name: str) -> str:
@@ -308,6 +312,16 @@ def _seconds(arm: Arm) -> str:
 
 def _between(value: float | None, ends: tuple[float, float] | None) -> str:
     return interval(Estimate(value, 0, None, *(ends or (None, None))), signed=True)
+
+
+def _together(waiting: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Rows that have nothing to tell yet as one row, in which each is named."""
+    named: dict[str, list[str]] = {}
+    for row in waiting:
+        start, middle, part = row[0].partition(" without its ")
+        named.setdefault(start + middle, []).append(part)
+    names = "; ".join(start + ", ".join(parts) for start, parts in named.items())
+    return [[names, *([NOT_RUN] * (len(waiting[0]) - 1))]] if waiting else []
 
 
 def _began(arm: Arm) -> bool:

@@ -279,8 +279,8 @@ def test_words_follow_the_numbers(analysis: Analysis) -> None:
     after = {name: drawing.alt for name, drawing in drawn(analyse(analysis.study, rows)).items()}
     turned = {name for name in before if before[name] != after[name]}
     assert {"first", "scores-images", "curves-images", "scores-text", "distance-probe-match"} <= turned
-    assert "the largest loss is random" in after["first"]
-    assert "the largest loss is random" not in before["first"].split("In text")[0]
+    assert "the lowest score is random" in after["first"]
+    assert "the lowest score is random" not in before["first"].split("In text")[0]
 
 
 def test_the_words_of_a_trend_follow_its_numbers(scaled: Analysis) -> None:

@@ -160,17 +160,17 @@ def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_stud
 
     parts = [arm.name for arm in study.arms if arm.kind == "architecture"]
     table, rest = told("missing", "no_residual")
-    assert "| mixing adds: attention over identity |" in table
+    assert "| attention adds to no mixing (identity) |" in table
     assert "| size of attention (rotary), training |" in table
-    assert "| out of pooling: residual | not run yet |" in table
+    assert "lost from pooling without its residual | not run yet |" in table
     assert "\nNot run yet: no residual.\n" in rest
     assert "| no residual | 0 of 3 |" not in rest
     assert "no part was taken out yet" not in table
     table, rest = told("failed", "no_residual")
-    assert "| out of pooling: residual | no finished run (3 of 3 failed) |" in table
+    assert "| lost from pooling without its residual | no finished run (3 of 3 failed) |" in table
     assert "Not run yet" not in rest
     assert "| no residual | 0 of 3 |" in rest
-    assert "| no part was taken out yet: open |" in told("missing", *parts)[0]
+    assert "; a part costs more than any change of the mixer | not run yet |" in told("missing", *parts)[0]
 
 
 def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_study: Make) -> None:
@@ -185,21 +185,21 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
         return text.partition("| points")[2], drawing.alt, conclusion(analysis)
 
     table, alt, said = told(TRUTH)
-    assert re.search(r"\| mixing adds: attention over identity \| \+[5-7]\.\d \[.*: yes \|", table)
+    assert re.search(r"\| attention adds to no mixing \(identity\) \| \+[5-7]\.\d \[.*: yes \|", table)
     assert re.search(r"\| pooling keeps of that gain \| \d+.% .*; at least 50.%: yes \|", table)
-    assert re.search(r"\| out of pooling: residual \| \+3[56]\.", table)
+    assert re.search(r"\| lost from pooling without its residual \| \+3[56]\.", table)
     assert re.search(r"any change of the mixer \| 8 of 8 pairs \(8 shown\): yes \|", table)
-    assert "the largest loss is no residual" in alt
-    mixing = r"In vision mixing adds [5-7]\.\d points; pooling keeps at least 50.% of that\. "
+    assert "the lowest score is no residual" in alt
+    mixing = r"In vision attention adds [5-7]\.\d points; pooling keeps at least 50.% of that\. "
     parts = r"Taken out of pooling, parts cost 2\d\.\d to 3\d\.\d points and the mixer [5-7]\.\d \(vision\)\. "
     assert re.match(f"{mixing}{parts}Each part that", said)
     turned = {name: 0.9 - score for name, score in TRUTH.items()}
     table, alt, said = told(turned)
-    assert re.search(r"\| mixing adds: attention over identity \| −[5-7]\.\d \[.*: no \|", table)
+    assert re.search(r"\| attention adds to no mixing \(identity\) \| −[5-7]\.\d \[.*: no \|", table)
     assert "| pooling keeps of that gain | open: no gain is shown |" in table
-    assert re.search(r"\| out of pooling: residual \| −3[56]\.", table)
+    assert re.search(r"\| lost from pooling without its residual \| −3[56]\.", table)
     assert re.search(r"any change of the mixer \| 0 of 8 pairs \(0 shown, the opposite in 8\): no \|", table)
-    assert "the highest score no residual" in alt
+    assert "the highest no residual" in alt
     assert said.startswith("In vision mixing costs ")
     assert "Not every part costs more" in said
 

@@ -111,9 +111,10 @@ def _caption(
     low, high = drawn_within(limits)
     intervals = [(cost.low, cost.high) for its in costs.values() for cost in its.values()]
     cut = any(a is not None and b is not None and (a < low or b > high) for a, b in intervals)
+    alike = f"Each row is another token mixer in the place of {centre}."
+    explained = [f"Each row is one change to {centre}.", *(text for kind, text in marks.items() if kind in kinds)]
     lines = [
-        f"Each row is one change to {centre}.",
-        *(text for kind, text in marks.items() if kind in kinds),
+        *([alike] if kinds == {"mixer"} else explained),
         "A mark is the mean over seeds, its bar the 95 % interval"
         + ("; an arrow head says that the interval goes on." if cut else "."),
         f"Marks to the right of the line score less than {centre}, marks to the left more.",
@@ -173,7 +174,7 @@ def _sentence(domain: Domain, costs: dict[str, Estimate], labels: dict[str, str]
     chance = "" if wall is None else f"; chance lies {_beside(wall)}"
     if len(order) == 1:
         return f"{title_of(domain)}: the one row is {most}{chance}."
-    return f"{title_of(domain)}: the largest loss is {most}, and the highest score {least}{chance}."
+    return f"{title_of(domain)}: the lowest score is {most}, and the highest {least}{chance}."
 
 
 def _beside(cost: float) -> str:
