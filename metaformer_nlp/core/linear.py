@@ -69,7 +69,7 @@ class _Product(torch.autograd.Function):
 
 def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
     """(N, K) and (N, C) -> (K, C). MKL is as fast as oneDNN for this product, whose sums are long and whose result is
-    small, and fastest where the result has more rows than columns.
+    small, and fastest where the result has more rows than columns; otherwise it is the transposed view of one that has.
     """
     return gradient.t() @ x if gradient.shape[1] >= x.shape[1] else (x.t() @ gradient).t()
 

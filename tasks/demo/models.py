@@ -70,7 +70,7 @@ class Models:
         return [
             *every[:MOST],
             *([Found("…", Path(), None, left_out)] if more > 0 else []),
-            *(self.look(name) for name in self._added if name not in names[:MOST]),
+            *(self._still(name) for name in self._added if name not in names[:MOST]),
         ]
 
     def names(self, *kinds: Kind) -> list[str]:
@@ -118,11 +118,19 @@ class Models:
             self._added.append(name)
         return one.kind
 
+    def _still(self, name: str) -> Found:
+        """What is at ``name``, which was there when it was added."""
+        try:
+            return self.look(name)
+        except ValueError as error:
+            return Found(name, Path(), None, str(error))
+
     def _examined(self, name: str, label: str, path: Path) -> Found:
         folder = path
         try:
             folder = path if path.is_file() else model_folder(path)
-            refuse_links(folder, self.roots[label])
+            if folder.is_file() or os.path.lexists(folder / "config.json"):  # else there is nothing to walk through
+                refuse_links(folder, self.roots[label])
             check_weights(folder)
             return Found(name, folder, kind_of(folder))
         except ValueError as error:

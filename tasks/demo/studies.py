@@ -216,8 +216,9 @@ def analysed(folder: Path) -> Analysis:
     files = [
         folder / "report.json",
         folder / "study.json",
-        *folder.glob("cells/**/result.json"),
-    ]  # of a study that goes on
+        *folder.glob("cells/**/result.json"),  # of a study that goes on
+        *folder.glob("cells/**/error.txt"),
+    ]
     return _analysed(folder, tuple(sorted(file.stat().st_mtime_ns for file in files if file.is_file())))
 
 

@@ -87,6 +87,10 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
             f"{inner} holds a config.json, but no model.safetensors; a pickle, which can run code, is not shared: open "
             "the model where you trust it, and save it by save_pretrained"
         )
+    try:
+        check_weights(inner)
+    except ValueError as error:
+        raise ValueError(f"{inner}: {error}") from error
     for path in weights:
         shutil.copyfile(path, staged / path.name)  # without its mode: safetensors lets the owner alone read it
     if isinstance(config, CarriesCode):
@@ -94,7 +98,7 @@ def write_shared(folder: Path, staged: Path, repository: str | None = None) -> s
     config.save_pretrained(staged)
     known = {"repository": repository, **_known(inner)}
     if (inner / "preprocessor_config.json").is_file():
-        shutil.copy2(inner / "preprocessor_config.json", staged)
+        shutil.copyfile(inner / "preprocessor_config.json", staged / "preprocessor_config.json")
     if isinstance(config, DenseConfig):
         card = dense_card(config, **known)  # type: ignore[arg-type]
     elif any("ImageClassification" in kind for kind in config.architectures or ()):
@@ -117,13 +121,12 @@ def write_space(folder: Path, staged: Path) -> str:
     write_shared(folder, staged / "model")
     inner = model_folder(folder)
     try:
-        check_weights(inner)
         open_model(inner, kind_of(inner))
     except ValueError as error:
         raise ValueError(f"{inner}: {error}") from error
     place = inner.resolve()
     name = place.parent.name if place.name in ("model", "model-best") else place.name
-    return write_around(staged, re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:96] or "model")
+    return write_around(staged, re.sub(r"[^A-Za-z0-9_]+", "-", name)[:96].strip("-") or "model")
 
 
 def _write_text(config: PreTrainedConfig, inner: Path, staged: Path, known: Mapping[str, Any]) -> str:

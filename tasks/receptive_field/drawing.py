@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from metaformer_nlp.study.report.figures.looks import mixer_looks
 from tasks.receptive_field.influence import LayerField
 
-__all__ = ["CAPTION", "FLOOR", "MARK", "Fields", "coloured", "colours", "in_words", "share_text"]
+__all__ = ["CAPTION", "MARK", "Fields", "coloured", "colours", "in_words", "share_text"]
 
 FLOOR = 1e-4
 TINT = 0.14  # of a mixer's colour: the weakest influence, which is not paper yet

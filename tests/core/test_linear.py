@@ -16,7 +16,7 @@ from metaformer_nlp.core.channel_mlp import build_activation
 from metaformer_nlp.core.dropout import Dropout
 from metaformer_nlp.core.linear import Linear
 
-pytestmark = pytest.mark.skipif(not linear._FASTER, reason="MKL is taken on this processor")
+onednn = pytest.mark.skipif(not linear._FASTER, reason="MKL is taken on this processor")
 
 
 @pytest.fixture(params=[(40, True), (40, False), (16, True)], ids=["bias", "no bias", "narrower"])
@@ -28,6 +28,7 @@ def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tup
     return ours, torchs
 
 
+@onednn
 def test_first_and_second_derivatives(pair: tuple[Linear, nn.Linear]) -> None:
     x = torch.randn(3, 5, 24, requires_grad=True)
 
@@ -43,6 +44,7 @@ def test_first_and_second_derivatives(pair: tuple[Linear, nn.Linear]) -> None:
     assert frozen(x).grad_fn is None
 
 
+@onednn
 def test_functional_transforms(pair: tuple[Linear, nn.Linear]) -> None:
     x, along = torch.randn(2, 24), torch.randn(2, 24)
     ours, torchs = (torch.func.jvp(layer, (x,), (along,))[1] for layer in pair)
@@ -56,6 +58,7 @@ def test_functional_transforms(pair: tuple[Linear, nn.Linear]) -> None:
     torch.testing.assert_close(per_sample[0]["weight"], per_sample[1]["weight"], rtol=1e-4, atol=1e-4)
 
 
+@onednn
 def test_products_are_counted(pair: tuple[Linear, nn.Linear]) -> None:
     def counted(layer: nn.Linear) -> int:
         with FlopCounterMode(display=False) as counter:
@@ -65,6 +68,7 @@ def test_products_are_counted(pair: tuple[Linear, nn.Linear]) -> None:
     assert counted(pair[0]) == counted(pair[1]) == 3 * 2 * 3 * 24 * pair[0].out_features
 
 
+@onednn
 def test_it_is_used_for_large_products_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[Any] = []
     apply = linear._Product.apply

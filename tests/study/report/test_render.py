@@ -150,8 +150,9 @@ def test_every_question_has_its_rule(make_study: Make) -> None:
 def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_study: Make) -> None:
     data = small_study_data(3)
     data["arms"]["attention"]["label"] = "attention (rotary)"
+    data["arms"]["bare_attention"] = {**data["arms"]["no_residual"], "of": "attention", "label": "no residual"}
     study = make_study(data)
-    rows = planted_rows(study, TRUTH)
+    rows = planted_rows(study, {**TRUTH, "bare_attention": 0.3})
 
     def told(status: str, *arms: str) -> tuple[str, str]:
         gone = [{**row, "status": status, "score": None} if row["arm"] in arms else row for row in rows]
@@ -163,13 +164,14 @@ def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_stud
     assert "| attention adds to no mixing (identity) |" in table
     assert "| size of attention (rotary), training |" in table
     assert "lost from pooling without its residual | not run yet |" in table
-    assert "\nNot run yet: no residual.\n" in rest
-    assert "| no residual | 0 of 3 |" not in rest
+    assert "\nNot run yet: no residual (pooling).\n" in rest
+    assert "| no residual (attention) | 3 of 3 |" in rest
+    assert "| no residual (pooling) | 0 of 3 |" not in rest
     assert "no part was taken out yet" not in table
     table, rest = told("failed", "no_residual")
     assert "| lost from pooling without its residual | no finished run (3 of 3 failed) |" in table
     assert "Not run yet" not in rest
-    assert "| no residual | 0 of 3 |" in rest
+    assert "| no residual (pooling) | 0 of 3 |" in rest
     assert "; a part costs more than any change of the mixer | not run yet |" in told("missing", *parts)[0]
 
 

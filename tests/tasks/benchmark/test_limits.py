@@ -66,7 +66,7 @@ def test_parts_are_measured_beside_their_model(tmp_path: Path) -> None:
     assert all(row["per_second"] > 0 for row in rows)
 
 
-def test_the_parts_of_a_step_add_up(tmp_path: Path) -> None:
+def test_the_loops_are_measured_by_parts(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     try:
         small = LoopBenchmarkConfig(2, 16, 16, 1, steps=4, rounds=2, threads=1, output=str(tmp_path / "loop.csv"))

@@ -167,6 +167,9 @@ def test_a_folder_that_was_named_joins_the_lists(runs: Path, tmp_path: Path) -> 
     assert models.names("classifier") == []
     assert "is a classifier" in looked_at(models, " given/a/b/c/d/e ")
     assert models.names("classifier") == ["given/a/b/c/d/e"]
+    shutil.rmtree(deep)
+    (gone,) = [one for one in models.found() if one.name == "given/a/b/c/d/e"]
+    assert "no such folder" in gone.problem, "the page stays"
 
 
 def test_a_model_that_was_trained_again_is_opened_again(broken: Path) -> None:

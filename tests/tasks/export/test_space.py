@@ -190,7 +190,7 @@ def test_all_can_read_what_is_written(space: Path) -> None:
     assert {oct(path.stat().st_mode & 0o777) for path in space.rglob("*.*")} == {oct(0o666 & ~umask)}
 
 
-@pytest.mark.parametrize("name", ["a--b..c", "Präfix (2)", "-x.git", "ü", "long" * 50])
+@pytest.mark.parametrize("name", ["a--b..c", "Präfix (2)", "-x.git", "ü", "long" * 50, "a" * 95 + " b"])
 def test_the_hub_takes_the_name(runs: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(runs / "my digits/model", tmp_path / "runs" / name / "model")
     share(tmp_path / "runs" / name, space="space", dry_run=True)
