@@ -22,7 +22,8 @@ class DataConfig:
     max_length: int = 128
     """Longest row in tokens, special tokens included; longer ones are cut and counted."""
     tokenizer: str | None = None
-    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the training texts."""
+    """Folder of a saved tokenizer. null: the checkpoint's; if there is none, one is trained on the training texts and
+    on the embedded English, which is Python's own documentation and differs a little between its versions."""
     vocab_size: int = 8192
     """Size of a tokenizer that is trained here."""
     max_train_rows: int | None = None
