@@ -50,6 +50,7 @@ class Machine:
 
         if self.left() <= 0:
             stop()
+        gradients = torch.is_grad_enabled()
         before = signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, self.left())
         try:
@@ -57,6 +58,7 @@ class Machine:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            torch.set_grad_enabled(gradients)  # the signal may have hit the end of a no_grad, which then never ends
 
     def attempt(self, subject: str, setting: str, examine: Callable[[], Iterable[Result]]) -> Iterator[Result]:
         """The results of ``examine``, or the name of what went wrong: one failure does not end the others."""

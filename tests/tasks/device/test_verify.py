@@ -150,6 +150,19 @@ def test_what_takes_too_long_is_interrupted_and_named(
     assert {result["verdict"] for result in results} == {"not measured"}
 
 
+def test_what_is_interrupted_leaves_gradients_on() -> None:
+    """As where the signal comes while a no_grad ends."""
+
+    def examine() -> list[Any]:
+        torch.set_grad_enabled(False)
+        raise machine.OutOfTimeError(machine.LATE)
+
+    limited = machine.Machine(torch.device("cpu"), "images", time.monotonic() + 60)
+    (result,) = limited.attempt("model", "training", examine)
+    assert result.verdict == "not measured"
+    assert torch.is_grad_enabled()
+
+
 def test_a_killed_run_goes_on_alike_and_one_that_does_not_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights are made different only after they were read: what was read is the same."""
     read, found = runs.weights, []
