@@ -13,7 +13,7 @@ import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,8 @@ def by_hand(config: Config, steps: int, begin: Callable[[], None], folder: str) 
     model = Encoder(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     loader: DataLoader[Any] = DataLoader(Rows(config), config.batch_size, shuffle=True)  # type: ignore[arg-type]
-
-    def batches() -> Iterator[dict[str, Tensor]]:
-        for _ in itertools.count():
-            yield from loader
-
-    for _, batch in zip(range(steps), batches(), strict=False):
+    epochs = itertools.chain.from_iterable(itertools.repeat(loader))
+    for batch in itertools.islice(epochs, steps):
         begin()
         optimizer.zero_grad()
         model(**batch)["loss"].backward()

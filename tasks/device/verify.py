@@ -50,10 +50,7 @@ def run(config: DeviceConfig, began: float) -> int:
         share = shares[section] / sum(shares[name] for name in config.sections[place:])
         machine.section = section
         machine.deadline = time.monotonic() + share * (end - time.monotonic())
-        if machine.left() <= 0:
-            folder.add(machine.late(section, ""))
-            continue
-        print(f"{section}: {machine.left():.0f} s", flush=True)
+        print(f"{section}: {max(machine.left(), 0):.0f} s", flush=True)
         try:
             for result in examine[section]():
                 folder.add(result)

@@ -24,7 +24,7 @@ from metaformer_nlp.study.words import (
     without_brackets,
 )
 
-NOT_RUN, NO_PART = "not run yet", "no part was taken out yet"
+NOT_RUN = "not run yet"
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
 _KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}
 
@@ -70,7 +70,7 @@ class Tables:
         rows.append(("runs finished", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
         cells = [[name, *map(cell, domains)] for name, cell in rows]
-        waiting = [row for row in cells if set(row[1:]) <= {NOT_RUN, f"{NO_PART}: open"}]
+        waiting = [row for row in cells if set(row[1:]) == {NOT_RUN}]
         return self.table(head, [*(row for row in cells if row not in waiting), *_together(waiting)])
 
     def _mixing(self, domain: Domain) -> str:
@@ -114,7 +114,7 @@ class Tables:
             return "–"
         parts = {item.arm for item in domain.removals} - {self.analysis.study.control}
         if not any(_began(domain.arms[part]) for part in parts):
-            return f"{NO_PART}: {domain.answers[name].word}"
+            return NOT_RUN
         return f"{self.pairs(domain, name)}: {domain.answers[name].word}"
 
     def pairs(self, domain: Domain, name: str) -> str:
@@ -181,7 +181,7 @@ class Tables:
         head = ["arm", "seeds", "score", *(["gain kept"] if study.control else []), "above chance"]
         for reference in references:
             head += [f"minus {labels[reference]}", "shown", "p (Holm)"]
-        rows, names = [], _names(domain)
+        rows, names = [], self._names(domain)
         for arm in domain.arms.values():
             if not _began(arm):
                 continue
@@ -197,9 +197,16 @@ class Tables:
             rows.append(row)
         return self.table(head, rows)
 
+    def _names(self, domain: Domain) -> dict[str, str]:
+        """What the arms are called where they stand below each other: two alike as in the pictures."""
+        labels, titles = [arm.label for arm in domain.arms.values()], arm_titles(self.analysis.study)
+        return {
+            arm.name: titles[arm.name] if labels.count(arm.label) > 1 else arm.label for arm in domain.arms.values()
+        }
+
     def waiting(self, domain: Domain) -> dict[str, str]:
         """Names of the arms of which no run has ended; no table has them."""
-        names = _names(domain)
+        names = self._names(domain)
         return {arm.name: names[arm.name] for arm in domain.arms.values() if not _began(arm)}
 
     def notes(self, domain: Domain) -> list[str]:
@@ -215,14 +222,14 @@ class Tables:
     def costs(self, domain: Domain) -> Markup:
         """What an arm takes."""
         head = ["arm", "parameters", "trainable", "MACs", "steps", "tokens", "seconds"]
-        names, arms = _names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        names, arms = self._names(domain), [arm for arm in domain.arms.values() if _began(arm)]
         rows = [[names[arm.name], *map(count, _sizes(arm)), _seconds(arm)] for arm in arms]
         return self.table(head, rows)
 
     def tasks(self, domain: Domain) -> Markup:
         """The score of each arm in each task, chance in the last row."""
         tasks = list(domain.task_chance)
-        names, arms = _names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        names, arms = self._names(domain), [arm for arm in domain.arms.values() if _began(arm)]
         rows = [[names[arm.name], *(interval(arm.tasks[task]) for task in tasks)] for arm in arms]
         rows.append(["chance", *(points(domain.task_chance[task]) for task in tasks)])
         return self.table(["arm", *tasks], rows)
@@ -327,12 +334,3 @@ def _together(waiting: Sequence[Sequence[str]]) -> list[list[str]]:
 def _began(arm: Arm) -> bool:
     """Whether any run of an arm has ended, well or not."""
     return bool(arm.seeds or arm.failures.failed)
-
-
-def _names(domain: Domain) -> dict[str, str]:
-    """What the arms are called where they stand below each other: of two alike it is said whose they are."""
-    labels = [arm.label for arm in domain.arms.values()]
-    return {
-        arm.name: f"{arm.label} ({arm.of})" if arm.of and labels.count(arm.label) > 1 else arm.label
-        for arm in domain.arms.values()
-    }

@@ -164,14 +164,14 @@ def test_the_first_table_has_short_names_and_tells_missing_from_failed(make_stud
     assert "| attention adds to no mixing (identity) |" in table
     assert "| size of attention (rotary), training |" in table
     assert "lost from pooling without its residual | not run yet |" in table
-    assert "\nNot run yet: no residual (pooling).\n" in rest
-    assert "| no residual (attention) | 3 of 3 |" in rest
-    assert "| no residual (pooling) | 0 of 3 |" not in rest
+    assert "\nNot run yet: pooling, no residual.\n" in rest
+    assert "| attention, no residual | 3 of 3 |" in rest
+    assert "| pooling, no residual | 0 of 3 |" not in rest
     assert "no part was taken out yet" not in table
     table, rest = told("failed", "no_residual")
     assert "| lost from pooling without its residual | no finished run (3 of 3 failed) |" in table
     assert "Not run yet" not in rest
-    assert "| no residual (pooling) | 0 of 3 |" in rest
+    assert "| pooling, no residual | 0 of 3 |" in rest
     assert "; a part costs more than any change of the mixer | not run yet |" in told("missing", *parts)[0]
 
 
