@@ -60,18 +60,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
-        of_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
-        of_weight = _of_weight(rows, x.flatten(0, -2)) if ctx.needs_input_grad[1] else None
-        # Last, so that what reads it next finds it in the cache.
         of_x = _Product.apply(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None
-        return of_x, of_weight, of_bias
-
-
-def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
-    """(N, K) and (N, C) -> (K, C). MKL is as fast as oneDNN for this product, whose sums are long and whose result is
-    small, and fastest where the result has more rows than columns; otherwise it is the transposed view of one that has.
-    """
-    return gradient.t() @ x if gradient.shape[1] >= x.shape[1] else (x.t() @ gradient).t()
+        # MKL is as fast for this one, whose sums are long and whose result is small.
+        of_weight = rows.t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
+        return of_x, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None
 
 
 if _FASTER and torch.ops.mkldnn._linear_pointwise not in flop_registry:  # code saved with a model has it twice
