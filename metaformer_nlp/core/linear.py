@@ -60,10 +60,12 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         rows = gradient.flatten(0, -2)
-        of_x = _Product.apply(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None
+        of_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         # MKL is as fast for this one, whose sums are long and whose result is small.
         of_weight = rows.t() @ x.flatten(0, -2) if ctx.needs_input_grad[1] else None
-        return of_x, of_weight, rows.sum(0) if ctx.needs_input_grad[2] else None
+        # Last, so that what reads it next may find it in the cache.
+        of_x = _Product.apply(gradient, weight.t(), None) if ctx.needs_input_grad[0] else None
+        return of_x, of_weight, of_bias
 
 
 if _FASTER and torch.ops.mkldnn._linear_pointwise not in flop_registry:  # code saved with a model has it twice
