@@ -97,6 +97,12 @@ def without_brackets(text: str) -> str:
     return re.sub(r" \([^)]*\)", "", text)
 
 
+def in_a_row(text: str) -> str:
+    """A label that can stand in a list: "CIFAR-10 (JPEG copy), one stage" -> "CIFAR-10 (one stage)"."""
+    name, comma, rest = without_brackets(text).partition(", ")
+    return f"{name} ({rest})" if comma else name
+
+
 def capital(text: str) -> str:
     """`text` with a capital first letter; the rest stays as it is."""
     return text[:1].upper() + text[1:]

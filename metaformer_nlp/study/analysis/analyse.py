@@ -11,7 +11,7 @@ from metaformer_nlp.engine.files import read_object
 from metaformer_nlp.study.analysis import over_domains
 from metaformer_nlp.study.analysis.domain import analyse_domain
 from metaformer_nlp.study.analysis.merge import merge_studies
-from metaformer_nlp.study.analysis.results import Analysis, Question
+from metaformer_nlp.study.analysis.results import Analysis, Known, Question
 from metaformer_nlp.study.analysis.rows import (
     Row,
     empty_row,
@@ -60,6 +60,8 @@ def analyse(
             questions.append(Question(name, *found))
             for domain, word in found[1].items():
                 domains[domain] = replace(domains[domain], answers={**domains[domain].answers, name: word})
+                if name == "known" and domain not in found[2]:  # corrected for the number of domains, too
+                    domains[domain] = replace(domains[domain], known=_not_against(domains[domain].known))
     primary = {name: domains[name] for name in primary}
     against = {name for question in questions if question.name in ("known", "claim") for name in question.against}
     ranks = over_domains.ranks(primary)
@@ -79,6 +81,12 @@ def analyse(
         ranks=ranks,
         settings=over_domains.settings(study, primary, references),
         trends=tuple(found for found in trends if found),
+    )
+
+
+def _not_against(known: Sequence[Known]) -> tuple[Known, ...]:
+    return tuple(
+        replace(item, answer=replace(item.answer, word="open")) if item.answer.word == "no" else item for item in known
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from metaformer_nlp.study.analysis.facts import Facts
 from metaformer_nlp.study.analysis.results import Known, Removal, Swap
@@ -19,6 +20,7 @@ from metaformer_nlp.study.analysis.statistics import (
 from metaformer_nlp.study.analysis.statistics.composed import ALPHA
 from metaformer_nlp.study.analysis.statistics.pairs import Change
 
+NOT_RUN = "not run yet"
 Beside = Sequence[tuple[Change, Change]]
 
 
@@ -38,12 +40,16 @@ def answers(
     mixers = [arm.name for arm in facts.arms.values() if arm.kind == "mixer"]
     beside = _beside(facts, mixers, removals, swaps)
     for name, its in beside.items():
-        found[name] = _by_pairs(facts, its, signed=name != "swaps")
+        found[name] = _by_pairs(facts, name, its)
     if len(mixers) > 1:
         found["mixers"] = facts.judge(mixers, lambda family: _differ(family, base, mixers, margin))
     if not facts.telling:
         return dict.fromkeys(found, Answer("open", 1.0, 1.0, "no arm is shown above chance here")), {}
-    return found, {name: compare_pairs(facts.family, its, signed=name != "swaps") for name, its in beside.items()}
+    return found, {
+        name: compare_pairs(facts.family, its, signed=name != "swaps")
+        for name, its in beside.items()
+        if found[name].note != NOT_RUN
+    }
 
 
 def _mixing(facts: Facts, base: str, control: str) -> Answer:
@@ -86,11 +92,30 @@ def _beside(
     return {name: beside for name, beside in found.items() if beside}
 
 
-def _by_pairs(facts: Facts, beside: Beside, signed: bool) -> Answer:
+def _by_pairs(facts: Facts, name: str, beside: Beside) -> Answer:
+    arms = {arm for pair in beside for change in pair for arm in change}
+    waiting = {arm for arm in arms if not facts.began(arm)}
+    missing = sum(any(arm in waiting for change in pair for arm in change) for pair in beside)
+    if missing == len(beside):
+        return Answer("open", 1.0, 1.0, NOT_RUN)
     if silent := [of for (_, of), _ in beside if not facts.above_chance(of)]:
         return Answer("open", 1.0, 1.0, f"{facts.arms[silent[0]].title} is not above chance: it has nothing to lose")
-    arms = {arm for pair in beside for change in pair for arm in change}
-    return facts.judge(arms, lambda family: compare_pairs(family, beside, signed).answer)
+
+    def judge(family: Family) -> Answer:
+        word = compare_pairs(family, beside, signed=name != "swaps").answer
+        if name != "removals":
+            return word
+        # A mixer that adds nothing costs nothing to take out: any part would cost more.
+        p_idle, of = max((family.contrast({of: 1.0, control: -1.0}).p_above(), of) for _, (control, of) in beside)
+        if word.word == "yes" and p_idle > ALPHA:
+            note = f"{facts.arms[of].title} is not shown above no mixing: without its mixer it has nothing to lose"
+            return Answer("open", p_idle, word.p_no, note)
+        return replace(word, p_yes=max(word.p_yes, p_idle))
+
+    word = facts.judge(arms - waiting, judge)
+    if missing and word.word != "no":
+        return Answer("open", 1.0, word.p_no, f"{missing} of {len(beside)} pairs have not run yet")
+    return word
 
 
 def _differ(family: Family, baseline: str, mixers: Sequence[str], margin: float | None) -> Answer:

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from metaformer_nlp.study.analysis import results
-from metaformer_nlp.study.analysis.answers import answers
+from metaformer_nlp.study.analysis.answers import NOT_RUN, answers
 from metaformer_nlp.study.analysis.facts import Facts, mean_of
 from metaformer_nlp.study.analysis.results import Difference, Known, Removal, Swap
 from metaformer_nlp.study.analysis.rows import Row, unpacked_items
@@ -185,7 +185,10 @@ class _Domain(Facts):
             interval, inside = contrast.interval(), None
             if expected.size is not None and interval:
                 inside = interval[0] <= sign * expected.size <= interval[1]
-            word = self.judge(weights, partial(_above_zero, weights))
+            if all(map(self.began, weights)):
+                word = self.judge(weights, partial(_above_zero, weights))
+            else:
+                word = Answer("open", 1.0, 1.0, NOT_RUN)
             found.append(Known(expected, contrast.estimate(), word, inside))
         against = compose({str(place): item.answer for place, item in enumerate(found)}).shown_against
         return tuple(

@@ -8,9 +8,7 @@ from math import fsum
 
 from metaformer_nlp.study.analysis.rows import Row
 from metaformer_nlp.study.analysis.statistics import LEVEL, Answer, Family, diverged, mean_interval, with_failures
-from metaformer_nlp.study.protocol.study import Domain, Study
-
-SHARE = 0.5  # of the gain of mixing that a claim asks for where the study file names none
+from metaformer_nlp.study.protocol.study import SHARE, Domain, Study
 
 
 class Facts:
@@ -36,6 +34,10 @@ class Facts:
             for name, runs in self.scores.items()
         }
         self.control = study.control if study.control in self.arms else None
+
+    def began(self, arm: str) -> bool:
+        """Whether any run of an arm has ended, well or not."""
+        return bool(self.finished[arm]) or any(row["arm"] == arm and row["status"] == "failed" for row in self.rows)
 
     def above_chance(self, arm: str, level: float = LEVEL) -> bool:
         low = mean_interval(list(self.scores[arm].values()), level).low

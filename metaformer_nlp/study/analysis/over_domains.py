@@ -23,7 +23,7 @@ from metaformer_nlp.study.analysis.statistics import (
 from metaformer_nlp.study.analysis.statistics.settings import MIN_SETTINGS
 from metaformer_nlp.study.protocol.study import Scale, Study
 
-MOST_FIRST = 4  # domains that one screen has room for
+MOST_FIRST = 5  # domains that one screen has room for
 Domains = Mapping[str, Domain]
 
 

@@ -74,6 +74,11 @@ class Arm:
     tokens: float | None
     train_seconds: float | None  # median over runs
 
+    @property
+    def began(self) -> bool:
+        """Whether any run has ended, well or not."""
+        return bool(self.seeds or self.failures.failed)
+
 
 @dataclass(frozen=True)
 class Known:

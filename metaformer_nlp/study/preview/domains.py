@@ -125,6 +125,8 @@ class Domains:
             text += f"; {rule}"
         if tune.widen:
             text += f"; beyond a chosen end of them further ones are tried, at most {tune.widen} at each end"
+        elif any(isinstance(value, float) for value in tune.values):
+            text += "; where an end of them is chosen, none is tried beyond it ('widen: 2' would try two)"
         if tune.beat_control:
             more = f" by more than {tune.tie:g}" if tune.tie else ""
             text += (

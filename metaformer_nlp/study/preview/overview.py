@@ -135,8 +135,9 @@ class _Overview:
         more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(scales(plain, names))
         entries |= {name: text for name, text in more.items() if text}
         entries["Differences"] = (
-            "Arms are paired by seed (t-test, 95 % intervals). An arm is different where p is below 0.05, "
-            "corrected for all arms of the domain (Holm)"
+            "Two arms are compared by their means (moderated t-test, 95 % intervals). Seeds are paired where the "
+            "study's own seeds correlate. An arm is different where p is below 0.05, corrected for all arms of the "
+            "domain (Holm)"
         )
         if any(domain.margin is not None for domain in study.domains):
             entries["Equality"] = (

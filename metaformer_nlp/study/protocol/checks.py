@@ -51,6 +51,9 @@ def _check_comparisons(study: Study, where: str) -> None:
         raise ValueError(
             f"{where}: references {list(study.references)} must be different arms beside the baseline {study.baseline}."
         )
+    for what, named in (("control", study.control), ("claim.arm", study.claim.arm if study.claim else None)):
+        if named is not None and named not in names:
+            raise ValueError(f"{where}: {what}: there is no arm {named!r} under 'arms'; {nearest(named, names)}")
     if study.control is not None and (study.control not in mixers or study.control == study.baseline):
         raise ValueError(
             f"{where}: control {study.control!r} must be the mixer arm that mixes nothing and not the baseline, one of "
@@ -73,12 +76,17 @@ def _check_comparisons(study: Study, where: str) -> None:
     if study.claim and study.claim.retains is None and study.claim.gain is None:
         raise ValueError(
             f"{where}: claim says nothing of {study.claim.arm!r}; give it 'retains', a share of the baseline's score "
-            "above chance, or 'gain', a share of its score above the control's, or both."
+            "above chance, or name the study's 'control', and it is to keep half of what the baseline gains over that."
         )
-    if study.claim and study.claim.gain is not None and study.control in (None, study.claim.arm):
+    if study.claim and study.claim.arm == study.control:
         raise ValueError(
-            f"{where}: claim.gain is a share of what the baseline scores above the control, which must be another arm "
-            f"than {study.claim.arm!r}; name the arm that mixes nothing, such as 'control: identity'."
+            f"{where}: claim.arm is the control, {study.control!r}, which gains nothing over itself; claim something "
+            f"of {' or '.join(sorted({*mixers} - {study.baseline, study.control})) or 'a third mixer'}."
+        )
+    if study.claim and study.claim.gain is not None and study.control is None:
+        raise ValueError(
+            f"{where}: claim.gain is a share of what the baseline scores above the control, and there is none; name "
+            "the arm that mixes nothing, such as 'control: identity'."
         )
 
 
@@ -154,6 +162,8 @@ def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
         raise ValueError(
             f"{where}: arms.{arm.name}.of is for architecture arms and variants; a mixer is compared with the baseline."
         )
+    if arm.of is not None and arm.of not in names:
+        raise ValueError(f"{where}: arms.{arm.name}.of names arm {arm.of!r}; {nearest(arm.of, names)}")
     if arm.kind != "mixer" and (arm.of not in names or arm.of == arm.name):
         raise ValueError(
             f"{where}: arms.{arm.name}.of must name the arm it was made from, one of "

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metaformer_nlp.study.protocol.study import SHARE
 from metaformer_nlp.study.words import PERCENT, listed
 
 
 def gain_claimed(study: Mapping[str, Any]) -> str | None:
-    """The claim on the gain of mixing, of a study as `study_to_mapping` has it; None if it claims none."""
-    claim = study["claim"] or {}
-    if "gain" not in claim:
+    """What is judged of the gain of mixing, of a study as `study_to_mapping` has it; None if nothing is."""
+    claim, control = study["claim"], study.get("control")
+    if not claim or control is None:
         return None
-    base, control = study["baseline"], study["control"]
-    return f"{claim['arm']} keeps at least {100 * claim['gain']:g}{PERCENT} of what {base} scores above {control}"
+    asked = f"{100 * claim.get('gain', SHARE):g}{PERCENT}"
+    return f"{claim['arm']} keeps at least {asked} of what {study['baseline']} scores above {control}"
 
 
 def known_answers(study: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:

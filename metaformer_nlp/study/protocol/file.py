@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from metaformer_nlp.study.protocol.study import (
     BUDGETS,
     KINDS,
     MIN_SEEDS,
+    SHARE,
     SIGNS,
     Arm,
     Claim,
@@ -98,7 +100,10 @@ def study_from_mapping(data: Any, where: str, folder: Path | None = None, names:
     content["limits"] = _strings(content.get("limits", []), f"{where}: limits")
     content["references"] = _strings(content.get("references") or [], f"{where}: references")
     if content.get("claim") is not None:
-        content["claim"] = _claim(content["claim"], f"{where}: claim")
+        claim = _claim(content["claim"], f"{where}: claim")
+        if content.get("control") and claim.retains is None and claim.gain is None:
+            claim = dataclasses.replace(claim, gain=SHARE)
+        content["claim"] = claim
     content["expected"] = tuple(
         _known_answer(item, place) for item, place in _items(content.get("expected"), f"{where}: expected")
     )
@@ -169,8 +174,10 @@ def _domain(name: str, data: Any, where: str, folder: Path | None, names: Names)
     content["equal"] = _equal(content.get("equal"), f"{where}.equal")
     for key, example in (("margin", "0.02 for two points of a hundred"), ("expected_seconds", "120 for two minutes")):
         if content.get(key) is not None:
-            allowed = f"a number above 0, such as {example}"
-            content[key] = _number(content[key], f"{where}.{key}", allowed, lambda value: value > 0)
+            allowed, most = (f"a number above 0, such as {example}", float("inf"))
+            if key == "margin":
+                allowed, most = f"a number between 0 and 1, such as {example}", 1.0
+            content[key] = _number(content[key], f"{where}.{key}", allowed, partial(_between, most))
     for key in ("metric", "axis", "after"):
         if content.get(key) is not None and not isinstance(content[key], str):
             raise ValueError(f"{where}.{key} must be a text, not {content[key]!r}.")
@@ -285,8 +292,8 @@ def _known_answer(data: Any, where: str) -> KnownAnswer:
             f"{content['sign']!r}."
         )
     if content.get("size") is not None:
-        allowed = "the published difference without its sign, such as 0.029 for 2.9 points"
-        content["size"] = _number(content["size"], f"{where}.size", allowed, lambda value: value > 0)
+        allowed = "the published difference without its sign, between 0 and 1, such as 0.029 for 2.9 points"
+        content["size"] = _number(content["size"], f"{where}.size", allowed, partial(_between, 1.0))
     if not isinstance(content["source"], str):
         raise ValueError(f"{where}.source must be a text, such as a paper and its table, not {content['source']!r}.")
     content["domains"] = _strings(content.get("domains") or [], f"{where}.domains")
@@ -309,15 +316,15 @@ def _scale(data: Any, where: str) -> Scale:
             f"before it, not {content['domains']}."
         )
     if content.get("margin") is not None:
-        allowed = "a number above 0, such as 0.01 for a point with each doubling"
-        content["margin"] = _number(content["margin"], f"{where}.margin", allowed, lambda value: value > 0)
+        allowed = "a number between 0 and 1, such as 0.01 for a point with each doubling"
+        content["margin"] = _number(content["margin"], f"{where}.margin", allowed, partial(_between, 1.0))
     return Scale(**content)
 
 
 def _until(data: Any, where: str) -> Until:
     content = dict(_section(data, Until, where, but=set()))
-    allowed = "a number above 0, in the metric's unit, such as 0.01 for a point of a hundred to each side"
-    content["half_width"] = _number(content["half_width"], f"{where}.half_width", allowed, lambda value: value > 0)
+    allowed = "a number between 0 and 1, in the metric's unit, such as 0.01 for a point of a hundred to each side"
+    content["half_width"] = _number(content["half_width"], f"{where}.half_width", allowed, partial(_between, 1.0))
     if type(content["most"]) is not int or not MIN_SEEDS <= content["most"] <= _MOST_SEEDS:
         raise ValueError(
             f"{where}.most must be a whole number from {MIN_SEEDS} to {_MOST_SEEDS}, of seeds, not {content['most']!r}."
@@ -412,6 +419,10 @@ def _chance(value: Any, where: str) -> float | str:
     if found is None:
         raise ValueError(f"{where} must be a finite number or the key of a metric, not {value!r}.")
     return found if isinstance(found, str) else float(found)
+
+
+def _between(most: float, value: float) -> bool:
+    return 0 < value < most
 
 
 def _number(value: Any, where: str, allowed: str, good: Callable[[float], bool]) -> int | float:

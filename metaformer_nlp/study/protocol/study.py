@@ -79,12 +79,15 @@ class Tune:
         return (*self.values, *(float(f"{value:.6g}") for value in further))
 
 
+SHARE = 0.5  # of the gain of mixing that a claim asks for where the study file names none
+
+
 @dataclass(frozen=True)
 class Claim:
     """What the study was made to test of `arm`: what it keeps of the baseline's score, as one share or both.
 
     ``retains`` is a share of the baseline's score above chance, ``gain`` a share of what mixing gains, which is the
-    baseline's score above that of the study's control.
+    baseline's score above that of the study's control; with a control and neither, `SHARE`.
     """
 
     arm: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from math import fsum
@@ -169,9 +169,24 @@ def _score(score: float, metric: str) -> str:
 def changes(analysis: Analysis) -> list[dict[str, Any]]:
     """What was changed in the analysis after results were there, so that it was not decided beforehand."""
     return [
-        {**change, "changed": [(field, *map(setting, pair)) for field, pair in change["changed"].items()]}
+        {**change, "changed": [each for field, pair in change["changed"].items() for each in _changed(field, *pair)]}
         for change in changes_of(analysis.sessions)
     ]
+
+
+def _changed(field: str, before: Any, now: Any) -> Iterator[tuple[str, str, str]]:
+    """The innermost fields that differ, with both values as text."""
+    inner: Iterable[tuple[str, Any, Any]]
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        inner = ((f"{field}[{place}]", *pair) for place, pair in enumerate(zip(before, now, strict=True)))
+    elif isinstance(before, dict) and isinstance(now, dict):
+        inner = ((f"{field}.{key}", before.get(key), now.get(key)) for key in {**before, **now})
+    else:
+        yield field, *("nothing" if value is None else setting(value) for value in (before, now))  # type: ignore[misc]
+        return
+    for name, *pair in inner:
+        if pair[0] != pair[1]:
+            yield from _changed(name, *pair)
 
 
 def times(analysis: Analysis) -> list[str]:

@@ -20,6 +20,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from metaformer_nlp.study import words
+from metaformer_nlp.study.analysis.answers import NOT_RUN
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
 from metaformer_nlp.study.report import protocol
@@ -134,6 +135,7 @@ def _names(analysis: Analysis) -> dict[str, Any]:
         "labels": labels,
         "baseline": labels[analysis.study.baseline],
         "centre": labels[analysis.centre],
+        "not_run": NOT_RUN,
     }
 
 
@@ -171,13 +173,20 @@ def still_open(analysis: Analysis) -> list[str]:
 def limits(analysis: Analysis) -> list[str]:
     """What the study cannot show, from its numbers and from its file."""
     arms = [arm for domain in analysis.domains.values() for arm in domain.runs]
-    items = [arm.over_items for arm in arms if arm.over_items]
+    items = {
+        domain.label: [
+            (its.high - its.low) / 2
+            for arm in domain.runs
+            if (its := arm.over_items) and its.low is not None and its.high is not None
+        ]
+        for domain in analysis.domains.values()
+    }
     counts = sorted({len(arm.seeds) for arm in arms})
     values = {
         "counts": counts,
         "student": student(LEVEL, max(counts[0], 2) - 1) if counts else None,
         "unlike": [row for row in protocol.budgets(analysis) if row[3] == "no"],
-        "items": [(its.high - its.low) / 2 for its in items if its.low is not None and its.high is not None],
+        "items": [(label, halves) for label, halves in items.items() if halves],
     }
     return [*_sentences("limits.j2", analysis, values), *analysis.study.limits]
 
@@ -224,6 +233,7 @@ def _environment() -> Environment:
         "capital",
         "setting",
         "without_brackets",
+        "in_a_row",
     ):
         environment.filters[name] = getattr(words, name)
     environment.filters |= {

@@ -8,8 +8,11 @@ from functools import partial
 
 from markupsafe import Markup
 
-from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Trends
+from metaformer_nlp.config.names import flatten
+from metaformer_nlp.study.analysis.answers import NOT_RUN
+from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Known, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
+from metaformer_nlp.study.protocol import study as protocol
 from metaformer_nlp.study.report.figures.looks import arm_titles
 from metaformer_nlp.study.words import (
     capital,
@@ -24,7 +27,6 @@ from metaformer_nlp.study.words import (
     without_brackets,
 )
 
-NOT_RUN = "not run yet"
 _LOST = {"below": "costs", "above": "gains", "equal": "no difference", "open": "open"}
 _KNOWN = {"yes": "reproduced", "no": "contradicted", "open": "open"}
 
@@ -59,7 +61,15 @@ class Tables:
             rows.append(("a part costs more than the mixer, each taken out", partial(self._by_pairs, name="removals")))
         if a.question("parts"):
             rows.append(("a part costs more than any change of the mixer", partial(self._by_pairs, name="parts")))
-        rows.append((f"best mixer, over {base}", self._best))
+        for name in dict.fromkeys(
+            swap.arm for domain in domains for swap in domain.swaps if not swap.mixer and swap.of == a.centre
+        ):
+            rows.append((f"lost from {labels[a.centre]} with {labels[name]}", partial(self._swap, name=name)))
+        if a.question("swaps"):
+            rows.append(("another mixer changes more than another norm or activation", self._swaps))
+        rows.append((f"best mixer, over {base}", partial(self._best, than=a.study.baseline)))
+        if a.centre not in (a.study.baseline, control):
+            rows.append((f"best mixer, over {labels[a.centre]}", partial(self._best, than=a.centre)))
         for trends in a.trends:
             largest = a.domains[list(trends.scale.domains)[-1]].label
             rows.append(
@@ -70,13 +80,15 @@ class Tables:
         rows.append(("runs finished", self._runs))
         head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
         cells = [[name, *map(cell, domains)] for name, cell in rows]
-        waiting = [row for row in cells if set(row[1:]) == {NOT_RUN}]
+        waiting = [row for row in cells if NOT_RUN in row and set(row[1:]) <= {NOT_RUN, "–"}]
         return self.table(head, [*(row for row in cells if row not in waiting), *_together(waiting)])
 
     def _mixing(self, domain: Domain) -> str:
         if domain.mixing is None:
             return "–"
-        return f"{interval(domain.mixing, signed=True)}: {domain.answers['mixing'].word}"
+        word, low, margin = domain.answers["mixing"].word, domain.mixing.low, domain.margin
+        small = f", perhaps by less than the {points(margin)} that matter" if margin and (low or 0.0) < margin else ""
+        return f"{interval(domain.mixing, signed=True)}: {word}{small if word == 'yes' else ''}"
 
     def _share(self, domain: Domain) -> str:
         arm = domain.arms.get(self.analysis.centre)
@@ -85,16 +97,17 @@ class Tables:
         claim, share = self.analysis.study.claim, arm.share
         if share.value is None or domain.answers["mixing"].word != "yes":
             return "open: no gain is shown"
+        none = "none of it: " if share.value <= 0 else ""
+        kept = f"{none}{percent(share.value, share.interval)}"
         if not claim or claim.arm != arm.name:
-            return percent(share.value, share.interval)
-        at_least = f"at least {percent(share.asked)}: {domain.answers['claim'].word}"
-        return f"{percent(share.value, share.interval)}; {at_least}"
+            return kept
+        return f"{kept}; at least {percent(share.asked)}: {domain.answers['claim'].word}"
 
     def _known(self, domain: Domain) -> str:
-        words = [_KNOWN[item.answer.word] for item in domain.known]
-        if not words:
-            return "–"
-        text = listed([f"{words.count(word)} {word}" for word in _KNOWN.values() if word in words])
+        words = [_found(item) for item in domain.known]
+        if not words or set(words) == {NOT_RUN}:
+            return NOT_RUN if words else "–"
+        text = listed([f"{words.count(word)} {word}" for word in (*_KNOWN.values(), NOT_RUN) if word in words])
         sizes = [item.size_inside for item in domain.known if item.size_inside is not None]
         return f"{text}; the published size lies in {sum(sizes)} of {len(sizes)} intervals" if sizes else text
 
@@ -102,19 +115,18 @@ class Tables:
         for item in domain.removals:
             if (item.of, item.arm) == (of, name):
                 arm = domain.arms[name]
-                if not _began(arm):
+                if not arm.began:
                     return NOT_RUN
                 if not arm.seeds:
                     return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
                 return f"{interval(item.cost, signed=True)}{' (falls to chance)' if item.to_chance else ''}"
-        return "not run"
+        return "–"
 
     def _by_pairs(self, domain: Domain, name: str) -> str:
+        if name in domain.answers and domain.answers[name].note == NOT_RUN:
+            return NOT_RUN
         if name not in domain.pairs:
             return "–"
-        parts = {item.arm for item in domain.removals} - {self.analysis.study.control}
-        if not any(_began(domain.arms[part]) for part in parts):
-            return NOT_RUN
         return f"{self.pairs(domain, name)}: {domain.answers[name].word}"
 
     def pairs(self, domain: Domain, name: str) -> str:
@@ -124,26 +136,38 @@ class Tables:
         pairs = "pair" if len(found.pairs) == 1 else "pairs"
         return f"{found.more} of {len(found.pairs)} {pairs} ({found.shown_more} shown{opposite})"
 
-    def _best(self, domain: Domain) -> str:
-        best, base = domain.best_mixer, self.analysis.study.baseline
-        if best is None or best.name == base or base not in best.against:
+    def _swap(self, domain: Domain, name: str) -> str:
+        for swap in domain.swaps:
+            if swap.arm == name:
+                return interval(swap.cost, signed=True) if domain.arms[name].began else NOT_RUN
+        return "–"
+
+    def _swaps(self, domain: Domain) -> str:
+        return self._by_pairs(domain, "swaps")
+
+    def _best(self, domain: Domain, than: str) -> str:
+        best = domain.best_mixer
+        if best is None or best.name == than or than not in best.against:
             return "none scores above it" if best else "–"
-        difference = best.against[base]
+        difference = best.against[than]
         found = f"{best.label} {interval(difference.estimate, signed=True)}"
         return found if difference.word == "above" else f"none is shown ({found})"
 
     def _trend(self, domain: Domain, trends: Trends) -> str:
         a, labels = self.analysis, self.analysis.labels()
-        experiments = {a.study.domain(name).experiment for name in trends.scale.domains}
-        if a.study.domain(domain.name).experiment not in experiments:
+        if not any(_one_model(a.study.domain(domain.name), a.study.domain(name)) for name in trends.scale.domains):
             return "–"
         lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
         return "; ".join(f"{labels[name or '']}: {trends.lines[name or ''].trend}" for name in lines) or "–"
 
     def _size(self, domain: Domain) -> str:
-        base = domain.arms[self.analysis.study.baseline]
+        base, centre = domain.arms[self.analysis.study.baseline], domain.arms.get(self.analysis.centre)
         length = f"{count(base.tokens)} tokens" if base.tokens else f"{count(base.steps)} steps"
-        return f"{count(base.total)} parameters, {length}"
+        text = f"{count(base.total)} parameters, {length}"
+        if centre is None or centre is base or not (base.total and base.macs and centre.total and centre.macs):
+            return text
+        shares = f"{percent(centre.total / base.total)} of the parameters and {percent(centre.macs / base.macs)}"
+        return f"{text}; {without_brackets(centre.label)} has {shares} of the MACs"
 
     def _runs(self, domain: Domain) -> str:
         arms = domain.arms.values()
@@ -165,7 +189,7 @@ class Tables:
                         f"{labels[expected.arm]} {expected.sign} than {labels[expected.reference]}",
                         points(expected.size) if expected.size is not None else "–",
                         interval(item.found, signed=True),
-                        _KNOWN[item.answer.word],
+                        _found(item),
                         {True: "yes", False: "no", None: "–"}[item.size_inside],
                         expected.source,
                     ]
@@ -183,7 +207,7 @@ class Tables:
             head += [f"minus {labels[reference]}", "shown", "p (Holm)"]
         rows, names = [], self._names(domain)
         for arm in domain.arms.values():
-            if not _began(arm):
+            if not arm.began:
                 continue
             row = [names[arm.name], f"{len(arm.seeds)} of {arm.planned}", interval(arm.score)]
             if study.control:
@@ -207,13 +231,13 @@ class Tables:
     def waiting(self, domain: Domain) -> dict[str, str]:
         """Names of the arms of which no run has ended; no table has them."""
         names = self._names(domain)
-        return {arm.name: names[arm.name] for arm in domain.arms.values() if not _began(arm)}
+        return {arm.name: names[arm.name] for arm in domain.arms.values() if not arm.began}
 
     def notes(self, domain: Domain) -> list[str]:
         """The notes of the estimates, each once."""
         found = dict[str, None]()
         for arm in domain.arms.values():
-            if arm.name != self.analysis.study.baseline and _began(arm):
+            if arm.name != self.analysis.study.baseline and arm.began:
                 estimates = [arm.score, arm.retention, *(pair.estimate for pair in arm.against.values())]
                 found |= {estimate.note: None for estimate in estimates if estimate.note}
                 found |= {arm.share.answer.note: None} if arm.share and arm.share.answer.note else {}
@@ -222,14 +246,14 @@ class Tables:
     def costs(self, domain: Domain) -> Markup:
         """What an arm takes."""
         head = ["arm", "parameters", "trainable", "MACs", "steps", "tokens", "seconds"]
-        names, arms = self._names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        names, arms = self._names(domain), [arm for arm in domain.arms.values() if arm.began]
         rows = [[names[arm.name], *map(count, _sizes(arm)), _seconds(arm)] for arm in arms]
         return self.table(head, rows)
 
     def tasks(self, domain: Domain) -> Markup:
         """The score of each arm in each task, chance in the last row."""
         tasks = list(domain.task_chance)
-        names, arms = self._names(domain), [arm for arm in domain.arms.values() if _began(arm)]
+        names, arms = self._names(domain), [arm for arm in domain.arms.values() if arm.began]
         rows = [[names[arm.name], *(interval(arm.tasks[task]) for task in tasks)] for arm in arms]
         rows.append(["chance", *(points(domain.task_chance[task]) for task in tasks)])
         return self.table(["arm", *tasks], rows)
@@ -300,8 +324,21 @@ class Tables:
         return self.table(["arm", "kind", "compared with", "sets"], rows)
 
 
+def _one_model(domain: protocol.Domain, other: protocol.Domain) -> bool:
+    """Whether two domains are one experiment with one model, so that one says something of the other."""
+    models = [
+        {key: value for key, value in {**flatten(dict(its.config)), **its.set}.items() if key.startswith("model.")}
+        for its in (domain, other)
+    ]
+    return domain.experiment == other.experiment and models[0] == models[1]
+
+
 def _in_domains(set_in: object) -> dict[str, object]:
     return {"in": set_in} if set_in else {}
+
+
+def _found(item: Known) -> str:
+    return NOT_RUN if item.answer.note == NOT_RUN else _KNOWN[item.answer.word]
 
 
 def _shown(pair: Difference) -> str:
@@ -328,9 +365,5 @@ def _together(waiting: Sequence[Sequence[str]]) -> list[list[str]]:
         start, middle, part = row[0].partition(" without its ")
         named.setdefault(start + middle, []).append(part)
     names = "; ".join(start + ", ".join(parts) for start, parts in named.items())
-    return [[names, *([NOT_RUN] * (len(waiting[0]) - 1))]] if waiting else []
-
-
-def _began(arm: Arm) -> bool:
-    """Whether any run of an arm has ended, well or not."""
-    return bool(arm.seeds or arm.failures.failed)
+    told = [NOT_RUN if NOT_RUN in column else "–" for column in list(zip(*waiting, strict=True))[1:]]
+    return [[names, *told]] if waiting else []

@@ -157,6 +157,8 @@ def _arm_columns(domain: Domain, arm: Arm) -> dict[str, Any]:
         its |= {"low_corrected": low, "high_corrected": high, "p": pair.p, "p_holm": pair.p_holm}
         its |= {"p_equivalent": pair.p_equivalent, "shown": pair.word}
         columns |= {f"minus {reference}: {key}": value for key, value in its.items()}
+    if arm.over_items:
+        columns |= {"items: low": arm.over_items.low, "items: high": arm.over_items.high}
     columns |= {key: getattr(arm, key) for key in ("total", "trainable", "macs", "steps", "tokens", "train_seconds")}
     return dict(rounded(columns | {f"task:{name}": task.value for name, task in arm.tasks.items()}))
 

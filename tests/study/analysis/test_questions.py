@@ -103,6 +103,45 @@ def test_parts_are_set_beside_mixers_pair_by_pair(counted: Any, plant: Any) -> N
     assert words(plant({**DEAR, "identity": 0.1}))["removals"] == "no"
 
 
+def test_a_mixer_that_adds_nothing_makes_no_part_dear(plant: Any) -> None:
+    """Pooling is as good as no mixing: whatever is taken out costs more than its mixer."""
+    found = plant({**DEAR, "pooling": 0.6, "batch_norm": 0.6})
+    answer = found.question("removals").domains["vision"]
+    assert (answer.word, answer.note.startswith("pooling is not shown above no mixing")) == ("open", True)
+    assert words(plant({**DEAR, "pooling": 0.6, "no_norm": 0.75}))["removals"] == "no", "a part that helps"
+
+
+def test_arms_that_have_not_run_are_neither_evidence_nor_forgotten(plant: Any) -> None:
+    def without(rows: list[dict[str, Any]], *arms: str) -> list[dict[str, Any]]:
+        for arm in arms:
+            rows = without_result(rows, arm, range(5), "missing")
+        return rows
+
+    expected = [{"arm": "no_norm", "reference": "pooling", "sign": "lower", "source": "Table 5"}]
+    some = plant(DEAR, alter=lambda rows: without(rows, "no_norm", "fourier"), expected=expected).domains["vision"]
+    assert some.answers["removals"].note == "1 of 2 pairs have not run yet"
+    assert some.answers["parts"].note == "5 of 8 pairs have not run yet"
+    assert (some.known[0].answer.word, some.known[0].answer.note) == ("open", "not run yet")
+    assert some.arms["conv"].against["attention"].comparisons == 7, "all that the file compares with it"
+    none = plant(DEAR, alter=lambda rows: without(rows, *PARTS)).domains["vision"]
+    assert {none.answers[name].note for name in ("removals", "parts")} == {"not run yet"}
+    assert not none.pairs.keys() & {"removals", "parts"}
+    dear = {**DEAR, "fourier": 0.1}
+    assert words(plant(dear, alter=lambda rows: without(rows, "no_norm")))["parts"] == "no", "it is shown already"
+
+
+def test_a_contradiction_that_does_not_stand_over_domains_is_open_in_all_places(plant: Any) -> None:
+    lower = {"arm": "identity", "reference": "pooling", "sign": "lower", "source": "Table 5"}
+    domains = [f"v{number}" for number in range(8)]
+    data = small_study_data(5, domains)
+    truth = {**GAIN, "identity": dict.fromkeys(domains, 0.6) | {"v3": 0.6725}}
+    found = plant(truth, expected=[lower], domains=data["domains"])
+    words_of = {name: (its.known[0].answer.word, its.answers["known"].word) for name, its in found.domains.items()}
+    assert found.domains["v3"].known[0].answer.p_no < 0.025, "it is shown in the domain alone"
+    assert words_of["v3"] == ("open", "open")
+    assert {words_of[name] for name in domains if name != "v3"} == {("yes", "yes")}
+
+
 def test_mixers_far_apart_with_cancelling_signs_make_no_part_dear(counted: Any) -> None:
     """The mean of their signed costs is zero, and parts cost 4 points."""
     apart = {**GAIN, "attention": 0.74, "conv": 0.58, "fourier": 0.74, "identity": 0.58}

@@ -107,6 +107,13 @@ def test_equal_differences_of_paired_seeds_give_no_test_below_five_seeds(monkeyp
     assert (three.value, three.error) == (-1, None)
 
 
+def test_arms_without_runs_do_not_hide_that_seeds_go_together() -> None:
+    runs = {f"arm {place}": {0: place, 1: place + 1.0, 2: place + 1.9} for place in range(4)}
+    waiting = {f"waiting {place}": dict[int, float]() for place in range(9)}
+    assert seed_correlation({**runs, **waiting}) == seed_correlation(runs)
+    assert Family({**runs, **waiting}).paired
+
+
 def test_comparisons_are_corrected_and_labelled() -> None:
     near = [[60 + 0.3 * a, 60.5, 61 - 0.3 * a] for a in range(4)]
     found = compare_arms(family([60.0, 60.5, 61.0], [70.0, 70.5, 71.0], *near), "arm 0", margin=3.0)
@@ -117,4 +124,4 @@ def test_comparisons_are_corrected_and_labelled() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert found["arm 1"].comparisons == 5
     missing = compare_arms(Family({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.5}, "c": {}}), "a")
-    assert (missing["c"].p, missing["c"].word, missing["b"].comparisons) == (None, "open", 1)
+    assert (missing["c"].p, missing["c"].word, missing["b"].comparisons) == (None, "open", 2)

@@ -100,7 +100,7 @@ def test_what_a_later_analysis_uses_is_kept(study_data: dict[str, Any], make_stu
     assert not {"control", "expected", "scale"} & set(plain), "reports without them stay as they are"
     known(study_data, size=0.029, domains=["text"])
     scale(study_data, margin=0.01)
-    study_data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}
+    study_data |= {"control": "identity", "claim": {"arm": "pooling"}}  # half of the gain where no share is named
     study = make_study(study_data)
     data = study_to_mapping(study)
     assert data["control"] == "identity"
@@ -217,7 +217,12 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: s.update(claim={"arm": "attention", "retains": 0.9}), "must be a mixer other than the baseline"),
         (lambda s: s.update(claim={"arm": "pooling"}), "claim says nothing of 'pooling'; give it 'retains'"),
         (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}), "such as 'control: identity'"),
-        (lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}, control="pooling"), "another arm than 'pooling'"),
+        (
+            lambda s: s.update(claim={"arm": "pooling", "gain": 0.5}, control="pooling"),
+            "claim.arm is the control, 'pooling'",
+        ),
+        (lambda s: s.update(claim={"arm": "poling"}, control="identity"), "claim.arm: there is no arm 'poling' under"),
+        (lambda s: s.update(control="identiti"), "no arm 'identiti' under 'arms'; did you mean 'identity'?"),
         (
             lambda s: s.update(claim={"arm": "pooling", "gain": 50}, control="identity"),
             "claim.gain must be a share above 0 and at most 1 of the baseline's score above the control's",
@@ -247,12 +252,12 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
         (lambda s: scale(s, domains={"vision": 1, "text": 1}), "each with a larger number of epochs than the one"),
         (lambda s: scale(s, domains={"vision": 0, "text": 1}), "domains.vision must be a number of epochs above 0"),
         (lambda s: scale(s, domains={"vision": 1, "txt": 2}), "domains names domain 'txt'; did you mean 'text'?"),
-        (lambda s: scale(s, margin=0), "scale[0].margin must be a number above 0"),
+        (lambda s: scale(s, margin=0), "scale[0].margin must be a number between 0 and 1"),
         (
             lambda s: (scale(s), s["domains"]["text"].update(metric="validation/topic")),
             "must have one metric, so that differences can be compared, not vision: validation/accuracy, text",
         ),
-        (lambda s: s.update(until={"half_width": 0, "most": 5}), "until.half_width must be a number above 0"),
+        (lambda s: s.update(until={"half_width": 0, "most": 5}), "until.half_width must be a number between 0 and 1"),
         (lambda s: s.update(until={"half_width": 0.1, "most": 21}), "until.most must be a whole number from 3 to 20"),
         (lambda s: s.update(until={"half_width": 0.1}), "'most' is missing"),
         (lambda s: s.update(until={"half_width": 0.1, "most": 5}), "and there are 2; list 3 or more under 'seeds'"),
@@ -282,8 +287,8 @@ def test_the_digest_follows_what_decides_the_outcome(study_data: dict[str, Any],
             ),
             "name the arm that mixes nothing, such as 'control: identity', and set seconds in config or set",
         ),
-        (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number above 0"),
-        (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number above 0"),
+        (lambda s: s["domains"]["text"].update(margin=0), "domains.text.margin must be a number between 0 and 1"),
+        (lambda s: s["domains"]["text"].update(margin="2 %"), "domains.text.margin must be a number between 0 and 1"),
         (lambda s: s["domains"]["text"].update(expected_seconds=-1), "expected_seconds must be a number above 0"),
         (lambda s: s["domains"]["text"].update(metric=3), "domains.text.metric must be a text"),
         (lambda s: s["domains"]["text"].update(metric="validation/loss"), "'validation/loss', of which less is better"),

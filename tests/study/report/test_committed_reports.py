@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from metaformer_nlp.study.report.figures import DRAWN_WITH
 from metaformer_nlp.study.report.write import build_report
@@ -30,6 +31,17 @@ def test_it_is_rebuilt_byte_for_byte(report: Path, tmp_path: Path) -> None:
         assert undrawn(folder / name, alike) == undrawn(report.parent / name, alike), (
             f"{name} is not what report.json says: {AGAIN} {report.parent}"
         )
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda path: path.parent.name)
+def test_its_recipe_decides_what_it_decided(report: Path) -> None:
+    """Who runs the recipe again gets a report that answers the same questions."""
+    recipe = report.parents[3] / "scripts" / "recipes" / "studies" / f"{report.parent.name}.yaml"
+    if not recipe.exists():
+        pytest.skip("a report of several studies")
+    again, its = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (recipe, report.parent / "study.yaml"))
+    for field in ("baseline", "control", "references", "claim", "expected", "scale", "until", "seeds"):
+        assert again.get(field) == its.get(field), field
 
 
 def committed(folder: Path) -> set[Path]:

@@ -25,10 +25,17 @@ from metaformer_nlp.study.protocol.study import Arm, Study
 from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.report.figures.first import costs_of
+from metaformer_nlp.study.report.figures.first import costs_of, draw_first
 from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, arm_titles, known_name
 from metaformer_nlp.study.report.figures.style import Drawing, limits_of, mean_of
-from tests.study.simulated import DISTANCES, SKILLS, large_study_data, planted_rows, simulated_rows
+from tests.study.simulated import (
+    DISTANCES,
+    SKILLS,
+    large_study_data,
+    planted_rows,
+    simulated_rows,
+    small_study_data,
+)
 
 MakeStudy = Callable[[dict[str, Any]], Study]
 _BUDGETS = {"e1": 1.0, "e2": 2.0, "e4": 4.0}
@@ -242,6 +249,20 @@ def test_the_first_picture_has_all_changes_to_one_arm_sorted_by_size(analysis: A
     limits = {(axes.get_xlim(), axes.get_ylim()) for axes in figure.axes}
     assert len(limits) == 1, "one axis"
     assert all("pooling" in [text.get_text() for text in axes.texts] for axes in figure.axes), "the zero is named"
+
+
+def test_many_domains_stand_in_rows_with_axes_of_their_own(make: MakeStudy) -> None:
+    study = make(small_study_data(4, ("a", "b", "c", "d", "e")))
+    truth = {"attention": 0.66, "pooling": 0.6, "identity": {"a": 0.2, "b": 0.2, "c": 0.2, "d": 0.58, "e": 0.58}}
+    analysis = analyse(study, planted_rows(study, dict.fromkeys([arm.name for arm in study.arms], 0.59) | truth))
+    drawing = draw_first(analysis, arm_looks(study))
+    assert drawing is not None
+    panels = [axes for part in drawing.figure.subfigs for axes in part.axes]
+    assert [axes.get_title() for axes in panels] == ["A", "B", "C", "D", "E"]
+    widths = [axes.get_xlim()[1] - axes.get_xlim()[0] for axes in panels]
+    assert widths[0] == widths[1] and widths[2] == widths[3] == widths[4]
+    assert len(drawing.figure.subfigs) == 2
+    assert "Each row of panels has an axis of its own." in drawing.caption
 
 
 def test_costs_are_points_below_the_centre(analysis: Analysis) -> None:

@@ -191,7 +191,7 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
     assert re.search(r"\| pooling keeps of that gain \| \d+.% .*; at least 50.%: yes \|", table)
     assert re.search(r"\| lost from pooling without its residual \| \+3[56]\.", table)
     assert re.search(r"any change of the mixer \| 8 of 8 pairs \(8 shown\): yes \|", table)
-    assert "the lowest score is no residual" in alt
+    assert "of the rows, the lowest score is no residual" in alt
     mixing = r"In vision attention adds [5-7]\.\d points; pooling keeps at least 50.% of that\. "
     parts = r"Taken out of pooling, parts cost 2\d\.\d to 3\d\.\d points and the mixer [5-7]\.\d \(vision\)\. "
     assert re.match(f"{mixing}{parts}Each part that", said)
@@ -204,6 +204,35 @@ def test_the_table_the_picture_and_the_conclusion_turn_with_the_numbers(make_stu
     assert "the highest no residual" in alt
     assert said.startswith("In vision mixing costs ")
     assert "Not every part costs more" in said
+
+
+def test_many_domains_are_told_in_one_sentence(make_study: Make) -> None:
+    domains = ["a", "b", "c", "d"]
+    study = make_study(small_study_data(5, domains))
+    pooling = {"pooling": {"a": 0.66, "b": 0.6, "c": 0.66, "d": 0.63}}
+    analysis = analyse(study, planted_rows(study, {**TRUTH, **pooling}))
+    assert conclusion(analysis).startswith(
+        "Of what attention adds to no mixing, pooling keeps at least 50\N{NO-BREAK SPACE}% in a and c, and less in b; "
+        "d leaves it open. Taken out of pooling, parts cost "
+    )
+    rows = planted_rows(study, {**TRUTH, **pooling})
+    for part in PARTS:
+        rows = without_result(rows, part, range(5), "missing")
+    assert conclusion(analyse(study, rows)).endswith("No part of the architecture was taken out yet.")
+
+
+def test_a_trend_is_told_of_its_own_model_alone(make_study: Make) -> None:
+    data = small_study_data(5, ("other", "same", "short", "long"))
+    data["domains"]["other"]["set"] = {"model.depths": [1, 1]}
+    for name, label in (("short", "one epoch"), ("long", "two epochs")):
+        data["domains"][name] |= {"label": label, "set": {"schedule.epochs": 1}}
+    study = make_study({**data, "scale": [{"axis": "epochs", "domains": {"short": 1, "long": 2}}]})
+    first = str(markdown(analyse(study, planted_rows(study, TRUTH)), {})).partition("<details>")[0]
+    head = next(line for line in first.splitlines() if line.startswith("| points"))
+    row = next(line for line in first.splitlines() if line.startswith("| gap to attention with more epochs"))
+    told = dict(zip(head.split(" | ")[1:], row.split(" | ")[1:], strict=True))
+    assert told["Other"] == "–"
+    assert told["Same |"].startswith("pooling: ")
 
 
 def test_every_picture_is_shown_where_its_numbers_are(make_study: Make, monkeypatch: pytest.MonkeyPatch) -> None:

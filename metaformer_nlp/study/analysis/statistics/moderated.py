@@ -89,8 +89,10 @@ def seed_correlation(scores: Scores) -> SeedCorrelation:
     Each arm's residuals are scaled to length one; where seeds do nothing these are random directions, the squared
     length of their sum is about the number of arms, and (seeds - 1) times their ratio is chi-square with seeds - 1
     degrees of freedom (Rayleigh's test of directions; Mardia and Jupp, Directional Statistics, 2000, chapter 10).
-    Means do not enter. Seeds that half the arms have count, and the arms that have all of these.
+    Means do not enter. Of the arms that have run, the seeds that half of them have count, and the arms that have all of
+    these.
     """
+    scores = {arm: runs for arm, runs in scores.items() if runs}
     counts: dict[int, int] = {}
     for runs in scores.values():
         for seed in runs:
@@ -270,6 +272,8 @@ def compare_arms(
 ) -> dict[str, Comparison]:
     """Every other arm (of `arms`, if given) minus the reference, as one family of tests, with the family's variances.
 
+    An arm that has no run yet is counted, so that no word is lost when it comes in.
+
     Simulated (scripts/simulate_verdicts.py): where no arm differs, some arm is called different in at most 5 % of
     studies with equal spreads, in at most 9 % (3 seeds) and 7 % (5 seeds) with spreads ten-fold apart.
     """
@@ -277,11 +281,13 @@ def compare_arms(
     contrasts = {arm: family.contrast({arm: 1.0, reference: -1.0}) for arm in others}
     tested = {arm: contrast for arm, contrast in contrasts.items() if contrast.error is not None}
     alpha = 1 - LEVEL
-    p_holm = dict(zip(tested, holm([contrast.p for contrast in tested.values()]), strict=True))
+    to_come = [1.0] * sum(not family.scores[arm] for arm in others)
+    number = len(tested) + len(to_come)
+    p_holm = dict(zip(tested, holm([contrast.p for contrast in tested.values()] + to_come), strict=False))
     p_equivalent: dict[str, float] = {}
     if margin is not None:
         tost = [max(contrast.p_above(-margin), contrast.p_below(margin)) for contrast in tested.values()]
-        p_equivalent = dict(zip(tested, hochberg(tost), strict=True))
+        p_equivalent = dict(zip(tested, hochberg(tost + to_come), strict=False))
     found = {}
     for arm, contrast in contrasts.items():
         different = p_holm.get(arm, 1.0) < alpha
@@ -291,12 +297,12 @@ def compare_arms(
             arm,
             contrast,
             contrast.interval(),
-            contrast.interval(1 - alpha / max(1, len(tested))),
+            contrast.interval(1 - alpha / max(1, number)),
             contrast.p if arm in tested else None,
             p_holm.get(arm),
             p_equivalent.get(arm),
             shown if different else "equal" if equivalent else "open",
             equivalent,
-            len(tested),
+            number,
         )
     return found

@@ -139,10 +139,13 @@ def _draw(
     figure.supylabel("score", fontsize=10)
     title = title_of(domain) + (f": {ability}" if ability else "")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-    last = max(place for curve in curves.values() for place in curve)
-    ends = {arm: mean_of(curve[last]) for arm, curve in curves.items() if last in curve}
-    best, worst = extremes(ends)
+    lasts = {arm: max(curve) for arm, curve in curves.items()}
+    best, worst = extremes({arm: mean_of(curve[lasts[arm]]) for arm, curve in curves.items()})
+    ends = {arm: mean_of(curves[arm][lasts[arm]]) for arm in (best, worst)}
+    last = max(lasts.values())
     at = f"After {count(last)} {axis}" if ability is None else f"At {axis} {last:g}"
+    if len(set(lasts.values())) > 1:
+        at = f"At the last {axis.removesuffix('s')} of each arm"
     return Drawing(
         figure,
         f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. {at}, "

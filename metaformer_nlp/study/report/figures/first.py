@@ -1,14 +1,14 @@
-"""The picture of the first screen: what every change to one architecture costs, in up to three domains on one axis."""
+"""The picture of the first screen: what every change to one architecture costs, domain beside domain on one axis."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from metaformer_nlp.study.analysis.results import Analysis, Domain
@@ -28,9 +28,12 @@ from metaformer_nlp.study.report.figures.style import (
     scaled,
     title_of,
 )
+from metaformer_nlp.study.report.protocol import questions
 from metaformer_nlp.study.words import points
 
+Costs = Mapping[str, Mapping[str, Estimate]]  # domain -> arm -> points lost
 _LONGEST = 26  # characters of a row's name in one line
+_MOST_BESIDE = 3  # panels
 
 
 def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
@@ -47,81 +50,119 @@ def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
 
 
 def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
-    """Dots and intervals of all changes, a row each and a panel a domain, from what costs least to what costs most;
-    None where there is nothing to draw."""
+    """Dots and intervals of all changes, a line each and a panel a domain, from what costs least to what costs most;
+    None where there is nothing to draw. More than `_MOST_BESIDE` panels stand in rows, each with an axis of its own."""
     centre = analysis.centre
     labels = _labels(analysis.study, centre)
-    costs = {name: costs_of(analysis.domains[name], centre) for name in analysis.first}
-    domains = [analysis.domains[name] for name, its in costs.items() if its]
-    if not domains:
+    costs = {name: its for name in analysis.first if (its := costs_of(analysis.domains[name], centre))}
+    if not costs:
         return None
-    arms = sorted(
-        {arm for its in costs.values() for arm in its},
-        key=lambda arm: (fmean(mean_of(its[arm]) for its in costs.values() if arm in its), arm),
-    )
-    names = [fill(labels[arm], _LONGEST) for arm in arms]
-    height, size = (0.23, 8.5) if any("\n" in name for name in names) else (0.2, 9)
-    wide = 42 // len(domains)  # characters of a panel's title in one line
-    titles = [fill(brief(title_of(domain), wide), wide) for domain in domains]
-    above = 0.16 * max(0, max(title.count("\n") for title in titles) - 1)  # inches, for titles of more than two lines
-    figure = Figure(figsize=(WIDTH, height * len(arms) + 1.05 + above), layout="constrained")
+    rows = [_Row(analysis, names, costs, labels) for names in _rows_of(analysis, list(costs))]
+    heights = [row.height for row in rows]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
-    panels = figure.subplots(1, len(domains), sharex=True, sharey=True, squeeze=False)[0]
-    limits = _limits([cost for its in costs.values() for cost in its.values()], domains, centre)
-    under: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "fontweight": "bold"}
-    for axes, domain, title in zip(panels, domains, titles, strict=True):
-        for place, arm in enumerate(arms):
-            if cost := costs[domain.name].get(arm):
-                look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
-                draw_estimate(axes, cost, place, look, limits)
-                number = points(mean_of(cost) / 100)
-                axes.annotate(
-                    number, (1, place), (2, 0), ("axes fraction", "data"), "offset points", va="center", size=8
-                )
-        axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
-        axes.set_xlim(*limits)
-        _draw_wall(axes, _wall(domain, centre), limits)
-        axes.set_title(title, pad=14, fontsize=9.5)
-        name_rows(axes, names, fontsize=size, linespacing=0.95)
-        axes.tick_params(axis="x", labelsize=8.5 if len(domains) < 4 else 7)
-        axes.xaxis.set_major_locator(MaxNLocator(7 - len(domains), steps=[1, 2, 5, 10]))
-        axes.annotate(labels[centre], (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
-    figure.supxlabel(
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, row in zip(parts, rows, strict=True):
+        row.draw(part, looks)
+    parts[-1].supxlabel(
         f"points lost against {labels[centre]} (left of the line: gained), with 95 % intervals", fontsize=9.5
     )
-    said = " ".join(_sentence(domain, costs[domain.name], labels, _wall(domain, centre)) for domain in domains)
+    said = " ".join(
+        _sentence(analysis.domains[name], its, labels, _wall(analysis.domains[name], centre))
+        for name, its in costs.items()
+    )
     return Drawing(
         figure,
         f"Points lost against {labels[centre]}. {said}",
-        _caption(analysis, costs, labels[centre], limits),
+        _caption(analysis, costs, labels[centre], [(name, row.limits) for row in rows for name in row.domains]),
     )
 
 
-def _caption(
-    analysis: Analysis, costs: dict[str, dict[str, Estimate]], centre: str, limits: tuple[float, float]
-) -> str:
+def _rows_of(analysis: Analysis, names: Sequence[str]) -> list[list[str]]:
+    """Domains side by side: all of them if they are few, else study by study, in rows of about the same length."""
+    if len(names) <= _MOST_BESIDE:
+        return [list(names)]
+    labels = {name: analysis.domains[name].label for name in names}
+    found = []
+    for *_, of_study in questions(analysis):
+        its = [name for name in names if labels[name] in of_study]
+        count = -(-len(its) // _MOST_BESIDE)  # rounded up
+        found += [its[len(its) * row // count : len(its) * (row + 1) // count] for row in range(count)]
+    return found
+
+
+class _Row:
+    """Panels side by side, with the same arms and the same axis."""
+
+    def __init__(self, analysis: Analysis, names: Sequence[str], costs: Costs, labels: Mapping[str, str]) -> None:
+        self._centre, self._labels = analysis.centre, labels
+        self._costs = {name: costs[name] for name in names}
+        self.domains = {name: analysis.domains[name] for name in names}
+        its = self._costs.values()
+        self._arms = sorted(
+            {arm for each in its for arm in each},
+            key=lambda arm: (fmean(mean_of(each[arm]) for each in its if arm in each), arm),
+        )
+        self._names = [fill(labels[arm], _LONGEST) for arm in self._arms]
+        wide = 42 // len(names)  # characters of a panel's title in one line
+        self._titles = [fill(brief(title_of(domain), wide), wide) for domain in self.domains.values()]
+        self._two_lines = any("\n" in name for name in self._names)
+        above = 0.16 * max(0, max(title.count("\n") for title in self._titles) - 1)  # for titles of more than two lines
+        self.height = (0.23 if self._two_lines else 0.2) * len(self._arms) + 0.85 + above  # inches
+        self.limits = _limits([cost for each in its for cost in each.values()], self.domains.values(), self._centre)
+
+    def draw(self, figure: FigureBase, looks: Looks) -> None:
+        panels = figure.subplots(1, len(self.domains), sharex=True, sharey=True, squeeze=False)[0]
+        under: dict[str, Any] = {"ha": "center", "va": "top", "fontsize": 8.5, "fontweight": "bold"}
+        for axes, domain, title in zip(panels, self.domains.values(), self._titles, strict=True):
+            for place, arm in enumerate(self._arms):
+                if cost := self._costs[domain.name].get(arm):
+                    look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
+                    draw_estimate(axes, cost, place, look, self.limits)
+                    at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+                    axes.annotate(points(mean_of(cost) / 100), (1, place), (2, 0), va="center", size=8, **at)
+            axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
+            axes.set_xlim(*self.limits)
+            _draw_wall(axes, _wall(domain, self._centre), self.limits)
+            axes.set_title(title, pad=14, fontsize=9.5)
+            name_rows(axes, self._names, fontsize=8.5 if self._two_lines else 9, linespacing=0.95)
+            axes.tick_params(axis="x", labelsize=8.5)
+            axes.xaxis.set_major_locator(MaxNLocator(7 - len(panels), steps=[1, 2, 5, 10]))
+            centre = self._labels[self._centre]
+            axes.annotate(centre, (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
+
+
+def _caption(analysis: Analysis, costs: Costs, title: str, limits: Sequence[tuple[str, tuple[float, float]]]) -> str:
     """How to read the picture; marks that it does not have are not explained."""
-    shown = {arm for its in costs.values() for arm in its}
+    centre, shown = analysis.centre, {arm for its in costs.values() for arm in its}
     kinds = {arm.kind for arm in analysis.study.arms if arm.name in shown}
     marks = {
         "mixer": "A filled mark is another token mixer.",
         "architecture": "An open mark is a part that is taken out.",
         "variant": "A half filled mark is a part that is swapped.",
     }
-    low, high = drawn_within(limits)
-    intervals = [(cost.low, cost.high) for its in costs.values() for cost in its.values()]
-    cut = any(a is not None and b is not None and (a < low or b > high) for a, b in intervals)
-    alike = f"Each row is another token mixer in the place of {centre}."
-    explained = [f"Each row is one change to {centre}.", *(text for kind, text in marks.items() if kind in kinds)]
+    cut = False
+    for name, its in limits:
+        low, high = drawn_within(its)
+        ends = [(cost.low, cost.high) for cost in costs[name].values()]
+        cut |= any(a is not None and b is not None and (a < low or b > high) for a, b in ends)
+    alike = f"Each row is another token mixer in the place of {title}."
+    explained = [f"Each row is one change to {title}.", *(text for kind, text in marks.items() if kind in kinds)]
     lines = [
         *([alike] if kinds == {"mixer"} else explained),
         "A mark is the mean over seeds, its bar the 95 % interval"
-        + ("; an arrow head says that the interval goes on." if cut else "."),
-        f"Marks to the right of the line score less than {centre}, marks to the left more.",
+        + ("; an arrow head says that the interval goes on." if cut else ".")
+        + " Where no bar is seen, it is shorter than its mark.",
+        f"Marks to the right of the line score less than {title}, marks to the left more.",
     ]
-    if any(analysis.domains[name].chance is not None for name, its in costs.items() if its):
+    walls = [(_wall(analysis.domains[name], centre), its[1]) for name, its in limits]
+    if any(wall is not None and wall < end for wall, end in walls):
         lines.append("The hatched wall is chance.")
-    if any(arm not in its for its in costs.values() if its for arm in shown):
+    if any(wall is not None and wall >= end for wall, end in walls):
+        lines.append("An arrow says how far to the right chance lies where that is outside of the picture.")
+    if len({its for _, its in limits}) > 1:
+        lines.append("Each row of panels has an axis of its own.")
+    if any(arm not in its for its in costs.values() for arm in shown):
         lines.append("An empty row was not run there.")
     return " ".join(lines)
 
@@ -138,7 +179,7 @@ def _wall(domain: Domain, centre: str) -> float | None:
     return None if score is None or domain.chance is None else 100 * (score - domain.chance)
 
 
-def _limits(costs: Sequence[Estimate], domains: Sequence[Domain], centre: str) -> tuple[float, float]:
+def _limits(costs: Sequence[Estimate], domains: Iterable[Domain], centre: str) -> tuple[float, float]:
     """Limits that hold all costs, and every wall that is near enough to leave them room."""
     low, high = limits_of(costs, [0.0])
     walls = [wall for domain in domains if (wall := _wall(domain, centre)) is not None]
@@ -168,13 +209,13 @@ def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> N
     )
 
 
-def _sentence(domain: Domain, costs: dict[str, Estimate], labels: dict[str, str], wall: float | None) -> str:
+def _sentence(domain: Domain, costs: Mapping[str, Estimate], labels: Mapping[str, str], wall: float | None) -> str:
     order = sorted(costs, key=lambda arm: mean_of(costs[arm]))
     most, least = (f"{labels[arm]}, {_beside(mean_of(costs[arm]))}" for arm in (order[-1], order[0]))
     chance = "" if wall is None else f"; chance lies {_beside(wall)}"
     if len(order) == 1:
         return f"{title_of(domain)}: the one row is {most}{chance}."
-    return f"{title_of(domain)}: the lowest score is {most}, and the highest {least}{chance}."
+    return f"{title_of(domain)}: of the rows, the lowest score is {most}, and the highest {least}{chance}."
 
 
 def _beside(cost: float) -> str:

@@ -30,12 +30,21 @@ MIXERS: Mapping[str, tuple[str, str]] = {
     "pooling_attention": ("#5A0F4B", ">"),
     "shift_attention": ("#E10FC3", "<"),
 }
+FURTHER: Mapping[str, tuple[str, str]] = {
+    "decaying_sum": ("#1E3C2D", "d"),
+    "spatial_gating": ("#B4875A", "v"),
+    "ponet": ("#4B1E78", "o"),
+    "window_mlp": ("#960FD2", "v"),
+    "spatial_reduction_attention": ("#5A0F4B", "*"),
+}
+"""Mixers that share the colour of one they are seldom compared with; their mark tells them apart."""
 PARTS: Mapping[str, tuple[str, str]] = {
     "no_residual": ("#C32D00", "s"),
     "no_norm": ("#875A87", "D"),
     "no_channel_mlp": ("#F0691E", "^"),
 }
 _PART_SETTINGS = {"model.use_residual": False, "model.use_channel_mlp": False, "model.norm": "none"}
+_OF_MIXERS = {**MIXERS, **FURTHER}
 _KNOWN = {**MIXERS, **PARTS}
 _MARKS = "osD^vPXhdp><*"
 # Every colour with marks that no known name has it with, for names that are not known.
@@ -44,6 +53,7 @@ _REMAINING = [
     for step in range(1, len(_MARKS))
     for place, (colour, mark) in enumerate(_KNOWN.values())
     if _MARKS[(place + step) % len(_MARKS)] != mark
+    and (colour, _MARKS[(place + step) % len(_MARKS)]) not in FURTHER.values()
 ]
 
 Look = dict[str, Any]
@@ -52,7 +62,7 @@ Looks = Mapping[str, Look]
 
 def arm_looks(study: Study) -> dict[str, Look]:
     """How each arm is drawn, as options of matplotlib's plot. The order of the arms in the file plays no part."""
-    arms = sorted(study.arms, key=lambda arm: (arm.name not in _KNOWN, arm.kind == "variant", arm.name))
+    arms = sorted(study.arms, key=lambda arm: (not _has_look(arm.name), arm.kind == "variant", arm.name))
     names = {arm.name: known_name(arm) for arm in arms}
     looks: dict[str, Look] = {}
     strangers, variants, taken = 0, dict[str | None, int](), set[str]()
@@ -64,10 +74,10 @@ def arm_looks(study: Study) -> dict[str, Look]:
         elif name in PARTS:
             looks[arm.name] = _look(*PARTS[name], "none")
         elif name not in taken and arm.kind != "variant":
-            looks[arm.name] = _look(*MIXERS[name], "full")
+            looks[arm.name] = _look(*_OF_MIXERS[name], "full")
             taken.add(name)
         else:
-            colour, mark = MIXERS[name]
+            colour, mark = _OF_MIXERS[name]
             others = _MARKS.replace(mark, "")
             looks[arm.name] = _look(colour, others[variants.get(name, 0) % len(others)], "left")
             variants[name] = variants.get(name, 0) + 1
@@ -76,14 +86,14 @@ def arm_looks(study: Study) -> dict[str, Look]:
 
 def mixer_looks(names: Sequence[str]) -> dict[str, Look]:
     """How each mixer is drawn where there is no study, by its name alone."""
-    taken = {MIXERS[name][0] for name in names if name in MIXERS}
+    taken = {_OF_MIXERS[name][0] for name in names if name in _OF_MIXERS}
     strangers = (look for look in _REMAINING if look[0] not in taken)
-    return {name: _look(*(MIXERS[name] if name in MIXERS else next(strangers)), "full") for name in names}
+    return {name: _look(*(_OF_MIXERS[name] if name in _OF_MIXERS else next(strangers)), "full") for name in names}
 
 
 def known_name(arm: Arm) -> str | None:
     """The known name that an arm's look goes by: its own, else that of what it sets; None if neither is known."""
-    if arm.name in _KNOWN:
+    if _has_look(arm.name):
         return arm.name
     settings: dict[str, Any] = {}
     for changed in (*arm.set_in.values(), arm.set):
@@ -92,7 +102,11 @@ def known_name(arm: Arm) -> str | None:
         parts = zip(PARTS, ("model.use_residual", "model.norm", "model.use_channel_mlp"), strict=True)
         return next((part for part, key in parts if settings.get(key) == _PART_SETTINGS[key]), None)
     name = _mixer_name(settings.get("model.token_mixer"))
-    return name if name in MIXERS else None
+    return name if name in _OF_MIXERS else None
+
+
+def _has_look(name: str) -> bool:
+    return name in _OF_MIXERS or name in PARTS
 
 
 def _mixer_name(mixer: Any) -> str | None:

@@ -29,8 +29,9 @@ from metaformer_nlp.study.words import points
 
 
 def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baseline: str) -> Drawing:
-    """Mean score of each arm with its interval, every seed as a dot, and lines at chance and at the baseline."""
-    arms = list(domain.arms.values())
+    """Mean score of each arm that has run, with its interval, every seed as a dot, and lines at chance and at the
+    baseline."""
+    arms = [arm for arm in domain.arms.values() if arm.began]
     figure = Figure(figsize=(WIDTH, 0.36 * len(arms) + 1.3), layout="constrained")
     axes = figure.add_subplot()
     known = {"chance": domain.chance, brief(titles[baseline], 24): domain.arms[baseline].score.value}
