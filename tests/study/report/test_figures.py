@@ -258,9 +258,10 @@ def test_many_domains_stand_in_rows_with_axes_of_their_own(make: MakeStudy) -> N
     drawing = draw_first(analysis, arm_looks(study))
     assert drawing is not None
     panels = [axes for part in drawing.figure.subfigs for axes in part.axes]
-    assert [axes.get_title() for axes in panels] == ["A", "B", "C", "D", "E"]
+    assert [axes.get_title(loc="left") for axes in panels] == ["A", "B", "C", "D", "E"]
     widths = [axes.get_xlim()[1] - axes.get_xlim()[0] for axes in panels]
-    assert widths[0] == widths[1] and widths[2] == widths[3] == widths[4]
+    assert widths[0] == widths[1]
+    assert widths[2] == widths[3] == widths[4]
     assert len(drawing.figure.subfigs) == 2
     assert "Each row of panels has an axis of its own." in drawing.caption
 
