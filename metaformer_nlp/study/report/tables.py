@@ -78,7 +78,7 @@ class Tables:
         rows.append((f"difference from {base} that 8 of 10 such studies show", lambda d: points(d.detectable)))
         rows.append((f"size of {full}, training", self._size))
         rows.append(("runs finished", self._runs))
-        head = ["points [95 % interval]", *(capital(domain.label) for domain in domains)]
+        head = ["points [95 % interval]", *(capital(without_brackets(domain.label)) for domain in domains)]
         cells = [[name, *map(cell, domains)] for name, cell in rows]
         waiting = [row for row in cells if NOT_RUN in row and set(row[1:]) <= {NOT_RUN, "–"}]
         return self.table(head, [*(row for row in cells if row not in waiting), *_together(waiting)])
