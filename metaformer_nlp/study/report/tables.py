@@ -127,7 +127,9 @@ class Tables:
             return NOT_RUN
         if name not in domain.pairs:
             return "–"
-        return f"{self.pairs(domain, name)}: {domain.answers[name].word}"
+        answer = domain.answers[name]
+        why = f" ({answer.note})" if answer.word == "open" and answer.note else ""
+        return f"{self.pairs(domain, name)}: {answer.word}{why}"
 
     def pairs(self, domain: Domain, name: str) -> str:
         """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
@@ -149,8 +151,9 @@ class Tables:
         best = domain.best_mixer
         if best is None or best.name == than or than not in best.against:
             return "none scores above it" if best else "–"
-        difference = best.against[than]
-        found = f"{best.label} {interval(difference.estimate, signed=True)}"
+        difference, labels = best.against[than], self.analysis.labels().values()
+        short = without_brackets(best.label)
+        found = f"{best.label if short in labels else short} {interval(difference.estimate, signed=True)}"
         return found if difference.word == "above" else f"none is shown ({found})"
 
     def _trend(self, domain: Domain, trends: Trends) -> str:
