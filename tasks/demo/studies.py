@@ -20,9 +20,10 @@ from metaformer_nlp.errors import reading
 from metaformer_nlp.study.analysis.analyse import analyse_folders
 from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.report.figures.curves import axis_tasks, distance_curves, learning_curves
-from metaformer_nlp.study.report.figures.looks import arm_looks, arm_titles
+from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.figures.scores import draw_scores
 from metaformer_nlp.study.report.figures.style import GREY, STYLE, mean_of, metric_of, title_of
+from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.report.render import page
 from metaformer_nlp.study.report.write import report_folder
 from tasks.demo.folders import inside, refuse_links

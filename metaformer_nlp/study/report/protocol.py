@@ -13,6 +13,7 @@ from typing import Any
 from metaformer_nlp.config.yaml_text import read_yaml
 from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.protocol.study import Tune
+from metaformer_nlp.study.report.names import row_names
 from metaformer_nlp.study.runner.budgets import kept_budgets
 from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.runner.tuning import end_of, grid_order, tie_rule, tuned_on_scores
@@ -88,13 +89,19 @@ def questions(analysis: Analysis) -> list[tuple[str, str, list[str]]]:
 
 
 def budgets(analysis: Analysis) -> list[tuple[str, str, str, str, str]]:
-    """What the study file asks to be equal, and whether it was: domain, budget, allowed, kept, arms that differ."""
-    study, rows, names = analysis.study, [], analysis.labels()
+    """What the study file asks to be equal, and whether it was, of the arms that have run.
+
+    Domain, budget, allowed, kept, arms that differ.
+    """
+    study, rows, names = analysis.study, [], row_names(analysis.study)
     for domain in study.domains:
-        its = [row for row in analysis.cells if row["domain"] == domain.name]
+        began = {arm.name for arm in analysis.domains[domain.name].arms.values() if arm.began}
+        its = [row for row in analysis.cells if row["domain"] == domain.name and row["arm"] in began]
+        if not its:
+            continue
         for entry in kept_budgets(domain.equal, study.baseline, its):
             unlike = [f"{names[item['arm']]} {deviation(item['difference'])}" for item in entry["broken"]]
-            unlike += [f"not known of {names[arm]}" for arm in entry["unknown"]]
+            unlike += [f"not known of {listed([names[arm] for arm in entry['unknown']])}"] if entry["unknown"] else []
             kept = {True: "yes", False: "no", None: "not known"}[entry["kept"]]
             allowed = f"{100 * entry['allowed']:g} %"
             rows.append((domain.title, entry["budget"], allowed, kept, ", ".join(unlike) or "–"))
@@ -112,6 +119,7 @@ class Tuned:
     on_scores: bool  # judged on the data that the scores are measured on
     table: tuple[list[str], list[list[str]]]
     outermost: list[str]  # the arms whose choice is an end of what was tried
+    no_better: list[str]  # the arms of which no value does better than no mixing
 
 
 def tuned(analysis: Analysis) -> list[Tuned]:
@@ -126,20 +134,41 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
     values = [*tune.values, *(trial["value"] for trial in its if trial["value"] not in tune.values)]
     values = [value for place, value in enumerate(values) if value not in values[:place]]
     values = [values[place] for place in grid_order(values)]  # a value that was tried later stands where it belongs
-    rows, outermost = [], []
+    rows, outermost, names = [], [], row_names(analysis.study)
+    tried_arms = {trial["arm"] for trial in its if trial["status"] != "missing"}
     for arm in domain.arms.values():
+        if not arm.began and arm.name not in tried_arms:
+            continue
         chosen = [its[tune.key] for its in arm.tuned.values() if tune.key in its]
         of_arm = [trial for trial in its if trial["arm"] == arm.name]
         tried = [value for value in values if any(trial["value"] == value for trial in of_arm)] or values
         if any(end_of(tried, value) for value in chosen):
-            outermost.append(arm.label)
+            outermost.append(names[arm.name])
         scores = [_trials([trial for trial in of_arm if trial["value"] == value], tune.metric) for value in values]
-        rows.append([arm.label, *(scores if its else ()), " or ".join(dict.fromkeys(map(setting, chosen))) or "–"])
+        rows.append(
+            [names[arm.name], *(scores if its else ()), " or ".join(dict.fromkeys(map(setting, chosen))) or "–"]
+        )
     header = ["arm", *(f"{tune.key} {setting(value)}" for value in (values if its else ())), "chosen"]
     rule = tie_rule(tune.tie, values)
-    return Tuned(
-        domain.label, tune, values, rule, tuned_on_scores(asdict(tune), domain.metric), (header, rows), outermost
-    )
+    on_scores = tuned_on_scores(asdict(tune), domain.metric)
+    no_better = [names[name] for name in _no_better(analysis.study.control, tune, its)]
+    return Tuned(domain.label, tune, values, rule, on_scores, (header, rows), outermost, no_better)
+
+
+def _no_better(control: str | None, tune: Tune, trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The arms whose best value is not better than the control's by more than the tie."""
+    sign = -1.0 if tune.metric.endswith("loss") else 1.0
+    best: dict[str, float] = {}
+    for name in dict.fromkeys(trial["arm"] for trial in trials):
+        scores: dict[str, list[float]] = {}
+        for trial in trials:
+            if trial["arm"] == name and trial["score"] is not None:
+                scores.setdefault(setting(trial["value"]), []).append(sign * trial["score"])
+        if scores:
+            best[name] = max(fsum(each) / len(each) for each in scores.values())
+    if control not in best:
+        return []
+    return [name for name, of in best.items() if name != control and of <= best[control] + tune.tie]
 
 
 def _trials(trials: Sequence[Mapping[str, Any]], metric: str) -> str:

@@ -13,7 +13,7 @@ from metaformer_nlp.study.analysis.answers import NOT_RUN
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Known, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.protocol import study as protocol
-from metaformer_nlp.study.report.figures.looks import arm_titles
+from metaformer_nlp.study.report.names import arm_titles, row_names
 from metaformer_nlp.study.words import (
     capital,
     count,
@@ -225,11 +225,8 @@ class Tables:
         return self.table(head, rows)
 
     def _names(self, domain: Domain) -> dict[str, str]:
-        """What the arms are called where they stand below each other: two alike as in the pictures."""
-        labels, titles = [arm.label for arm in domain.arms.values()], arm_titles(self.analysis.study)
-        return {
-            arm.name: titles[arm.name] if labels.count(arm.label) > 1 else arm.label for arm in domain.arms.values()
-        }
+        """What the arms of a domain are called where they stand below each other."""
+        return {name: its for name, its in row_names(self.analysis.study).items() if name in domain.arms}
 
     def waiting(self, domain: Domain) -> dict[str, str]:
         """Names of the arms of which no run has ended; no table has them."""

@@ -26,8 +26,9 @@ from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
 from metaformer_nlp.study.report.figures.first import costs_of, draw_first
-from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, arm_titles, known_name
+from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, known_name
 from metaformer_nlp.study.report.figures.style import Drawing, limits_of, mean_of
+from metaformer_nlp.study.report.names import arm_titles
 from tests.study.simulated import (
     DISTANCES,
     SKILLS,

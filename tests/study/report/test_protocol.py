@@ -14,7 +14,14 @@ from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report import protocol
 from metaformer_nlp.study.report.render import markdown
-from tests.study.simulated import SKILLS, large_study_data, simulated_rows
+from tests.study.simulated import (
+    SKILLS,
+    large_study_data,
+    planted_rows,
+    simulated_rows,
+    small_study_data,
+    without_result,
+)
 
 Make = Callable[[dict[str, Any]], Study]
 
@@ -129,3 +136,21 @@ def test_commands_of_studies_side_by_side_name_their_files(make_study: Make) -> 
     command = protocol.command_of(analysis, {"domain": "b-images", "arm": "pooling", "seed": 1})
     assert command == "python scripts/run_study.py run b.yaml --only images/pooling/seed-1"
     assert [name for name, *_ in protocol.questions(analysis)] == ["a", "b"]
+
+
+def test_arms_that_no_trial_brings_above_no_mixing_are_named(make_study: Make) -> None:
+    data = small_study_data(2)
+    data["domains"]["vision"]["tune"] = {"key": "lr", "values": [0.1, 0.2], "metric": "loss", "tie": 0.01}
+    study = make_study(data)
+    losses = {"attention": (2.0, 1.0), "identity": (3.0, 3.1), "pooling": (3.2, 2.995), "conv": (2.98, 3.5)}
+    trials = [
+        {"domain": "vision", "arm": arm, "value": value, "status": "finished", "score": score}
+        for arm, scores in losses.items()
+        for value, score in zip((0.1, 0.2), scores, strict=True)
+    ]
+    rows = without_result(planted_rows(study, dict.fromkeys(data["arms"], 0.5)), "fourier", (0, 1), "missing")
+    text = markdown(analyse(study, rows, trials), {})
+    assert "With no value better than no mixing, so that the choice tells little: pooling." in text
+    table = text.partition("### Tuned in vision")[2].partition("### Settings")[0]
+    assert "| conv |" in table
+    assert "fourier" not in table, "it has neither run nor been tried"

@@ -11,10 +11,11 @@ from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.report.figures.cost import draw_cost
 from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance
 from metaformer_nlp.study.report.figures.first import draw_first
-from metaformer_nlp.study.report.figures.looks import arm_looks, arm_titles
+from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.figures.scores import draw_scores
 from metaformer_nlp.study.report.figures.style import STYLE, Drawing, Picture, save
 from metaformer_nlp.study.report.figures.trend import draw_trend
+from metaformer_nlp.study.report.names import arm_titles
 
 __all__ = ["DRAWN_WITH", "Picture", "draw_all"]
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.figures.looks import Looks, arm_titles
+from metaformer_nlp.study.report.figures.looks import Looks
 from metaformer_nlp.study.report.figures.style import (
     GREY,
     WIDTH,
@@ -28,6 +28,7 @@ from metaformer_nlp.study.report.figures.style import (
     scaled,
     title_of,
 )
+from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.report.protocol import questions
 from metaformer_nlp.study.words import points
 

@@ -135,15 +135,3 @@ def _look(colour: str, mark: str, filled: str) -> Look:
     if filled == "none":
         return {**look, "markerfacecolor": "white", "markeredgewidth": 1.8}
     return {**look, "fillstyle": filled, "markeredgewidth": 1.0}
-
-
-def arm_titles(study: Study) -> dict[str, str]:
-    """What each arm is called in pictures: the control by what it is, and a part or variant with what it is made of."""
-    titles = {arm.name: arm.title for arm in study.arms}
-    for arm in study.arms:
-        origin = (arm.of or "").replace("_", " ")
-        if arm.name == study.control and "no mixing" not in arm.title:
-            titles[arm.name] = f"no mixing ({arm.title})"
-        elif origin not in arm.title:
-            titles[arm.name] = f"{origin}, {arm.title}"
-    return titles

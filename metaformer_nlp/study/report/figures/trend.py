@@ -9,8 +9,9 @@ from matplotlib.ticker import NullLocator
 from metaformer_nlp.study.analysis.results import Analysis, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate, Scaling
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast
-from metaformer_nlp.study.report.figures.looks import Look, Looks, arm_titles
+from metaformer_nlp.study.report.figures.looks import Look, Looks
 from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, mean_of, small_multiples
+from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.words import capital, listed
 
 _UNITS = {
