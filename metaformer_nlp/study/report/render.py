@@ -142,7 +142,7 @@ def _names(analysis: Analysis) -> dict[str, Any]:
 def still_open(analysis: Analysis) -> list[str]:
     """What the study does not know: its open questions, in a few words each."""
     short = {
-        "known": "whether the published differences hold",
+        "known": "whether all published differences hold",
         "mixing": "whether mixing helps",
         "claim": "how much of the gain is kept",
         "removals": "whether parts cost more than the mixer",

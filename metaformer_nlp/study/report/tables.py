@@ -75,7 +75,7 @@ class Tables:
             rows.append(
                 (f"gap to {base} with more {trends.scale.axis} ({largest})", partial(self._trend, trends=trends))
             )
-        rows.append((f"difference from {base} that 8 of 10 such studies show", lambda d: points(d.detectable)))
+        rows.append((f"smallest difference from {base} that 8 of 10 such studies find", lambda d: points(d.detectable)))
         rows.append((f"size of {full}, training", self._size))
         rows.append(("runs finished", self._runs))
         head = ["points [95 % interval]", *(capital(without_brackets(domain.label)) for domain in domains)]
@@ -87,7 +87,7 @@ class Tables:
         if domain.mixing is None:
             return "–"
         word, low, margin = domain.answers["mixing"].word, domain.mixing.low, domain.margin
-        small = f", perhaps by less than the {points(margin)} that matter" if margin and (low or 0.0) < margin else ""
+        small = f"; whether by the margin of {points(margin)} is open" if margin and (low or 0.0) < margin else ""
         return f"{interval(domain.mixing, signed=True)}: {word}{small if word == 'yes' else ''}"
 
     def _share(self, domain: Domain) -> str:
@@ -97,7 +97,7 @@ class Tables:
         claim, share = self.analysis.study.claim, arm.share
         if share.value is None or domain.answers["mixing"].word != "yes":
             return "open: no gain is shown"
-        none = "none of it: " if share.value <= 0 else ""
+        none = "none is shown: " if share.value <= 0 else ""
         kept = f"{none}{percent(share.value, share.interval)}"
         if not claim or claim.arm != arm.name:
             return kept
@@ -109,7 +109,7 @@ class Tables:
             return NOT_RUN if words else "–"
         text = listed([f"{words.count(word)} {word}" for word in (*_KNOWN.values(), NOT_RUN) if word in words])
         sizes = [item.size_inside for item in domain.known if item.size_inside is not None]
-        return f"{text}; the published size lies in {sum(sizes)} of {len(sizes)} intervals" if sizes else text
+        return f"{text}; of {len(sizes)} published sizes {sum(sizes)} in the interval" if sizes else text
 
     def _removal(self, domain: Domain, of: str, name: str) -> str:
         for item in domain.removals:
@@ -119,7 +119,7 @@ class Tables:
                     return NOT_RUN
                 if not arm.seeds:
                     return f"no finished run ({arm.failures.failed} of {arm.planned} failed)"
-                return f"{interval(item.cost, signed=True)}{' (falls to chance)' if item.to_chance else ''}"
+                return f"{interval(item.cost, signed=True)}{' (not told from chance)' if item.to_chance else ''}"
         return "–"
 
     def _by_pairs(self, domain: Domain, name: str) -> str:
@@ -128,15 +128,16 @@ class Tables:
         if name not in domain.pairs:
             return "–"
         answer = domain.answers[name]
-        why = f" ({answer.note})" if answer.word == "open" and answer.note else ""
+        why = f" ({answer.note})" if answer.word == "open" and "not shown above" in answer.note else ""
         return f"{self.pairs(domain, name)}: {answer.word}{why}"
 
     def pairs(self, domain: Domain, name: str) -> str:
-        """ "20 of 21 pairs (12 shown, the opposite in 1)"."""
+        """ "20 of 21 pairs (12 shown, the opposite in 1; 3 more have not run)"."""
         found = domain.pairs[name]
+        known = sum(pair.cost is not None and pair.swap_cost is not None for pair in found.pairs)
         opposite = f", the opposite in {found.shown_less}" if found.shown_less else ""
-        pairs = "pair" if len(found.pairs) == 1 else "pairs"
-        return f"{found.more} of {len(found.pairs)} {pairs} ({found.shown_more} shown{opposite})"
+        more = f"; {len(found.pairs) - known} more have not run" if known < len(found.pairs) else ""
+        return f"{found.more} of {known} {'pair' if known == 1 else 'pairs'} ({found.shown_more} shown{opposite}{more})"
 
     def _swap(self, domain: Domain, name: str) -> str:
         for swap in domain.swaps:
@@ -262,7 +263,7 @@ class Tables:
         """What each removal and each swap costs, the largest first."""
         labels, rows = self.analysis.labels(), []
         for item in sorted(domain.removals, key=lambda item: -(item.cost.value or 0)):
-            cost = f"{interval(item.cost, signed=True)}{' (to chance: at least that)' if item.to_chance else ''}"
+            cost = f"{interval(item.cost, signed=True)}{' (not told from chance)' if item.to_chance else ''}"
             rows.append([f"out of {labels[item.of]}", labels[item.arm], cost, _LOST[item.word]])
         for swap in sorted(domain.swaps, key=lambda item: -abs(item.cost.value or 0)):
             pair = domain.arms[swap.arm].against.get(swap.of)

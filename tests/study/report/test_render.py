@@ -213,10 +213,10 @@ def test_many_domains_are_told_in_one_sentence(make_study: Make) -> None:
     analysis = analyse(study, planted_rows(study, {**TRUTH, **pooling}))
     assert conclusion(analysis).startswith(
         "Of what attention adds to no mixing, pooling keeps at least 50\N{NO-BREAK SPACE}% in a and c, and less in b; "
-        "d leaves it open. Taken out, each part costs more than the mixer in a, c and d."
+        "d leaves it open. Taking out a part costs more than taking out the mixer in a, c and d."
     )
-    cheap = analyse(study, planted_rows(study, {**TRUTH, **pooling, "no_norm": {name: 0.645 for name in domains}}))
-    assert "Taken out, some part costs less than the mixer in a" in conclusion(cheap)
+    cheap = analyse(study, planted_rows(study, {**TRUTH, **pooling, "no_norm": dict.fromkeys(domains, 0.645)}))
+    assert "Taking out at least one part costs less than taking out the mixer in a" in conclusion(cheap)
     rows = planted_rows(study, {**TRUTH, **pooling})
     for part in PARTS:
         rows = without_result(rows, part, range(5), "missing")
