@@ -56,7 +56,7 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         ] = None
     merged = Study(
         name="-".join(names),
-        question=" ".join(dict.fromkeys(study.question for study in studies)),
+        question=_question(studies),
         baseline=studies[0].baseline,
         domains=domains,
         arms=arms,
@@ -71,6 +71,13 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         limits=tuple(limits),
     )
     return merged, [row for its in rows for row in its]
+
+
+def _question(studies: Sequence[Study]) -> str:
+    """The studies' questions; those of studies that are nothing but a scale have a row of their own instead."""
+    scaled = {name for study in studies for scale in study.scale for name in scale.domains}
+    own = [study for study in studies if any(domain.name not in scaled for domain in study.domains)]
+    return " ".join(dict.fromkeys(study.question for study in own or studies))
 
 
 def _rename_domains(part: Part, parts: Sequence[Part]) -> Part:

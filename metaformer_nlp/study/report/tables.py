@@ -50,7 +50,11 @@ class Tables:
         if control:
             rows.append((f"{base} adds to {arm_titles(a.study)[control]}", self._mixing))
             if a.centre not in (a.study.baseline, control):
-                rows.append((f"{labels[a.centre]} keeps of that gain", self._share))
+                claim = a.study.claim
+                asked = (
+                    f" (at least {percent(claim.gain or protocol.SHARE)}?)" if claim and claim.arm == a.centre else ""
+                )
+                rows.append((f"{labels[a.centre]} keeps of that gain{asked}", self._share))
         if a.study.expected:
             rows.append(("published differences", self._known))
         for of, name in dict.fromkeys((item.of, item.arm) for domain in domains for item in domain.removals):
@@ -101,7 +105,7 @@ class Tables:
         kept = f"{none}{percent(share.value, share.interval)}"
         if not claim or claim.arm != arm.name:
             return kept
-        return f"{kept}; at least {percent(share.asked)}: {domain.answers['claim'].word}"
+        return f"{kept}: {domain.answers['claim'].word}"
 
     def _known(self, domain: Domain) -> str:
         words = [_found(item) for item in domain.known]
@@ -170,8 +174,8 @@ class Tables:
         text = f"{count(base.total)} parameters, {length}"
         if centre is None or centre is base or not (base.total and base.macs and centre.total and centre.macs):
             return text
-        shares = f"{percent(centre.total / base.total)} of the parameters and {percent(centre.macs / base.macs)}"
-        return f"{text}; {without_brackets(centre.label)} has {shares} of the MACs"
+        shares = f"{percent(centre.total / base.total)} of these, {percent(centre.macs / base.macs)} of the MACs"
+        return f"{text}; {without_brackets(centre.label)} has {shares}"
 
     def _runs(self, domain: Domain) -> str:
         arms = domain.arms.values()

@@ -17,7 +17,7 @@ from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report import figures
 from metaformer_nlp.study.report.write import write_report
-from tests.study.simulated import large_study_data, simulated_rows
+from tests.study.simulated import large_study_data, planted_rows, simulated_rows, small_study_data
 
 SCREEN = 900  # pixels
 # Frames, since the window of a browser cannot be as narrow as a phone.
@@ -52,19 +52,41 @@ def browser() -> str:
     return path
 
 
-def test_the_first_picture_is_on_the_first_screen(
-    make_study: Callable[[dict[str, Any]], Study], tmp_path: Path, browser: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a study with long names and three domains, which take the most room; of its pictures the first two."""
-    drawings = figures.drawings
-    monkeypatch.setattr(figures, "drawings", lambda analysis: islice(drawings(analysis), 2))
+def many_arms() -> dict[str, Any]:
+    """Of a study with three domains and long names."""
     data = large_study_data(3)
     data |= {"control": "identity", "claim": {"arm": "pooling", "gain": 0.5}}
     data["question"] = "How much of what mixing tokens gains is kept by pooling, in images, in text and in a probe?"
     data["domains"]["images"]["label"] = "images of CIFAR-10, of 32 pixels"
     data["arms"]["multi_window"]["label"] = "several windows of different sizes"
+    return data
+
+
+def many_domains() -> dict[str, Any]:
+    """Of a study with five domains, in two rows, and twelve changes to pooling in each."""
+    data = small_study_data(3, ("a", "b", "c", "d", "e"))
+    data["question"] = " ".join(["Does a small model owe its accuracy to its architecture or to its mixer?"] * 3)
+    data["arms"] |= {f"another_{n}": {"kind": "mixer", "set": {"model.token_mixer": f"m{n}"}} for n in range(6)}
+    return data
+
+
+@pytest.mark.parametrize(("make_data", "screens"), [(many_arms, 3), (many_domains, 3.5)])
+def test_the_first_picture_is_on_the_first_screen(
+    make_data: Callable[[], dict[str, Any]],
+    screens: float,
+    make_study: Callable[[dict[str, Any]], Study],
+    tmp_path: Path,
+    browser: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of its pictures the first two."""
+    drawings = figures.drawings
+    monkeypatch.setattr(figures, "drawings", lambda analysis: islice(drawings(analysis), 2))
+    data = make_data()
     study = make_study(data)
-    page = write_report(analyse(study, simulated_rows(study), text=study.text), tmp_path / "report")
+    names = {domain.name for domain in study.domains}
+    rows = planted_rows(study, dict.fromkeys(data["arms"], 0.6)) if "a" in names else simulated_rows(study)
+    page = write_report(analyse(study, rows, text=study.text), tmp_path / "report")
     frames = page.with_name("frames.html")
     frames.write_text(_FRAMES)
     command = [browser, "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files"]
@@ -81,4 +103,4 @@ def test_the_first_picture_is_on_the_first_screen(
         assert its["folds"] > 8
         assert its["open"] == 0
     assert desk["bottom"] <= SCREEN
-    assert desk["height"] <= 3 * SCREEN, "with all folded"
+    assert desk["height"] <= screens * SCREEN, "with all folded"

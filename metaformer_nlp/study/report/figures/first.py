@@ -35,6 +35,7 @@ from metaformer_nlp.study.words import points
 Costs = Mapping[str, Mapping[str, Estimate]]  # domain -> arm -> points lost
 _LONGEST = 26  # characters of a row's name in one line
 _MOST_BESIDE = 3  # panels
+_MANY = 16  # lines of all panels below each other, from which on they stand closer
 
 
 def costs_of(domain: Domain, centre: str) -> dict[str, Estimate]:
@@ -58,7 +59,9 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     costs = {name: its for name in analysis.first if (its := costs_of(analysis.domains[name], centre))}
     if not costs:
         return None
-    rows = [_Row(analysis, names, costs, labels) for names in _rows_of(analysis, list(costs))]
+    groups = _rows_of(analysis, list(costs))
+    lines = sum(len({arm for name in names for arm in costs[name]}) for names in groups)
+    rows = [_Row(analysis, names, costs, labels, close=lines >= _MANY) for names in groups]
     heights = [row.height for row in rows]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.2), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr, call-arg]
@@ -95,7 +98,9 @@ def _rows_of(analysis: Analysis, names: Sequence[str]) -> list[list[str]]:
 class _Row:
     """Panels side by side, with the same arms and the same axis."""
 
-    def __init__(self, analysis: Analysis, names: Sequence[str], costs: Costs, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, analysis: Analysis, names: Sequence[str], costs: Costs, labels: Mapping[str, str], close: bool
+    ) -> None:
         self._centre, self._labels = analysis.centre, labels
         self._costs = {name: costs[name] for name in names}
         self.domains = {name: analysis.domains[name] for name in names}
@@ -107,9 +112,11 @@ class _Row:
         self._names = [fill(labels[arm], _LONGEST) for arm in self._arms]
         wide = 42 // len(names)  # characters of a panel's title in one line
         self._titles = [fill(brief(title_of(domain), wide), wide) for domain in self.domains.values()]
-        self._two_lines = any("\n" in name for name in self._names)
+        two_lines = any("\n" in name for name in self._names)
+        self._size = (9.0 if not two_lines else 8.5) - 1.0 * close  # of the names, in points
+        line = (0.23 if two_lines else 0.2) - 0.04 * close  # inches
         above = 0.16 * max(0, max(title.count("\n") for title in self._titles) - 1)  # for titles of more than two lines
-        self.height = (0.23 if self._two_lines else 0.2) * len(self._arms) + 0.85 + above  # inches
+        self.height = line * len(self._arms) + 0.85 + above
         self.limits = _limits([cost for each in its for cost in each.values()], self.domains.values(), self._centre)
 
     def draw(self, figure: FigureBase, looks: Looks) -> None:
@@ -126,7 +133,7 @@ class _Row:
             axes.set_xlim(*self.limits)
             _draw_wall(axes, _wall(domain, self._centre), self.limits)
             axes.set_title(title, pad=14, fontsize=9.5)
-            name_rows(axes, self._names, fontsize=8.5 if self._two_lines else 9, linespacing=0.95)
+            name_rows(axes, self._names, fontsize=self._size, linespacing=0.95)
             axes.tick_params(axis="x", labelsize=8.5)
             axes.xaxis.set_major_locator(MaxNLocator(7 - len(panels), steps=[1, 2, 5, 10]))
             centre = self._labels[self._centre]
