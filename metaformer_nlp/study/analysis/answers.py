@@ -21,6 +21,7 @@ from metaformer_nlp.study.analysis.statistics.composed import ALPHA
 from metaformer_nlp.study.analysis.statistics.pairs import Change
 
 NOT_RUN = "not run yet"
+ADDS_NOTHING = "is not shown above no mixing: without its mixer it has nothing to lose"
 Beside = Sequence[tuple[Change, Change]]
 
 
@@ -108,8 +109,7 @@ def _by_pairs(facts: Facts, name: str, beside: Beside) -> Answer:
         # A mixer that adds nothing costs nothing to take out: any part would cost more.
         p_idle, of = max((family.contrast({of: 1.0, control: -1.0}).p_above(), of) for _, (control, of) in beside)
         if word.word == "yes" and p_idle > ALPHA:
-            note = f"{facts.arms[of].title} is not shown above no mixing: without its mixer it has nothing to lose"
-            return Answer("open", p_idle, word.p_no, note)
+            return Answer("open", p_idle, word.p_no, f"{facts.arms[of].title} {ADDS_NOTHING}")
         return replace(word, p_yes=max(word.p_yes, p_idle))
 
     word = facts.judge(arms - waiting, judge)

@@ -9,7 +9,7 @@ from functools import partial
 from markupsafe import Markup
 
 from metaformer_nlp.config.names import flatten
-from metaformer_nlp.study.analysis.answers import NOT_RUN
+from metaformer_nlp.study.analysis.answers import ADDS_NOTHING, NOT_RUN
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Known, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
 from metaformer_nlp.study.protocol import study as protocol
@@ -132,7 +132,7 @@ class Tables:
         if name not in domain.pairs:
             return "–"
         answer = domain.answers[name]
-        why = f" ({answer.note})" if answer.word == "open" and "not shown above" in answer.note else ""
+        why = f" ({answer.note})" if answer.note.endswith(ADDS_NOTHING) else ""
         return f"{self.pairs(domain, name)}: {answer.word}{why}"
 
     def pairs(self, domain: Domain, name: str) -> str:
