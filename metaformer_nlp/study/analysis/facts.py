@@ -51,7 +51,7 @@ class Facts:
     def share_asked(self, arm: str) -> float:
         """The share of the gain of mixing that the claim asks of an arm."""
         claim = self.study.claim
-        return claim.gain if claim and claim.arm == arm and claim.gain is not None else SHARE
+        return claim.asked if claim and claim.arm == arm else SHARE
 
     def gone(self, arm: str) -> set[int]:
         """The seeds whose run failed, is missing or diverged."""

@@ -172,11 +172,11 @@ def _domain(name: str, data: Any, where: str, folder: Path | None, names: Names)
     if content.get("tune") is not None:
         content["tune"] = _tune(content["tune"], f"{where}.tune")
     content["equal"] = _equal(content.get("equal"), f"{where}.equal")
-    for key, example in (("margin", "0.02 for two points of a hundred"), ("expected_seconds", "120 for two minutes")):
+    for key, allowed, most in (
+        ("margin", "a number between 0 and 1, such as 0.02 for two points of a hundred", 1.0),
+        ("expected_seconds", "a number above 0, such as 120 for two minutes", float("inf")),
+    ):
         if content.get(key) is not None:
-            allowed, most = (f"a number above 0, such as {example}", float("inf"))
-            if key == "margin":
-                allowed, most = f"a number between 0 and 1, such as {example}", 1.0
             content[key] = _number(content[key], f"{where}.{key}", allowed, partial(_between, most))
     for key in ("metric", "axis", "after"):
         if content.get(key) is not None and not isinstance(content[key], str):

@@ -94,6 +94,11 @@ class Claim:
     retains: float | None = None
     gain: float | None = None
 
+    @property
+    def asked(self) -> float:
+        """The share of the gain that is judged."""
+        return SHARE if self.gain is None else self.gain
+
 
 @dataclass(frozen=True)
 class KnownAnswer:

@@ -51,9 +51,7 @@ class Tables:
             rows.append((f"{base} adds to {arm_titles(a.study)[control]}", self._mixing))
             if a.centre not in (a.study.baseline, control):
                 claim = a.study.claim
-                asked = (
-                    f" (at least {percent(claim.gain or protocol.SHARE)}?)" if claim and claim.arm == a.centre else ""
-                )
+                asked = f" (at least {percent(claim.asked)}?)" if claim else ""
                 rows.append((f"{labels[a.centre]} keeps of that gain{asked}", self._share))
         if a.study.expected:
             rows.append(("published differences", self._known))
@@ -70,7 +68,9 @@ class Tables:
         ):
             rows.append((f"lost from {labels[a.centre]} with {labels[name]}", partial(self._swap, name=name)))
         if a.question("swaps"):
-            rows.append(("another mixer changes more than another norm or activation", self._swaps))
+            rows.append(
+                ("another mixer changes more than another norm or activation", partial(self._by_pairs, name="swaps"))
+            )
         rows.append((f"best mixer, over {base}", partial(self._best, than=a.study.baseline)))
         if a.centre not in (a.study.baseline, control):
             rows.append((f"best mixer, over {labels[a.centre]}", partial(self._best, than=a.centre)))
@@ -148,9 +148,6 @@ class Tables:
             if swap.arm == name:
                 return interval(swap.cost, signed=True) if domain.arms[name].began else NOT_RUN
         return "–"
-
-    def _swaps(self, domain: Domain) -> str:
-        return self._by_pairs(domain, "swaps")
 
     def _best(self, domain: Domain, than: str) -> str:
         best = domain.best_mixer

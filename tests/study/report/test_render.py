@@ -217,6 +217,9 @@ def test_many_domains_are_told_in_one_sentence(make_study: Make) -> None:
     )
     cheap = analyse(study, planted_rows(study, {**TRUTH, **pooling, "no_norm": dict.fromkeys(domains, 0.645)}))
     assert "Taking out at least one part costs less than taking out the mixer in a" in conclusion(cheap)
+    retained = make_study(small_study_data(5, domains, claim={"arm": "pooling", "retains": 0.9}))
+    again = conclusion(analyse(retained, planted_rows(retained, {**TRUTH, **pooling})))
+    assert again == conclusion(analysis), "the gain is judged at one half where the file names no share of it"
     rows = planted_rows(study, {**TRUTH, **pooling})
     for part in PARTS:
         rows = without_result(rows, part, range(5), "missing")
