@@ -17,7 +17,7 @@ from metaformer_nlp.study.report.names import row_names
 from metaformer_nlp.study.runner.budgets import kept_budgets
 from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
 from metaformer_nlp.study.runner.tuning import end_of, grid_order, tie_rule, tuned_on_scores
-from metaformer_nlp.study.words import capital, deviation, duration, listed, points, setting
+from metaformer_nlp.study.words import deviation, listed, points, setting
 
 
 def key_of(row: Mapping[str, Any]) -> str:
@@ -218,48 +218,20 @@ def _changed(field: str, before: Any, now: Any) -> Iterator[tuple[str, str, str]
             yield from _changed(name, *pair)
 
 
-def times(analysis: Analysis) -> list[str]:
-    """Wall-clock time and commands of the sessions in which the study ran."""
-    lines = []
-    for session in sessions_of(analysis.sessions):
-        if session["seconds"] is None:
-            ran = f"Started at {session['started']}, with no end recorded (it was killed, or was still running),"
-        else:
-            ran = f"Ran for {duration(session['seconds'])} from {session['started']}"
-        host = f" of {session['host']}" if session.get("host") else ""
-        executor = session.get("executor", "processes")
-        place = "" if executor == "processes" else f"{executor}, "
-        cells = "one cell" if session["parallel"] == 1 else f"{session['parallel']} cells"
-        end = ", interrupted" if session["interrupted"] else ""
-        lines.append(
-            f"{ran} on {session['cpu_count']} CPU cores{host}, {place}{cells} at once{end}: "
-            f"{session['command'] or 'run_study()'}"
-        )
-    seconds = [row["cell_seconds"] for row in analysis.cells if row["cell_seconds"]]
-    if seconds:
-        trials = ", trials not counted" if analysis.trials else ""
-        lines.append(
-            f"All finished cells together took {duration(sum(seconds))}{trials}, the longest {duration(max(seconds))}."
-        )
-    if again := [key_of(row) for row in analysis.cells if row["restarted"]]:
-        lines.append(
-            f"Started more than once: {listed(again)}. Seconds are those of all starts; what a start that was killed "
-            "did after its last checkpoint is not in them."
-        )
-    return lines
-
-
-def surroundings(cells: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The versions the cells ran with; more than one set is a flaw of the study, and the report says so."""
+def records(analysis: Analysis) -> dict[str, Any]:
+    """How the runs were made: sessions, seconds of the cells, cells that were started more than once, and how many
+    cells ran in which surroundings. More than one of these is a flaw of the study."""
     found: dict[str, int] = {}
-    for row in cells:
+    for row in analysis.cells:
         if where := row["environment"]:
             versions = {"python": where["python"], **where["packages"]}
             parts = [f"{name} {version}" for name, version in versions.items()]
             parts += [where["machine"], where["gpu"] or "no GPU", f"commit {(where['commit'] or 'unknown')[:12]}"]
             text = ", ".join(parts)
             found[text] = found.get(text, 0) + 1
-    if len(found) > 1:
-        each = "; ".join(f"{number} cells with {text}" for text, number in found.items())
-        return [f"Caution: not all cells ran in the same surroundings: {each}."]
-    return [capital(f"ran with {text}.") for text in found]
+    return {
+        "sessions": sessions_of(analysis.sessions),
+        "seconds": [row["cell_seconds"] for row in analysis.cells if row["cell_seconds"]],
+        "again": [key_of(row) for row in analysis.cells if row["restarted"]],
+        "surroundings": found,
+    }

@@ -7,15 +7,11 @@ styles are inline, there is no script and no address to fetch from.
 from __future__ import annotations
 
 import base64
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
@@ -25,13 +21,12 @@ from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
 from metaformer_nlp.study.report import protocol
 from metaformer_nlp.study.report.tables import Tables
+from metaformer_nlp.study.report.wording import RULES, TEMPLATES, environment, sentences, table
 
 if TYPE_CHECKING:  # matplotlib: the runner and its cells do without
     from metaformer_nlp.study.report.figures.style import Picture
 
 LONGEST = 60  # words of the conclusion
-RULES = "rules.md"
-_TEMPLATES = Path(__file__).parent / "templates"
 Pictures = Mapping[str, "Picture"]
 
 ASKED = {
@@ -50,7 +45,7 @@ ASKED = {
 def conclusion(analysis: Analysis) -> str:
     """The conclusion by rule: the sentences of its template in their order, as many as 60 words allow."""
     taken, left = [], LONGEST
-    for sentence in _sentences("conclusion.j2", analysis):
+    for sentence in sentences("conclusion.j2", **_names(analysis)):
         if len(sentence.split()) > left:
             break
         taken.append(sentence)
@@ -61,7 +56,7 @@ def conclusion(analysis: Analysis) -> str:
 def markdown(analysis: Analysis, pictures: Pictures) -> str:
     """The report for reading in a repository; pictures are linked."""
     names = _names(analysis) | _values(analysis, pictures)
-    text = _environment().get_template("report.md.j2").render(names)
+    text = environment().get_template("report.md.j2").render(names)
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
@@ -73,9 +68,9 @@ def page(text: str, folder: Path) -> str:
     rules = re.sub(r"^## (\w+)$", r'<h3 id="rules-\1">\1</h3>', rules_text(), flags=re.MULTILINE)
     rules = rules.replace("# How the words are chosen", "", 1)
     title = re.search(r"<h1>(.*?)</h1>", body)
-    return _environment().get_template("page.html.j2").render(
+    return environment().get_template("page.html.j2").render(
         title=Markup(title[1] if title else "").striptags(),
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         body=Markup(body),
         rules=Markup(_to_html(rules)),
     )  # fmt: skip
@@ -83,7 +78,7 @@ def page(text: str, folder: Path) -> str:
 
 def rules_text() -> str:
     """The rules of the words, which every report has beside it."""
-    return (_TEMPLATES / RULES).read_text(encoding="utf-8")
+    return (TEMPLATES / RULES).read_text(encoding="utf-8")
 
 
 def title_of(analysis: Analysis) -> str:
@@ -112,13 +107,13 @@ def _values(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
         "conclusion": conclusion(analysis),
         "tables": Tables(analysis, table),
         "asked": ASKED,
-        "still_open": still_open(analysis),
+        "still_open": sentences("still_open.j2", **_names(analysis)),
         "done": sum(row["status"] == "finished" for row in cells),
         "planned": len(cells),
         "limits": limits(analysis),
         "changes": protocol.changes(analysis),
         "questions": protocol.questions(analysis),
-        "lines": [*protocol.times(analysis), *protocol.surroundings(cells)],
+        "lines": sentences("records.j2", a=analysis, **protocol.records(analysis)),
         "budgets": protocol.budgets(analysis),
         "tuned": protocol.tuned(analysis),
         "failed": [(protocol.key_of(row), _first_line(row["problem"])) for row in cells if row["status"] == "failed"],
@@ -139,37 +134,6 @@ def _names(analysis: Analysis) -> dict[str, Any]:
     }
 
 
-def still_open(analysis: Analysis) -> list[str]:
-    """What the study does not know: its open questions, in a few words each."""
-    short = {
-        "known": "whether all published differences hold",
-        "mixing": "whether mixing helps",
-        "claim": "how much of the gain is kept",
-        "removals": "whether parts cost more than the mixer",
-        "parts": "whether parts cost more than any change of the mixer",
-        "swaps": "whether mixers matter more than norms and activations",
-        "mixers": "whether the mixer matters",
-        "agreement": "whether the domains order mixers alike",
-    }
-    found = []
-    for question in analysis.questions:
-        if question.name in short and question.answer.word == "open":
-            places = [
-                words.without_brackets(analysis.domains[name].label)
-                for name, its in question.domains.items()
-                if its.word == "open"
-            ]
-            where = f" ({words.listed(places)})" if 0 < len(places) < len(question.domains) else ""
-            found.append(f"{short[question.name]}{where}")
-    trained = [trends for trends in analysis.trends if trends.scale.axis in ("tokens", "epochs")]
-    settled = [
-        trends
-        for trends in trained
-        if trends.lines.get(analysis.centre) and trends.lines[analysis.centre].trend != "open"
-    ]
-    return [*found, *([] if settled else ["what happens with longer training"])]
-
-
 def limits(analysis: Analysis) -> list[str]:
     """What the study cannot show, from its numbers and from its file."""
     arms = [arm for domain in analysis.domains.values() for arm in domain.runs]
@@ -188,107 +152,7 @@ def limits(analysis: Analysis) -> list[str]:
         "unlike": [row for row in protocol.budgets(analysis) if row[3] == "no"],
         "items": [(label, halves) for label, halves in items.items() if halves],
     }
-    return [*_sentences("limits.j2", analysis, values), *analysis.study.limits]
-
-
-def _sentences(template: str, analysis: Analysis, values: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
-    """The lines of a template as plain text."""
-    environment = _environment()
-    environment.finalize, environment.autoescape = None, False
-    text = environment.get_template(template).render(_names(analysis) | dict(values))
-    return [line.strip() for line in text.split("\n") if line.strip()]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table in Markdown; columns whose cells start with a number are set to the right."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(head)
-    marks = ["---" if place == 0 or not _numbers(column) else "---:" for place, column in enumerate(columns)]
-    cells = [[_escape(str(cell)) for cell in row] for row in (head, *rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return Markup("\n".join([lines[0], f"| {' | '.join(marks)} |", *lines[1:]]))
-
-
-def _numbers(column: Sequence[str]) -> bool:
-    return all(re.match(r"[\d+<…–\N{MINUS SIGN}-]", str(cell)) for cell in column)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-        finalize=_finalize,
-        keep_trailing_newline=True,
-    )
-    for name in (
-        "points",
-        "interval",
-        "percent",
-        "ratio",
-        "count",
-        "p_value",
-        "listed",
-        "capital",
-        "setting",
-        "without_brackets",
-        "in_a_row",
-    ):
-        environment.filters[name] = getattr(words, name)
-    environment.filters |= {
-        "median": median,
-        "table": table,
-        "json": _json,
-        "code": _code,
-        "seeds": _seeds,
-        "alt": _alt,
-    }
-    environment.globals |= {"fold": _fold, "inner_fold": _inner_fold, "rule_at": _rule_at}
-    return environment
-
-
-def _rule_at(name: str) -> Markup:
-    """The address of a rule, or of all of them."""
-    return Markup(f"{RULES}#{name}" if name else RULES)
-
-
-def _finalize(value: Any) -> Any:
-    """Text from a study file is shown as it is: no markup is read in it."""
-    return value if isinstance(value, Markup) else Markup(_escape(str(value)))
-
-
-def _escape(text: str) -> str:
-    """Markdown that shows `text` as it is, in a table too; lone brackets and underscores in words are no markup."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    return re.sub(r"([\\*`|]|(?<!\w)_|_(?!\w)|(?<=\])[(\[])", r"\\\1", text)
-
-
-def _alt(text: str) -> Markup:
-    """A picture's text, which a bracket without its other one would end."""
-    return Markup(re.sub(r"(?<!\\)((?:\\\\)*)([\[\]])", r"\1\\\2", _escape(text)))
-
-
-def _fold(title: str, caller: Callable[[], str]) -> Markup:
-    return Markup(f"\n<details>\n<summary><h2>{_escape(title)}</h2></summary>\n\n{caller().strip()}\n\n</details>\n")
-
-
-def _inner_fold(title: str, caller: Callable[[], str]) -> Markup:
-    return Markup(f"\n<details>\n<summary>{_escape(title)}</summary>\n\n{caller().strip()}\n\n</details>\n")
-
-
-def _code(text: str) -> Markup:
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return Markup(f"{fence}\n{text.rstrip()}\n{fence}")
-
-
-def _seeds(numbers: Sequence[int]) -> str:
-    return f"{'seed' if len(numbers) == 1 else 'seeds'} {words.listed([str(number) for number in numbers])}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=dict)
+    return [*sentences("limits.j2", **_names(analysis), **values), *analysis.study.limits]
 
 
 def _first_line(text: str | None) -> str:

@@ -14,6 +14,7 @@ from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report import protocol
 from metaformer_nlp.study.report.render import markdown
+from metaformer_nlp.study.report.wording import sentences
 from tests.study.simulated import (
     SKILLS,
     large_study_data,
@@ -114,13 +115,16 @@ def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(told:
 
 
 def test_surroundings_that_differ_are_a_caution(make_study: Make) -> None:
-    rows = simulated_rows(make_study(large_study_data(2)))
-    assert protocol.surroundings(rows) == [
-        "Ran with python 3.11.7, torch 2.15.0, numpy 2.4.6, Linux, no GPU, commit 0123456789ab."
-    ]
+    study = make_study(large_study_data(2))
+    rows = simulated_rows(study)
+
+    def last() -> str:
+        analysis = analyse(study, rows)
+        return sentences("records.j2", a=analysis, **protocol.records(analysis))[-1]
+
+    assert last() == "Ran with python 3.11.7, torch 2.15.0, numpy 2.4.6, Linux, no GPU, commit 0123456789ab."
     rows[0]["environment"] = {**rows[0]["environment"], "gpu": "a GPU"}
-    (line,) = protocol.surroundings(rows)
-    assert line.startswith("Caution: not all cells ran in the same surroundings: 1 cells with python")
+    assert last().startswith("Caution: not all cells ran in the same surroundings: 1 cells with python")
 
 
 def test_commands_of_studies_side_by_side_name_their_files(make_study: Make) -> None:

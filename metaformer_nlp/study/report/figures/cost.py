@@ -23,7 +23,8 @@ from metaformer_nlp.study.report.figures.style import (
     scaled,
     title_of,
 )
-from metaformer_nlp.study.words import count, points
+from metaformer_nlp.study.report.wording import picture_text
+from metaformer_nlp.study.words import count
 
 _COSTS = {"macs": "multiply-accumulate operations of one forward pass", "total": "parameters"}
 
@@ -66,16 +67,14 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
     axes.set_xlabel(_COSTS[cost])
     axes.set_title(title_of(domain))
     figure.legend(loc="outside lower center", ncols=2, handletextpad=0.3, columnspacing=1.4, fontsize=9)
-    ends = (min(arms, key=lambda arm: costs[arm.name]), max(arms, key=lambda arm: costs[arm.name]))
-    said = " and ".join(
-        f"{titles[arm.name]} takes {word} ({count(costs[arm.name])}) and scores {points(arm.score.value)}"
-        for arm, word in zip(ends, ("least", "most"), strict=True)
-    )
+    least, most = min(arms, key=lambda arm: costs[arm.name]), max(arms, key=lambda arm: costs[arm.name])
+    ends = [
+        (word, titles[arm.name], costs[arm.name], arm.score.value) for word, arm in (("least", least), ("most", most))
+    ]
     return Drawing(
         figure,
-        f"Score over {_COSTS[cost]} in {domain.label}: {said}.",
-        "A mark is the mean score over seeds, its bar the 95 % interval. Higher is better, farther left is cheaper. "
-        "The axis is logarithmic. The legend goes from the highest score to the lowest.",
+        picture_text("cost_alt", label=domain.label, cost=_COSTS[cost], ends=ends),
+        picture_text("cost_caption"),
     )
 
 

@@ -22,14 +22,11 @@ from metaformer_nlp.study.report.figures.style import (
     small_multiples,
     title_of,
 )
-from metaformer_nlp.study.words import count, points
+from metaformer_nlp.study.report.wording import picture_text
+from metaformer_nlp.study.words import count
 
 Curve = Mapping[float, Estimate]  # in points, by place
 _POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")
-_CAPTION = (
-    "Each panel shows one arm in its colour: the mean over seeds in the band of its 95 % interval. The black dashed "
-    "line is the baseline, grey lines are the other arms, the dotted line is chance. All panels have the same axes."
-)
 
 
 def learning_curves(domain: Domain) -> dict[str, Curve]:
@@ -142,17 +139,20 @@ def _draw(
     lasts = {arm: max(curve) for arm, curve in curves.items()}
     best, worst = extremes({arm: mean_of(curve[lasts[arm]]) for arm, curve in curves.items()})
     ends = {arm: mean_of(curves[arm][lasts[arm]]) for arm in (best, worst)}
-    last = max(lasts.values())
-    at = f"After {count(last)} {axis}" if ability is None else f"At {axis} {last:g}"
-    if len(set(lasts.values())) > 1:
-        at = f"At the last {axis.removesuffix('s')} of each arm"
-    return Drawing(
-        figure,
-        f"Score over {axis} in {title}, a panel for each of {len(curves)} arms. {at}, "
-        f"{titles[best]} scores most, {points(ends[best] / 100)}, "
-        f"and {titles[worst]} least, {points(ends[worst] / 100)}.",
-        _CAPTION,
+    alt = picture_text(
+        "curves_alt",
+        title=title,
+        axis=axis,
+        arms=len(curves),
+        last=max(lasts.values()),
+        one_end=len(set(lasts.values())) == 1,
+        ability=ability,
+        best=titles[best],
+        most=ends[best],
+        worst=titles[worst],
+        least=ends[worst],
     )
+    return Drawing(figure, alt, picture_text("curves_caption"))
 
 
 def _band(point: Estimate) -> tuple[float, float, float]:

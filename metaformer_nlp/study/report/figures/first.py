@@ -30,6 +30,7 @@ from metaformer_nlp.study.report.figures.style import (
 )
 from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.report.protocol import questions
+from metaformer_nlp.study.report.wording import picture_text
 from metaformer_nlp.study.words import points
 
 Costs = Mapping[str, Mapping[str, Estimate]]  # domain -> arm -> points lost
@@ -71,15 +72,12 @@ def draw_first(analysis: Analysis, looks: Looks) -> Drawing | None:
     parts[-1].supxlabel(
         f"points lost against {labels[centre]} (left of the line: gained), with 95 % intervals", fontsize=9.5
     )
-    said = " ".join(
-        _sentence(analysis.domains[name], its, labels, _wall(analysis.domains[name], centre))
-        for name, its in costs.items()
+    alt = picture_text(
+        "first_alt",
+        centre=labels[centre],
+        domains=[_seen(analysis.domains[name], its, labels, centre) for name, its in costs.items()],
     )
-    return Drawing(
-        figure,
-        f"Points lost against {labels[centre]}. {said}",
-        _caption(analysis, costs, labels[centre], [(name, row.limits) for row in rows for name in row.domains]),
-    )
+    return Drawing(figure, alt, _caption(analysis, costs, labels[centre], rows))
 
 
 def _rows_of(analysis: Analysis, names: Sequence[str]) -> list[list[str]]:
@@ -140,39 +138,27 @@ class _Row:
             axes.annotate(centre, (0, 0), (0, -17), ("data", "axes fraction"), "offset points", **under)
 
 
-def _caption(analysis: Analysis, costs: Costs, title: str, limits: Sequence[tuple[str, tuple[float, float]]]) -> str:
+def _caption(analysis: Analysis, costs: Costs, title: str, rows: Sequence[_Row]) -> str:
     """How to read the picture; marks that it does not have are not explained."""
-    centre, shown = analysis.centre, {arm for its in costs.values() for arm in its}
-    kinds = {arm.kind for arm in analysis.study.arms if arm.name in shown}
-    marks = {
-        "mixer": "A filled mark is another token mixer.",
-        "architecture": "An open mark is a part that is taken out.",
-        "variant": "A half filled mark is a part that is swapped.",
-    }
+    shown = {arm for its in costs.values() for arm in its}
+    limits = {name: row.limits for row in rows for name in row.domains}
     cut = False
-    for name, its in limits:
+    for name, its in limits.items():
         low, high = drawn_within(its)
         ends = [(cost.low, cost.high) for cost in costs[name].values()]
         cut |= any(a is not None and b is not None and (a < low or b > high) for a, b in ends)
-    alike = f"Each row is another token mixer in the place of {title}."
-    explained = [f"Each row is one change to {title}.", *(text for kind, text in marks.items() if kind in kinds)]
-    lines = [
-        *([alike] if kinds == {"mixer"} else explained),
-        "A mark is the mean over seeds, its bar the 95 % interval"
-        + ("; an arrow head says that the interval goes on." if cut else ".")
-        + " Where no bar is seen, it is shorter than its mark.",
-        f"Marks to the right of the line score less than {title}, marks to the left more.",
-    ]
-    walls = [(_wall(analysis.domains[name], centre), its[1]) for name, its in limits]
-    if any(wall is not None and wall < end for wall, end in walls):
-        lines.append("The hatched wall is chance.")
-    if any(wall is not None and wall >= end for wall, end in walls):
-        lines.append("An arrow says how far to the right chance lies where that is outside of the picture.")
-    if len({its for _, its in limits}) > 1:
-        lines.append("Each row of panels has an axis of its own.")
-    if any(arm not in its for its in costs.values() for arm in shown):
-        lines.append("An empty row was not run there.")
-    return " ".join(lines)
+    ends_of = [(_wall(analysis.domains[name], analysis.centre), its[1]) for name, its in limits.items()]
+    inside = [wall < end for wall, end in ends_of if wall is not None]
+    return picture_text(
+        "first_caption",
+        centre=title,
+        kinds=sorted({arm.kind for arm in analysis.study.arms if arm.name in shown}),
+        cut=cut,
+        chance_inside=any(inside),
+        chance_outside=not all(inside),
+        several_axes=len(set(limits.values())) > 1,
+        empty_rows=any(arm not in its for its in costs.values() for arm in shown),
+    )
 
 
 def _labels(study: Study, centre: str) -> dict[str, str]:
@@ -217,14 +203,15 @@ def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> N
     )
 
 
-def _sentence(domain: Domain, costs: Mapping[str, Estimate], labels: Mapping[str, str], wall: float | None) -> str:
+def _seen(domain: Domain, costs: Mapping[str, Estimate], labels: Mapping[str, str], centre: str) -> dict[str, Any]:
+    """The ends of a panel, for the words about it."""
     order = sorted(costs, key=lambda arm: mean_of(costs[arm]))
-    most, least = (f"{labels[arm]}, {_beside(mean_of(costs[arm]))}" for arm in (order[-1], order[0]))
-    chance = "" if wall is None else f"; chance lies {_beside(wall)}"
-    if len(order) == 1:
-        return f"{title_of(domain)}: the one row is {most}{chance}."
-    return f"{title_of(domain)}: of the rows, the lowest score is {most}, and the highest {least}{chance}."
-
-
-def _beside(cost: float) -> str:
-    return f"{points(abs(cost) / 100)} {'below' if cost >= 0 else 'above'}"
+    return {
+        "title": title_of(domain),
+        "rows": len(order),
+        "lowest": labels[order[-1]],
+        "most": mean_of(costs[order[-1]]),
+        "highest": labels[order[0]],
+        "least": mean_of(costs[order[0]]),
+        "chance": _wall(domain, centre),
+    }

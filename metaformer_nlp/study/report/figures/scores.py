@@ -25,7 +25,7 @@ from metaformer_nlp.study.report.figures.style import (
     scaled,
     title_of,
 )
-from metaformer_nlp.study.words import points
+from metaformer_nlp.study.report.wording import picture_text
 
 
 def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baseline: str) -> Drawing:
@@ -56,17 +56,13 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
     axes.set_xlabel(f"{metric_of(domain)}, points of 100")
     axes.set_title(title_of(domain), pad=20)
     best, worst = extremes({arm.name: arm.score.value for arm in domain.runs if arm.score.value is not None})
-    ends = ", ".join(
-        f"{word} is {titles[name]} with {points(domain.arms[name].score.value)}"
-        for name, word in ((best, "highest"), (worst, "lowest"))
-    )
-    at = "; ".join(f"{name} is {value:.1f}" for name, value in lines.items())
+    ends = [
+        (word, titles[name], domain.arms[name].score.value) for word, name in (("highest", best), ("lowest", worst))
+    ]
     return Drawing(
         figure,
-        f"Scores of {len(domain.runs)} arms in {domain.label}: {ends}. {at[:1].upper()}{at[1:]}.",
-        "A mark is the mean over seeds, its bar the 95 % interval, and the small dots below it are the seeds. The "
-        "dashed line is the baseline, the dotted line chance. Filled marks are token mixers, open marks have a part "
-        "taken out, half filled marks are variants of the mixer of their colour.",
+        picture_text("scores_alt", label=domain.label, arms=len(domain.runs), ends=ends, lines=lines),
+        picture_text("scores_caption"),
     )
 
 

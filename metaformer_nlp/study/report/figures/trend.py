@@ -12,7 +12,8 @@ from metaformer_nlp.study.analysis.statistics.moderated import Contrast
 from metaformer_nlp.study.report.figures.looks import Look, Looks
 from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, mean_of, small_multiples
 from metaformer_nlp.study.report.names import arm_titles
-from metaformer_nlp.study.words import capital, listed
+from metaformer_nlp.study.report.wording import picture_text
+from metaformer_nlp.study.words import ratio
 
 _UNITS = {
     "tokens": "tokens",
@@ -52,16 +53,12 @@ def draw_trend(analysis: Analysis, trends: Trends, looks: Looks) -> Drawing | No
     figure.supylabel("gap in logits", fontsize=10)
     figure.suptitle(f"Gap to {baseline} over {axis}", x=0.01, ha="left", fontsize=11, fontweight="bold")
     left = [labels[arm] for arm in trends.lines if arm not in lines]
-    caption = [
-        f"Each panel shows one arm on a scale of its own. A mark above zero lies below {baseline} at that budget.",
-        "Its bar is the 95 % interval. The solid line is fitted to the budgets that were run.",
-        "Lines inside the grey fan change too little with a doubling to matter." if trends.margin else "",
-        "The grey area with dashed edges lies beyond what was run, and is not judged." if trends.beyond else "",
-        f"Not drawn, as never shown above chance: {listed(left)}." if left else "",
-        "The word is the verdict: the gap closes, widens, is steady, or the question stays open.",
-    ]
-    sentences = " ".join(_sentence(labels[arm], line) for arm, line in lines.items())
-    return Drawing(figure, f"Gap to {baseline} in logits over {axis}. {sentences}", " ".join(filter(None, caption)))
+    arms = [(labels[arm], _ratio(line.gaps[0]), _ratio(line.gaps[-1]), line.trend) for arm, line in lines.items()]
+    return Drawing(
+        figure,
+        picture_text("trend_alt", baseline=baseline, axis=axis, arms=arms),
+        picture_text("trend_caption", baseline=baseline, margin=trends.margin, beyond=trends.beyond, left=left),
+    )
 
 
 def _draw_line(axes: Axes, line: Scaling, gaps: list[Estimate], look: Look, margin: float | None) -> None:
@@ -87,9 +84,8 @@ def _estimate(gap: Contrast) -> Estimate:
     return Estimate(gap.value, gap.n, None, low, high)
 
 
-def _sentence(label: str, line: Scaling) -> str:
-    first, last = (f"{gap.value:.2f}".replace("-", "\N{MINUS SIGN}") for gap in (line.gaps[0], line.gaps[-1]))
-    return capital(f"{label}: {first} to {last}, {line.trend}.")
+def _ratio(gap: Contrast) -> str:
+    return ratio(Estimate(gap.value, gap.n))
 
 
 def _short(value: float) -> str:
