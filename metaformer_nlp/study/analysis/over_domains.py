@@ -28,12 +28,15 @@ Domains = Mapping[str, Domain]
 
 
 def primary_domains(study: Study, domains: Domains) -> dict[str, Domain]:
-    """The domains that answers are composed over: those outside of any scale, and the largest of each scale whose
-    experiment none of them has."""
+    """The domains that answers are composed over: those outside of any scale, and of each scale whose experiment none
+    of them has the largest in which the baseline has run."""
     scaled = {name for scale in study.scale for name in scale.domains}
     outside = [name for name in domains if name not in scaled]
     experiments = {study.domain(name).experiment for name in outside}
-    largest = [list(scale.domains)[-1] for scale in study.scale]
+    largest = []
+    for scale in study.scale:
+        ran = [name for name in scale.domains if domains[name].arms[study.baseline].seeds]
+        largest.append((ran or list(scale.domains))[-1])
     alone = [name for name in largest if study.domain(name).experiment not in experiments]
     return {name: domain for name, domain in domains.items() if name in (*outside, *alone)}
 

@@ -185,6 +185,12 @@ class Trends:
     lines: Mapping[str, Scaling]
     beyond: Mapping[str, Envelope]
 
+    @property
+    def largest(self) -> str:
+        """The domain of the largest budget that takes part in a line; the first one where there is no line."""
+        budgets = [budget for line in self.lines.values() for budget in line.budgets]
+        return next(name for name, budget in self.scale.domains.items() if not budgets or budget == max(budgets))
+
 
 @dataclass(frozen=True)
 class Analysis:

@@ -75,7 +75,7 @@ class Tables:
         if a.centre not in (a.study.baseline, control):
             rows.append((f"best mixer, over {labels[a.centre]}", partial(self._best, than=a.centre)))
         for trends in a.trends:
-            largest = a.domains[list(trends.scale.domains)[-1]].label
+            largest = a.domains[trends.largest].label
             rows.append(
                 (f"gap to {base} with more {trends.scale.axis} ({largest})", partial(self._trend, trends=trends))
             )

@@ -314,6 +314,16 @@ def test_the_gap_closes_widens_or_stays_as_the_budget_grows(plant: Any) -> None:
     vague = plant(truth, domains=sizes, noise=0.08, scale=scale).trends[0]
     assert vague.lines["fourier"].trend == "open"
 
+    def without_huge(rows: Any) -> Any:
+        for arm in truth:
+            rows = without_result(rows, arm, range(5), "missing", "huge")
+        return rows
+
+    begun = plant(truth, domains=sizes, noise=0.003, scale=scale, alter=without_huge)
+    assert begun.trends[0].lines["pooling"].trend == "closes"
+    assert begun.first == ("large",), "the largest budget that has run"
+    assert "With more tokens (large) the gap of pooling to attention closes." in conclusion(begun)
+
 
 def test_take_off_is_when_runs_leave_what_no_mixing_scores(plant: Any) -> None:
     def with_curves(starts: dict[str, int | None]) -> Callable[..., Any]:
