@@ -25,8 +25,8 @@ study, an option or a file of your own does not fit, 130 interrupted."""
 _RUN_EXAMPLES = """
 examples:
   python scripts/run_study.py run quick.yaml --folder /big/disk/quick --parallel 4
-  python scripts/run_study.py run images.yaml --only cifar10/pooling/seed-0     one cell and what it waits for
-  python scripts/run_study.py run images.yaml --only 'cifar10/*/seed-0' '*/attention/*'
+  python scripts/run_study.py run images.yaml --only one_stage/pooling/seed-0   one cell and what it waits for
+  python scripts/run_study.py run images.yaml --only 'one_stage/*/seed-0' '*/attention/*'
   python scripts/run_study.py run images.yaml --executor slurm --slurm timeout_min=240 slurm_partition=gpu
   python scripts/run_study.py run images.yaml --executor slurm --slurm timeout_min=60 cluster=local
                                                       the same jobs on this machine: a rehearsal without a cluster

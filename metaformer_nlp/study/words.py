@@ -1,4 +1,4 @@
-"""Numbers and lists as people read them; every sentence and table of the report is worded with these."""
+"""Numbers, durations and lists as people read them: for plans, runs, reports and the demo."""
 
 from __future__ import annotations
 
@@ -50,6 +50,11 @@ def interval(estimate: Interval, signed: bool = False) -> str:
     if estimate.value is None or estimate.low is None:
         return text
     return f"{text} [{points(estimate.low, signed)},{_SPACE}{points(estimate.high, signed)}]"
+
+
+def exact_percent(share: float) -> str:
+    """A share that somebody wrote down, unrounded: "50 %", "97.5 %"."""
+    return f"{100 * share:g}{PERCENT}"
 
 
 def percent(value: float | None, interval: Sequence[float] | None = None) -> str:

@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 from metaformer_nlp.errors import reading
 from metaformer_nlp.study.analysis.analyse import analyse_folders
 from metaformer_nlp.study.analysis.results import Analysis, Domain
-from metaformer_nlp.study.report.figures.curves import axis_tasks, distance_curves, learning_curves
+from metaformer_nlp.study.report.figures.curves import distance_curves, learning_curves
 from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.figures.scores import draw_scores
-from metaformer_nlp.study.report.figures.style import GREY, STYLE, mean_of, metric_of, title_of
-from metaformer_nlp.study.report.names import arm_titles
+from metaformer_nlp.study.report.figures.style import GREY, STYLE, value_of, metric_of, title_of
+from metaformer_nlp.study.report.names import arm_titles, axis_tasks
 from metaformer_nlp.study.report.render import page
 from metaformer_nlp.study.report.write import report_folder
 from tasks.demo.folders import inside, refuse_links
@@ -186,9 +186,9 @@ def drawn(analysis: Analysis, name: str, kind: str, arms: Sequence[str]) -> str:
         for arm, curve in pictures(domain)[kind]().items():
             if arm in arms:
                 points, look = list(curve.values()), {**looks[arm], "markersize": looks[arm]["markersize"] * 0.7}
-                axes.plot(list(curve), [mean_of(point) for point in points], linewidth=2, label=titles[arm], **look)
+                axes.plot(list(curve), [value_of(point) for point in points], linewidth=2, label=titles[arm], **look)
                 ends = [
-                    (mean_of(p) if p.low is None else p.low, mean_of(p) if p.high is None else p.high) for p in points
+                    (value_of(p) if p.low is None else p.low, value_of(p) if p.high is None else p.high) for p in points
                 ]
                 low, high = zip(*ends, strict=True)
                 axes.fill_between(list(curve), low, high, color=look["color"], alpha=0.12, lw=0)

@@ -117,7 +117,7 @@ def page() -> str:
         [
             "# Architecture",
             "",
-            "A room imports rooms on lower floors only. `tests/architecture` checks it, room by room.",
+            "A room is a package or a module. It imports rooms on lower floors only; `tests/architecture` checks that.",
             "",
             "![Floors of rooms: scripts at the top; below them tasks and studies; then the engine, text and vision; "
             "at the bottom core, config, hub and errors](architecture.svg)",

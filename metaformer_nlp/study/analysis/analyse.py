@@ -23,7 +23,7 @@ from metaformer_nlp.study.analysis.rows import (
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.runner.cell import read_study
-from metaformer_nlp.study.runner.sessions import objects
+from metaformer_nlp.study.runner.sessions import changes_named, objects
 from metaformer_nlp.study.runner.tuning import tunings
 
 QUESTIONS = ("known", "mixing", "claim", "removals", "parts", "swaps", "mixers")
@@ -40,7 +40,8 @@ def analyse_folders(folders: Sequence[Path | str]) -> Analysis:
     study, rows = merge_studies([(study, rows) for study, rows, *_ in read])
     _, trials = merge_studies([(study, trials) for study, _, trials, *_ in read])
     text = "\n---\n".join(text for *_, text, _ in read)  # as several documents of one YAML file
-    sessions = [line for *_, lines in read for line in lines]
+    single = len(read) == 1
+    sessions = [line for one, *_, lines in read for line in (lines if single else changes_named(lines, one.name))]
     return analyse(study, rows, trials, text, sessions)
 
 

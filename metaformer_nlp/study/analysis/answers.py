@@ -114,7 +114,7 @@ def _by_pairs(facts: Facts, name: str, beside: Beside) -> Answer:
 
     word = facts.judge(arms - waiting, judge)
     if missing and word.word != "no":
-        return Answer("open", 1.0, word.p_no, f"{missing} of {len(beside)} pairs have not run yet")
+        return Answer("open", 1.0, word.p_no, f"{missing} of {len(beside)} pairs have no finished run yet")
     return word
 
 

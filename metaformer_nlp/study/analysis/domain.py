@@ -92,7 +92,7 @@ class _Domain(Facts):
         """Every arm beside `reference`; a word that hangs on runs that failed, diverged or are missing is open."""
         everybody, arms = self._everybodys(), None
         if reference == self.control and reference not in everybody:
-            arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer"}
+            arms = {arm.name for arm in self.arms.values() if arm.kind == "mixer" or arm.of == reference}
         elif reference not in everybody:
             arms = {arm.name for arm in self.arms.values() if arm.of == reference} | {self.control or ""}
         families = [self.family, *self.other_families]
@@ -136,7 +136,8 @@ class _Domain(Facts):
             share=share,
             against={reference: of[name] for reference, of in self.against.items() if name in of},
             tasks={task: mean_interval(list(scores.values())) for task, scores in tasks.items()},
-            over_tasks=over_tasks(differences) if len(tasks) > 1 and name != base else None,
+            # Distances on an axis are all that are asked for, and no sample of tasks.
+            over_tasks=None if self.domain.axis or len(tasks) < 2 or name == base else over_tasks(differences),
             over_items=self._over_items(name),
             curve=_curve([row["curve"] for row in runs]),
             take_off=self._take_off(name),

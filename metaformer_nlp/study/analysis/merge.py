@@ -34,7 +34,7 @@ def merge_studies(parts: Sequence[Part]) -> Part:
             "name the same one in each study file, start the study again (what is finished stays) and report it again."
         )
     studies, rows = zip(*(_rename_domains(part, parts) for part in parts), strict=True)
-    domains = tuple(domain for study in studies for domain in study.domains)
+    domains = [domain for study in studies for domain in study.domains]
     arms = _arms(studies)
     controls = {study.control for study in studies}
     claims = {study.claim for study in studies}  # no claim is a decision, too: another study's is not tested by it
@@ -43,8 +43,16 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         limits["Not all of these studies have the same control, so that none is used here."] = None
         # A gain above another control is another claim.
         claims |= {None} if any(claim and claim.gain is not None for claim in claims) else set()
+        domains = [
+            replace(domain, tune=replace(domain.tune, beat_control=False)) if domain.tune else domain
+            for domain in domains
+        ]
     if len(claims) > 1:
         limits["Not all of these studies were made to test the same claim, so that none is judged here."] = None
+    if adding := [study.name for study in studies if study.until]:
+        limits[
+            f"In {listed(adding)} seeds were added until the intervals were narrow, which favours seeds that lie close."
+        ] = None
     references, partial = list[str](), list[str]()
     for name in dict.fromkeys(name for study in studies for name in study.references):
         everywhere = all(not arm.domains or len(arm.domains) == len(domains) for arm in arms if arm.name == name)
@@ -58,7 +66,7 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         name="-".join(names),
         question=_question(studies),
         baseline=studies[0].baseline,
-        domains=domains,
+        domains=tuple(domains),
         arms=arms,
         seeds=tuple(dict.fromkeys(seed for study in studies for seed in study.seeds)),
         references=tuple(references),
@@ -66,7 +74,6 @@ def merge_studies(parts: Sequence[Part]) -> Part:
         control=studies[0].control if len(controls) == 1 else None,
         expected=_known_answers(studies),
         scale=tuple(scale for study in studies for scale in study.scale),
-        until=next((study.until for study in studies if study.until), None),
         parallel=max(study.parallel for study in studies),
         limits=tuple(limits),
     )
@@ -142,9 +149,7 @@ def _united(name: str, its: Sequence[tuple[Study, Arm]]) -> Arm:
                 f"arm {name!r} is {arm.kind} of {arm.of} in study {study.name} and {first.kind} of {first.of} in "
                 f"{its[0][0].name}; give one of the two another name in its study file and report it again."
             )
-    places = [
-        (arm, domain) for study, arm in its for domain in study.domains if not arm.domains or domain.name in arm.domains
-    ]
+    places = [(arm, domain) for study, arm in its for domain in study.domains if arm.runs_in(domain.name)]
     same = all(arm.set == first.set for _, arm in its)
     # What an arm sets does not apply to a domain that starts from another one's cells.
     general = {domain.name: {} if same or domain.after else arm.set for arm, domain in places}

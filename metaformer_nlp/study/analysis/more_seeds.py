@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from metaformer_nlp.study.analysis.statistics.moderated import Family
-from metaformer_nlp.study.analysis.statistics.power import Until
+from metaformer_nlp.study.analysis.statistics.power import StoppingRule
 from metaformer_nlp.study.protocol.study import Domain, Study
 from metaformer_nlp.study.runner.cell import is_result, read_outcome
 from metaformer_nlp.study.runner.tuning import Chosen, chosen_values
@@ -20,14 +20,16 @@ def with_further_seeds(study: Study, folder: Path) -> Study:
     """
     if study.until is None:
         return study
-    until = Until(study.until.half_width, study.until.most, first=len(study.seeds))
+    until = StoppingRule(study.until.half_width, study.until.most, first=len(study.seeds))
     chosen = chosen_values(study, folder)
     while len(study.seeds) < until.most:
         found = [_differences(study, folder, domain, chosen) for domain in study.domains]
         if any(differences is None for differences in found):
             break
         contrasts = [
-            Family({arm: runs}).contrast({arm: 1.0})  # paired by seed, with its own variance: as `Until` was simulated
+            Family({arm: runs}).contrast(
+                {arm: 1.0}
+            )  # paired by seed, with its own variance: as `StoppingRule` was simulated
             for differences in found
             for arm, runs in (differences or {}).items()
         ]

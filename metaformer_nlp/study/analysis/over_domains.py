@@ -81,13 +81,15 @@ def agreement(baseline: str, domains: Domains, ranks: Sequence[Ranks]) -> Answer
         return Answer("open", 1.0, 1.0, "runs failed, diverged or are missing")
     alpha = (1 - LEVEL) / len(telling)
     shown: dict[str, set[str]] = {}
+    labels = {arm.name: arm.label for arm in mixers}
     for arm in mixers:
         difference = arm.against.get(baseline)
         if difference and difference.p_holm is not None and difference.p_holm < alpha:
-            shown.setdefault(arm.label, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
-    if turned := [label for label, words in shown.items() if len(words) > 1]:
+            shown.setdefault(arm.name, set()).add("above" if (difference.estimate.value or 0) > 0 else "below")
+    if turned := [labels[name] for name, words in shown.items() if len(words) > 1]:
         return Answer("no", 1.0, 0.0, f"above in one domain and below in another: {', '.join(turned)}")
-    alike = bool(ranks) and all(side(rank.tau) > 0 for rank in ranks)
+    every_pair = len(ranks) == len(telling) * (len(telling) - 1) // 2
+    alike = every_pair and all(side(rank.tau) > 0 for rank in ranks)
     return Answer("yes", 0.0, 1.0) if alike else Answer("open", 1.0, 1.0, "")
 
 

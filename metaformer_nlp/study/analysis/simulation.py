@@ -19,7 +19,7 @@ from metaformer_nlp.study.analysis.statistics.gain import share_of_gain
 from metaformer_nlp.study.analysis.statistics.items import over_items
 from metaformer_nlp.study.analysis.statistics.moderated import Comparison, Family, Scores, compare_arms
 from metaformer_nlp.study.analysis.statistics.pairs import compare_pairs, every_pair
-from metaformer_nlp.study.analysis.statistics.power import Until, until_error
+from metaformer_nlp.study.analysis.statistics.power import StoppingRule, until_error
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import scaling, transform
 from metaformer_nlp.study.analysis.statistics.settings import over_settings
@@ -351,7 +351,7 @@ def _until(most: int) -> Callable[[np.random.Generator, int], Hits]:
 
     def judge(rng: np.random.Generator, studies: int) -> Hits:
         ratios = np.geomspace(0.3, 5.0, 12)
-        worst = max(until_error(Until(float(ratio), most), 1.0, studies=studies) for ratio in ratios)
+        worst = max(until_error(StoppingRule(float(ratio), most), 1.0, studies=studies) for ratio in ratios)
         return (np.arange(studies) < worst * studies).tolist()
 
     return judge

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,8 +11,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from metaformer_nlp.config.names import flatten
-from metaformer_nlp.study.protocol.study import Cell, Domain, Study, set_dotted
+from metaformer_nlp.study.protocol.study import Cell, Domain, Study
 from metaformer_nlp.study.runner.budgets import Cost, Place, difference
 from metaformer_nlp.study.runner.durations import Durations
 from metaformer_nlp.study.runner.tuning import Tuning, tie_rule, tuned_on_scores
@@ -69,7 +67,7 @@ class Domains:
             if (other.experiment, other.after) == (domain.experiment, domain.after)
         }
         best = min(near, key=lambda name: near[name], default=None)
-        return None if best is None or 2 * near[best] > len(_settings(domain)) else self._study.domain(best)
+        return None if best is None or 2 * near[best] > len(domain.settings()) else self._study.domain(best)
 
     def _as_other(self, domain: Domain, like: Domain) -> Entries:
         mine, its = self._entries(domain), self._entries(like)
@@ -234,17 +232,9 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _settings(domain: Domain) -> dict[str, Any]:
-    """All settings of the domain's cells before arms change them, with dotted keys."""
-    config = copy.deepcopy(dict(domain.config))
-    for key, value in domain.set.items():
-        set_dotted(config, key, copy.deepcopy(value), f"domains.{domain.name}.set")
-    return flatten(config)
-
-
 def _changes(domain: Domain, other: Domain) -> list[str]:
     """In which settings `domain` differs from `other`, and how: "model.norm=group_norm"."""
-    mine, its = _settings(domain), _settings(other)
+    mine, its = domain.settings(), other.settings()
     changed = [written({key: value}) for key, value in mine.items() if key not in its or its[key] != value]
     return [*changed, *(f"without {key}" for key in its if key not in mine)]
 

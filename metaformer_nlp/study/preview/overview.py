@@ -16,16 +16,14 @@ from rich.table import Table
 from metaformer_nlp.study.analysis.more_seeds import looked_at
 from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
-from metaformer_nlp.study.protocol.claims import gain_claimed, known_answers, scales
-from metaformer_nlp.study.protocol.file import study_to_mapping
-from metaformer_nlp.study.protocol.study import Arm, Cell, Study
+from metaformer_nlp.study.protocol.study import Arm, Cell, KnownAnswer, Scale, Study
 from metaformer_nlp.study.runner.budgets import Cost, budget_problems, cell_costs
 from metaformer_nlp.study.runner.cell import Build, read_outcome
 from metaformer_nlp.study.runner.durations import RULE, Durations
 from metaformer_nlp.study.runner.preflight import head_comment, problems_of, refuse_changes, refuse_folder
 from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.tuning import tunings
-from metaformer_nlp.study.words import count, duration, listed
+from metaformer_nlp.study.words import count, duration, exact_percent, listed
 
 _WIDTHS = 72, 96  # the narrowest and the widest plan, in columns
 
@@ -117,7 +115,6 @@ class _Overview:
         study = self.study
         also = f"; all arms are compared with {listed(study.references)}, too" if study.references else ""
         entries = {"Baseline": f"{study.baseline}{also}"}
-        plain, names = study_to_mapping(study), {domain.name: domain.name for domain in study.domains}
         if study.control:
             entries["Control"] = f"{study.control}: what {study.baseline} scores above it is what mixing gains"
         if study.claim and study.claim.retains is not None:
@@ -125,14 +122,15 @@ class _Overview:
                 f"{study.claim.arm} retains at least {100 * study.claim.retains:g} % of {study.baseline}'s score above "
                 "chance. The report gives that share as a number. No word rests on it: no mixing may retain as much"
             )
-        if gain := gain_claimed(plain):
+        if study.claim and study.control:
             entries["Claimed gain"] = (
-                f"{gain}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if all of it lies "
-                f"below, open otherwise, and where {study.baseline} is not shown above {study.control}, so that mixing "
-                "makes no difference"
+                f"{study.claim.arm} keeps at least {exact_percent(study.claim.asked)} of what {study.baseline} scores "
+                f"above {study.control}. Yes if the whole 95 % interval of that share (Fieller's) lies there, no if "
+                f"all of it lies below, open otherwise, and where {study.baseline} is not shown above "
+                f"{study.control}, so that mixing makes no difference"
             )
-        more = {"Known answers": "\n".join(known_answers(plain, names))}
-        more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(scales(plain, names))
+        more = {"Known answers": "\n".join(map(_known_answer, study.expected))}
+        more["Scale" if len(study.scale) < 2 else "Scales"] = "\n".join(map(_scale, study.scale))
         entries |= {name: text for name, text in more.items() if text}
         entries["Differences"] = (
             "Two arms are compared by their means (moderated t-test, 95 % intervals). Seeds are paired where the "
@@ -238,3 +236,15 @@ class _Overview:
 
 def _many(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _known_answer(answer: KnownAnswer) -> str:
+    size = f" by {answer.size:g}" if answer.size else ""
+    where = f" in {listed(answer.domains)}" if answer.domains else ""
+    return f"{answer.arm} {answer.sign} than {answer.reference}{size}{where} ({answer.source})"
+
+
+def _scale(scale: Scale) -> str:
+    points = ", ".join(f"{name} ({value:,g})" for name, value in scale.domains.items())
+    margin = f"; changes below {scale.margin:g} a doubling count as steady" if scale.margin else ""
+    return f"{scale.axis}: {points}{margin}"

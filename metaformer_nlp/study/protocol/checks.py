@@ -140,6 +140,12 @@ def _check_until(study: Study, where: str) -> None:
             raise ValueError(
                 f"{where}: until looks at {name!r}, which must run with all seeds; take arms.{name}.seeds out."
             )
+    others = [arm for arm in study.arms if arm.kind == "mixer" and not arm.seeds and arm.name != study.baseline]
+    if not study.claim and not others:
+        raise ValueError(
+            f"{where}: until looks at the mixers that run with all seeds, and beside the baseline there is none; "
+            "name a claim, or take the 'seeds' of a mixer out."
+        )
 
 
 def _check_arm(study: Study, arm: Arm, domains: list[str], where: str) -> None:
@@ -215,7 +221,7 @@ def _check_domain(study: Study, domain: Domain, where: str) -> None:
         )
     if domain.tune and domain.tune.beat_control:
         key = domain.tune.key
-        if study.control is None or key not in flatten({**dict(domain.config), **dict(domain.set)}):
+        if study.control is None or key not in domain.settings():
             raise ValueError(
                 f"{place}.tune.beat_control keeps an arm's {key} as it is without tuning where no value beats the "
                 "control's best: name the arm that mixes nothing, such as 'control: identity', and set "

@@ -172,6 +172,13 @@ class Domain:
     def title(self) -> str:
         return self.label or self.name
 
+    def settings(self) -> dict[str, Any]:
+        """All settings of the domain's cells before arms change them, with dotted keys."""
+        config = copy.deepcopy(dict(self.config))
+        for key, value in self.set.items():
+            set_dotted(config, key, copy.deepcopy(value), f"domains.{self.name}.set")
+        return flatten(config)
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -193,6 +200,9 @@ class Arm:
     @property
     def title(self) -> str:
         return self.label or self.name.replace("_", " ")
+
+    def runs_in(self, domain: str) -> bool:
+        return not self.domains or domain in self.domains
 
 
 @dataclass(frozen=True)
@@ -226,7 +236,7 @@ class Study:
 
     def arms_of(self, domain: str) -> tuple[Arm, ...]:
         """The arms that run in `domain`, in the order of the file."""
-        return tuple(arm for arm in self.arms if not arm.domains or domain in arm.domains)
+        return tuple(arm for arm in self.arms if arm.runs_in(domain))
 
     def cells(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
         """Every cell, seed by seed: a study that stops half way is still balanced over arms and domains.
@@ -238,7 +248,7 @@ class Study:
             for seed in self.seeds
             for arm in self.arms
             for domain in self.domains
-            if seed in self.seeds_of(arm) and (not arm.domains or domain.name in arm.domains)
+            if seed in self.seeds_of(arm) and arm.runs_in(domain.name)
         ]
 
     def seeds_of(self, arm: Arm) -> tuple[int, ...]:
@@ -259,7 +269,7 @@ class Study:
             trial
             for arm in self.arms
             for domain in self.domains
-            if not arm.domains or domain.name in arm.domains
+            if arm.runs_in(domain.name)
             for trial in self.trials_of(domain, arm, chosen, tried.get((domain.name, arm.name)))
         ]
 

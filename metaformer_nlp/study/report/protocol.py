@@ -16,7 +16,7 @@ from metaformer_nlp.study.protocol.study import Tune
 from metaformer_nlp.study.report.names import row_names
 from metaformer_nlp.study.runner.budgets import kept_budgets
 from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
-from metaformer_nlp.study.runner.tuning import end_of, grid_order, tie_rule, tuned_on_scores
+from metaformer_nlp.study.runner.tuning import end_of, grid_order, slack, tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import deviation, listed, points, setting
 
 
@@ -69,7 +69,8 @@ def _study_files(analysis: Analysis) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1)  # asked for each cell
 def _read(text: str) -> list[dict[str, Any]]:
-    return [read_yaml(part, "the study file in the report") for part in text.split("\n---\n") if part]
+    parts = (read_yaml(part, "the study file in the report") for part in text.split("\n---\n") if part)
+    return [data for data in parts if isinstance(data, dict)]  # a head of comments alone is no file
 
 
 def questions(analysis: Analysis) -> list[tuple[str, str, list[str]]]:
@@ -135,6 +136,8 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
     values = [value for place, value in enumerate(values) if value not in values[:place]]
     values = [values[place] for place in grid_order(values)]  # a value that was tried later stands where it belongs
     rows, outermost, names = [], [], row_names(analysis.study)
+    worse = _no_better(analysis.study.control, tune, its)
+    untuned = worse if tune.beat_control else []  # their setting is chosen by no trial
     tried_arms = {trial["arm"] for trial in its if trial["status"] != "missing"}
     for arm in domain.arms.values():
         if not arm.began and arm.name not in tried_arms:
@@ -142,7 +145,7 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
         chosen = [its[tune.key] for its in arm.tuned.values() if tune.key in its]
         of_arm = [trial for trial in its if trial["arm"] == arm.name]
         tried = [value for value in values if any(trial["value"] == value for trial in of_arm)] or values
-        if any(end_of(tried, value) for value in chosen):
+        if arm.name not in untuned and any(end_of(tried, value) for value in chosen):
             outermost.append(names[arm.name])
         scores = [_trials([trial for trial in of_arm if trial["value"] == value], tune.metric) for value in values]
         rows.append(
@@ -151,7 +154,7 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
     header = ["arm", *(f"{tune.key} {setting(value)}" for value in (values if its else ())), "chosen"]
     rule = tie_rule(tune.tie, values)
     on_scores = tuned_on_scores(asdict(tune), domain.metric)
-    no_better = [names[name] for name in _no_better(analysis.study.control, tune, its)]
+    no_better = [names[name] for name in worse]
     return Tuned(domain.label, tune, values, rule, on_scores, (header, rows), outermost, no_better)
 
 
@@ -160,15 +163,16 @@ def _no_better(control: str | None, tune: Tune, trials: Sequence[Mapping[str, An
     sign = -1.0 if tune.metric.endswith("loss") else 1.0
     best: dict[str, float] = {}
     for name in dict.fromkeys(trial["arm"] for trial in trials):
-        scores: dict[str, list[float]] = {}
+        scores: dict[str, list[float | None]] = {}
         for trial in trials:
-            if trial["arm"] == name and trial["score"] is not None:
-                scores.setdefault(setting(trial["value"]), []).append(sign * trial["score"])
-        if scores:
-            best[name] = max(fsum(each) / len(each) for each in scores.values())
+            if trial["arm"] == name:
+                scores.setdefault(setting(trial["value"]), []).append(trial["score"])
+        means = [fsum(each) / len(each) for each in scores.values() if None not in each]  # type: ignore[arg-type]
+        if means:  # of the values all of whose trials have ended well, as `choose` has it
+            best[name] = max(sign * mean for mean in means)
     if control not in best:
         return []
-    return [name for name, of in best.items() if name != control and of <= best[control] + tune.tie]
+    return [name for name, of in best.items() if name != control and of - best[control] <= slack(tune)]
 
 
 def _trials(trials: Sequence[Mapping[str, Any]], metric: str) -> str:
@@ -198,7 +202,12 @@ def _score(score: float, metric: str) -> str:
 def changes(analysis: Analysis) -> list[dict[str, Any]]:
     """What was changed in the analysis after results were there, so that it was not decided beforehand."""
     return [
-        {**change, "changed": [each for field, pair in change["changed"].items() for each in _changed(field, *pair)]}
+        {
+            "study": change.get("study"),  # where several are laid side by side
+            "finished": change["finished"],
+            "time": f"{change['time'][:16].replace('T', ' ')} UTC",
+            "changed": [each for field, pair in change["changed"].items() for each in _changed(field, *pair)],
+        }
         for change in changes_of(analysis.sessions)
     ]
 
@@ -207,7 +216,8 @@ def _changed(field: str, before: Any, now: Any) -> Iterator[tuple[str, str, str]
     """The innermost fields that differ, with both values as text."""
     inner: Iterable[tuple[str, Any, Any]]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        inner = ((f"{field}[{place}]", *pair) for place, pair in enumerate(zip(before, now, strict=True)))
+        pairs = enumerate(zip(before, now, strict=True))
+        inner = ((f"{field}[{_name_of(pair[1], place)}]", *pair) for place, pair in pairs)
     elif isinstance(before, dict) and isinstance(now, dict):
         inner = ((f"{field}.{key}", before.get(key), now.get(key)) for key in {**before, **now})
     else:
@@ -216,6 +226,13 @@ def _changed(field: str, before: Any, now: Any) -> Iterator[tuple[str, str, str]
     for name, *pair in inner:
         if pair[0] != pair[1]:
             yield from _changed(name, *pair)
+
+
+def _name_of(item: Any, place: int) -> str:
+    """A published difference by its arms, a scale by its axis, anything else by its place in the list."""
+    if isinstance(item, dict) and {"arm", "reference"} <= item.keys():
+        return f"{item['arm']} against {item['reference']}"
+    return item["axis"] if isinstance(item, dict) and "axis" in item else str(place)
 
 
 def records(analysis: Analysis) -> dict[str, Any]:

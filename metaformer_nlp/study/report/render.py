@@ -20,6 +20,7 @@ from metaformer_nlp.study.analysis.answers import NOT_RUN
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, student
 from metaformer_nlp.study.report import protocol
+from metaformer_nlp.study.report.names import distance_pictures
 from metaformer_nlp.study.report.tables import Tables
 from metaformer_nlp.study.report.wording import RULES, TEMPLATES, environment, sentences, table
 
@@ -103,6 +104,7 @@ def _values(analysis: Analysis, pictures: Pictures) -> dict[str, Any]:
     cells = analysis.cells
     return {
         "pictures": pictures,
+        "distance_pictures": distance_pictures,
         "title": title_of(analysis),
         "conclusion": conclusion(analysis),
         "tables": Tables(analysis, table),

@@ -8,7 +8,6 @@ from functools import partial
 
 from markupsafe import Markup
 
-from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.analysis.answers import ADDS_NOTHING, NOT_RUN
 from metaformer_nlp.study.analysis.results import Analysis, Arm, Difference, Domain, Known, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate
@@ -17,6 +16,7 @@ from metaformer_nlp.study.report.names import arm_titles, row_names
 from metaformer_nlp.study.words import (
     capital,
     count,
+    exact_percent,
     interval,
     listed,
     p_value,
@@ -51,7 +51,7 @@ class Tables:
             rows.append((f"{base} adds to {arm_titles(a.study)[control]}", self._mixing))
             if a.centre not in (a.study.baseline, control):
                 claim = a.study.claim
-                asked = f" (at least {percent(claim.asked)}?)" if claim else ""
+                asked = f" (at least {exact_percent(claim.asked)}?)" if claim else ""
                 rows.append((f"{labels[a.centre]} keeps of that gain{asked}", self._share))
         if a.study.expected:
             rows.append(("published differences", self._known))
@@ -136,11 +136,11 @@ class Tables:
         return f"{self.pairs(domain, name)}: {answer.word}{why}"
 
     def pairs(self, domain: Domain, name: str) -> str:
-        """ "20 of 21 pairs (12 shown, the opposite in 1; 3 more have not run)"."""
+        """ "20 of 21 pairs (12 shown, the opposite in 1; 3 more have no finished run)"."""
         found = domain.pairs[name]
         known = sum(pair.cost is not None and pair.swap_cost is not None for pair in found.pairs)
         opposite = f", the opposite in {found.shown_less}" if found.shown_less else ""
-        more = f"; {len(found.pairs) - known} more have not run" if known < len(found.pairs) else ""
+        more = f"; {len(found.pairs) - known} more have no finished run" if known < len(found.pairs) else ""
         return f"{found.more} of {known} {'pair' if known == 1 else 'pairs'} ({found.shown_more} shown{opposite}{more})"
 
     def _swap(self, domain: Domain, name: str) -> str:
@@ -151,8 +151,12 @@ class Tables:
 
     def _best(self, domain: Domain, than: str) -> str:
         best = domain.best_mixer
-        if best is None or best.name == than or than not in best.against:
-            return "none scores above it" if best else "–"
+        if best is None or than not in domain.arms:
+            return "–"
+        if not domain.arms[than].seeds:
+            return NOT_RUN
+        if best.name == than or than not in best.against:
+            return "none scores above it"
         difference, labels = best.against[than], self.analysis.labels().values()
         short = without_brackets(best.label)
         found = f"{best.label if short in labels else short} {interval(difference.estimate, signed=True)}"
@@ -253,12 +257,18 @@ class Tables:
         return self.table(head, rows)
 
     def tasks(self, domain: Domain) -> Markup:
-        """The score of each arm in each task, chance in the last row."""
-        tasks = list(domain.task_chance)
+        """The score of each arm in each task, chance in the last row; with several tasks that are no distances also the
+        mean difference from the baseline, whose interval is one over tasks and seeds."""
+        tasks, head = list(domain.task_chance), ["arm", *domain.task_chance]
         names, arms = self._names(domain), [arm for arm in domain.arms.values() if arm.began]
         rows = [[names[arm.name], *(interval(arm.tasks[task]) for task in tasks)] for arm in arms]
         rows.append(["chance", *(points(domain.task_chance[task]) for task in tasks)])
-        return self.table(["arm", *tasks], rows)
+        over = [arm.over_tasks for arm in arms]
+        if any(over):
+            head.append(f"mean, minus {self._names(domain)[self.analysis.study.baseline]} (over tasks and seeds)")
+            for row, estimate in zip(rows, [*over, None], strict=True):
+                row.append(interval(estimate, signed=True) if estimate else "–")
+        return self.table(head, rows)
 
     def changes(self, domain: Domain) -> Markup:
         """What each removal and each swap costs, the largest first."""
@@ -329,8 +339,7 @@ class Tables:
 def _one_model(domain: protocol.Domain, other: protocol.Domain) -> bool:
     """Whether two domains are one experiment with one model, so that one says something of the other."""
     models = [
-        {key: value for key, value in {**flatten(dict(its.config)), **its.set}.items() if key.startswith("model.")}
-        for its in (domain, other)
+        {key: value for key, value in its.settings().items() if key.startswith("model.")} for its in (domain, other)
     ]
     return domain.experiment == other.experiment and models[0] == models[1]
 

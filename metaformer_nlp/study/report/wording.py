@@ -65,6 +65,7 @@ def environment() -> Environment:
         "points",
         "interval",
         "percent",
+        "exact_percent",
         "ratio",
         "count",
         "duration",

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from statistics import fmean, median
 from typing import Any
 
-from metaformer_nlp.config.names import flatten
 from metaformer_nlp.study.protocol.study import Cell, Domain, Study
 
 LENGTHS = tuple(f"schedule.{unit}" for unit in ("epochs", "steps", "tokens", "minutes"))
@@ -71,7 +70,7 @@ def trial_share(domain: Domain) -> float:
     """The length of a trial's schedule beside a cell's, as far as the settings say it; else 1."""
     if domain.tune is None:
         return 1.0
-    cell = {**flatten(dict(domain.config)), **domain.set}
+    cell = domain.settings()
     trial = {**cell, **domain.tune.set}
     for key in LENGTHS:
         if cell.get(key) and trial.get(key):

@@ -184,7 +184,7 @@ class Queue:
         self._chosen = chosen
         for arm in (study.arm(name) for name in names):
             for domain in study.domains:
-                if arm.domains and domain.name not in arm.domains:
+                if not arm.runs_in(domain.name):
                     continue
                 made = study.trials_of(domain, arm, chosen, self._tried.get((domain.name, arm.name)))
                 made += [make_cell(study, domain, arm, seed, chosen) for seed in study.seeds_of(arm)]

@@ -28,6 +28,7 @@ from metaformer_nlp.study.runner.cell import read_json, read_study
 
 _OF_STUDY = ("baseline", "references", "claim", "control", "expected", "scale", "until")
 _OF_DOMAIN = ("metric", "chance", "tasks", "margin", "equal", "axis")
+_OF_ARM = ("kind", "of", "domains", "seeds")
 _SEVERAL_VALUES = ("--only", "--slurm")  # options of run_study.py that take several values
 
 
@@ -92,6 +93,16 @@ def changes_of(lines: Iterable[str]) -> list[dict[str, Any]]:
     return [line for line in objects(lines) if "changed" in line]
 
 
+def changes_named(lines: Iterable[str], study: str) -> list[str]:
+    """The lines of a study that is laid beside others: a change says of which study it is."""
+    named = []
+    for line in lines:
+        data = next(iter(objects([line])), {})
+        change = "changed" in data and "study" not in data
+        named.append(json.dumps({**data, "study": study}, ensure_ascii=False) if change else line)
+    return named
+
+
 def file_and_folder(command: str) -> tuple[str, str | None] | None:
     """The study file and the ``--folder`` of a ``run_study.py run`` command; None if it is another command."""
     match = re.search(r"run_study(?:\.py)? run (.+)", command)
@@ -123,6 +134,10 @@ def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, lis
             tunes = then.get("tune") or {}, domain["tune"] or {}
             for field in ("metric", "values", "trials", "tie", "widen", "beat_control"):
                 pairs[f"{place}.tune.{field}"] = tunes[0].get(field), tunes[1].get(field)
+    for name, arm in now["arms"].items():
+        if name in before["arms"]:
+            then = before["arms"][name]
+            pairs |= {f"arms.{name}.{field}": (then.get(field) or None, arm.get(field) or None) for field in _OF_ARM}
     if not before.get("until") or pairs["until"][0] != pairs["until"][1]:  # else it adds them as was decided beforehand
         pairs["seeds"] = before["seeds"], now["seeds"]  # more of them after a look are a second look, too
     for field in ("domains", "arms"):

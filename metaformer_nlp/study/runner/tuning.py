@@ -95,8 +95,7 @@ def choose(tune: Tune, outcomes: Sequence[Sequence[Mapping[str, Any]]]) -> Choic
     scores = {number: _sign(tune) * mean for number, mean in enumerate(means) if mean is not None}
     if not scores:
         return None
-    slack = _slack(tune)
-    equal = [number for number, score in scores.items() if score >= max(scores.values()) - slack]
+    equal = [number for number, score in scores.items() if score >= max(scores.values()) - slack(tune)]
     if not tune.tie or len(equal) == 1:
         return Choice(equal[0], means, "the best")
     among = f"{len(equal)} values within {tune.tie:g} of the best"
@@ -135,7 +134,7 @@ def _sign(tune: Tune) -> int:
     return -1 if tune.metric.endswith("loss") else 1
 
 
-def _slack(tune: Tune) -> float:
+def slack(tune: Tune) -> float:
     """By how much less than the best a score may be to count as equal."""
     return tune.tie + _ROUNDING if tune.tie else 0.0
 
@@ -297,7 +296,7 @@ class Tuning:
         if control.choice is None:  # all its trials failed: nothing to compare with
             return choice
         best, self._best_of_control = (_best(self._tune, its.means) for its in (choice, control.choice))
-        if _sign(self._tune) * (best - self._best_of_control) > _slack(self._tune):
+        if _sign(self._tune) * (best - self._best_of_control) > slack(self._tune):
             return choice
         why = f"no value: the best, {best:.6g}, does not beat {arm.name}'s, {self._best_of_control:.6g}"
         return Choice(None, choice.means, why + (f", by more than {self._tune.tie:g}" if self._tune.tie else ""))

@@ -12,7 +12,7 @@ import pytest
 from metaformer_nlp.study.analysis.analyse import analyse, analyse_folders
 from metaformer_nlp.study.analysis.merge import merge_studies
 from metaformer_nlp.study.protocol.file import study_from_mapping, study_to_mapping
-from metaformer_nlp.study.protocol.study import Claim, Study
+from metaformer_nlp.study.protocol.study import Claim, Study, Until
 from metaformer_nlp.study.report.write import build_report, to_json, write_report
 from metaformer_nlp.study.runner.cell import write_json
 from tests.study.simulated import SKILLS, content, large_study_data, planted_rows, simulated_rows
@@ -196,3 +196,17 @@ def test_run_folders_and_reports_are_laid_side_by_side(
     assert not analysis.domains["text"].telling
     (tmp_path / "report" / "report.json").write_text(to_json(analysis, "x"))
     assert to_json(analyse_folders([tmp_path / "report"]), "x") == to_json(analysis, "x")
+
+
+def test_rules_that_add_seeds_or_keep_a_setting_do_not_outlive_merging(make_study: Make) -> None:
+    """The first study may have fewer seeds than the other, and the control may be gone: the report is read again."""
+    first, second = (study for study, _ in parts_of_different_arms(make_study))
+    first = replace(first, until=Until(0.02, 4), control="identity")
+    tune = replace(first.domains[0].tune, beat_control=True)  # type: ignore[type-var]
+    first = replace(first, domains=(replace(first.domains[0], tune=tune),))
+    merged, _ = merge_studies([(first, []), (replace(second, seeds=tuple(range(8))), [])])
+    assert merged.until is None
+    assert any(limit.startswith("In first seeds were added until") for limit in merged.limits)
+    assert merged.domains[0].tune is not None
+    assert not merged.domains[0].tune.beat_control
+    assert study_from_mapping(study_to_mapping(merged), "merged") == merged

@@ -12,7 +12,7 @@ from scipy.special import expit
 from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.protocol.study import Study
-from metaformer_nlp.study.report.render import conclusion
+from metaformer_nlp.study.report.render import conclusion, markdown
 from tests.study.simulated import MIXERS, PARTS, Truth, planted_rows, small_study_data, without_result, words
 
 Make = Callable[[dict[str, Any]], Study]
@@ -119,8 +119,8 @@ def test_arms_that_have_not_run_are_neither_evidence_nor_forgotten(plant: Any) -
 
     expected = [{"arm": "no_norm", "reference": "pooling", "sign": "lower", "source": "Table 5"}]
     some = plant(DEAR, alter=lambda rows: without(rows, "no_norm", "fourier"), expected=expected).domains["vision"]
-    assert some.answers["removals"].note == "1 of 2 pairs have not run yet"
-    assert some.answers["parts"].note == "5 of 8 pairs have not run yet"
+    assert some.answers["removals"].note == "1 of 2 pairs have no finished run yet"
+    assert some.answers["parts"].note == "5 of 8 pairs have no finished run yet"
     assert (some.known[0].answer.word, some.known[0].answer.note) == ("open", "not run yet")
     assert some.arms["conv"].against["attention"].comparisons == 7, "all that the file compares with it"
     none = plant(DEAR, alter=lambda rows: without(rows, *PARTS)).domains["vision"]
@@ -339,3 +339,64 @@ def test_take_off_is_when_runs_leave_what_no_mixing_scores(plant: Any) -> None:
     assert (arms["attention"].take_off.tokens, arms["pooling"].take_off.tokens) == (32 * 300, 32 * 600)
     assert (arms["conv"].take_off.tokens, arms["conv"].take_off.left, arms["conv"].take_off.seen) == (None, 0, 32_000)
     assert arms["identity"].take_off is None
+
+
+def test_a_part_taken_out_of_the_control_has_a_word(plant: Any) -> None:
+    arms = small_study_data()["arms"] | {
+        "no_mlp": {"kind": "architecture", "of": "identity", "set": {"model.no": True}}
+    }
+    found = plant({**GAIN, "no_mlp": 0.2}, arms=arms).domains["vision"]
+    (removal,) = (item for item in found.removals if item.arm == "no_mlp")
+    assert (removal.of, removal.word) == ("identity", "below")
+
+
+def test_domains_agree_only_where_each_pair_could_be_compared(plant: Any) -> None:
+    """Two of three domains have two mixers in common, and nothing is known of their orders."""
+    truth = {name: 0.2 + 0.1 * place for place, name in enumerate((*MIXERS[::-1], *PARTS, "batch_norm"))}
+    arms = small_study_data()["arms"]
+    assert plant(truth, domains=("a", "b", "c")).question("agreement").answer.word == "yes"
+    for name, domains in (("pooling", ["a", "b"]), ("conv", ["b", "c"]), ("fourier", ["b", "c"])):
+        arms[name] = {**arms[name], "domains": domains}
+    for name in (*PARTS, "batch_norm"):
+        arms[name] = {**arms[name], "domains": ["a", "b"]}
+    found = plant(truth, domains=("a", "b", "c"), arms=arms, claim=None)
+    assert len(found.ranks) == 2
+    assert found.question("agreement").answer.word == "open"
+
+
+def test_arms_of_one_label_do_not_speak_for_each_other(plant: Any) -> None:
+    arms = small_study_data()["arms"]
+    for name in ("conv", "fourier"):
+        arms[name] = {**arms[name], "label": "the other"}
+    truth = {**GAIN, "conv": 0.8, "fourier": 0.4}
+    assert plant(truth, domains=("a", "b"), arms=arms).question("agreement").answer.word != "no"
+
+
+def test_a_study_of_one_mixer_and_its_parts_has_a_report(make_study: Make) -> None:
+    data = small_study_data(3)
+    arms = {"attention": data["arms"]["attention"]}
+    arms |= {name: {**data["arms"][name], "of": "attention"} for name in PARTS}
+    study = make_study({**data, "arms": arms, "control": None, "claim": None})
+    analysis = analyse(study, planted_rows(study, {"attention": 0.6, **dict.fromkeys(PARTS, 0.3)}))
+    assert set(words(analysis)) == {"removals", "parts"} - set() or words(analysis) == {}
+    assert "# Study" in markdown(analysis, {})
+
+
+def test_arms_that_have_not_run_are_no_best_mixer(plant: Any) -> None:
+    """Nor is there a mixer that scores above an arm that does not run in a domain."""
+
+    def none_of_pooling(rows: Any) -> Any:
+        return without_result(rows, "pooling", range(5), "missing")
+
+    row = next(line for line in first_screen(plant(GAIN, alter=none_of_pooling)) if "best mixer, over pooling" in line)
+    assert row.endswith("| not run yet |")
+    arms = small_study_data()["arms"]
+    for name in ("pooling", *PARTS, "batch_norm"):
+        arms[name] = {**arms[name], "domains": ["a"]}
+    elsewhere = first_screen(plant(GAIN, domains=("a", "b"), arms=arms))
+    row = next(line for line in elsewhere if "best mixer, over pooling" in line)
+    assert row.endswith("| – |")
+
+
+def first_screen(analysis: Analysis) -> list[str]:
+    return str(markdown(analysis, {})).partition("<details>")[0].splitlines()

@@ -124,4 +124,6 @@ def test_comparisons_are_corrected_and_labelled() -> None:
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     assert found["arm 1"].comparisons == 5
     missing = compare_arms(Family({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.5}, "c": {}}), "a")
+    begun = compare_arms(Family({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 2.5}, "c": {0: 1.0}}), "a")
+    assert begun["b"].comparisons == missing["b"].comparisons == 2, "an arm of one run is one that is to come"
     assert (missing["c"].p, missing["c"].word, missing["b"].comparisons) == (None, "open", 2)

@@ -8,7 +8,7 @@ from scipy import stats
 
 from metaformer_nlp.study.analysis.statistics import (
     Contrast,
-    Until,
+    StoppingRule,
     minimal_detectable_difference,
     over_items,
     over_settings,
@@ -29,7 +29,7 @@ def test_the_minimal_difference_is_found_in_four_of_five_studies(n: int, compari
 
 
 def test_seeds_are_added_until_the_interval_is_narrow() -> None:
-    until = Until(half_width=1.0, most=8)
+    until = StoppingRule(half_width=1.0, most=8)
     half = stats.t.ppf((1 + WIDTH_LEVEL) / 2, 2)
     assert until.stop(Contrast(5.0, 3, 0.99 / half, 2))
     assert not until.stop(Contrast(5.0, 3, 1.01 / half, 2))
@@ -40,7 +40,7 @@ def test_seeds_are_added_until_the_interval_is_narrow() -> None:
 
 def test_stopping_on_width_costs_what_it_says() -> None:
     worst = {
-        level: max(until_error(Until(ratio, 8), 1.0, level) for ratio in (0.5, 1.0, 1.5, 2.0, 3.0))
+        level: max(until_error(StoppingRule(ratio, 8), 1.0, level) for ratio in (0.5, 1.0, 1.5, 2.0, 3.0))
         for level in (0.95, WIDTH_LEVEL)
     }
     assert worst[0.95] > 0.07

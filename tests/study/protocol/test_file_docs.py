@@ -32,7 +32,7 @@ from metaformer_nlp.study.runner.cell import configure
 from tasks.experiments import EXPERIMENTS, FORMER_NAMES
 
 ROOT = Path(__file__).parents[3]
-PAGES = {"digits": "studies", "shortest": "study_file", "example": "study_file", "my_study": "study_file"}
+PAGES = {"scanned_digits": "studies", "shortest": "study_file", "example": "study_file", "my_study": "study_file"}
 
 
 def written(name: str) -> str:

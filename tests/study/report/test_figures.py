@@ -24,11 +24,11 @@ from metaformer_nlp.study.protocol.file import load_study
 from metaformer_nlp.study.protocol.study import Arm, Study
 from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
-from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance, learning_curves
+from metaformer_nlp.study.report.figures.curves import draw_curves, draw_distance, learning_curves
 from metaformer_nlp.study.report.figures.first import costs_of, draw_first
 from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, known_name
-from metaformer_nlp.study.report.figures.style import Drawing, limits_of, mean_of
-from metaformer_nlp.study.report.names import arm_titles
+from metaformer_nlp.study.report.figures.style import Drawing, limits_of, value_of
+from metaformer_nlp.study.report.names import arm_titles, axis_tasks
 from tests.study.simulated import (
     DISTANCES,
     SKILLS,
@@ -274,7 +274,7 @@ def test_costs_are_points_below_the_centre(analysis: Analysis) -> None:
     assert cost.value == pytest.approx(scores[0] - scores[1])
     assert cost.low is not None
     assert cost.high is not None
-    assert cost.low < mean_of(cost) < cost.high
+    assert cost.low < value_of(cost) < cost.high
 
 
 def test_chance_is_a_wall_and_named(analysis: Analysis) -> None:

@@ -19,6 +19,8 @@ from metaformer_nlp.study.report.figures import Picture
 from metaformer_nlp.study.report.figures.first import draw_first
 from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.render import ASKED, LONGEST, conclusion, markdown, page, rules_text
+from metaformer_nlp.study.report.tables import Tables
+from metaformer_nlp.study.report.wording import table
 from metaformer_nlp.study.words import count, interval, listed, p_value, percent, points, ratio
 from tests.study.simulated import (
     MIXERS,
@@ -294,3 +296,14 @@ def test_old_large_studies_are_told_too(make_study: Make) -> None:
     assert conclusion(analysis).startswith("In CIFAR-10 images some mixers differ; depthwise conv scores most (")
     assert "gain kept" not in text.replace("keeps", "")
     assert "The study file lists none." in text
+
+
+def test_a_mean_over_tasks_is_shown_where_tasks_are_a_sample_of_tasks(make_study: Make) -> None:
+    study = make_study(large_study_data(4))
+    analysis = analyse(study, simulated_rows(study))
+    tables = Tables(analysis, table)
+    head, _, *rows = str(tables.tasks(analysis.domains["text"])).splitlines()
+    assert head.endswith("| mean, minus attention (over tasks and seeds) |")
+    assert rows[0].endswith("| – |")
+    assert re.search(r"\| [−]8.5 \[[−]9.1,\s[−]7.9] \|$", rows[1]), rows[1]
+    assert "over tasks" not in str(tables.tasks(analysis.domains["probe"])), "distances are all that are asked for"

@@ -22,7 +22,14 @@ from metaformer_nlp.study.runner.interrupts import Interrupts
 from metaformer_nlp.study.runner.progress import Progress
 from metaformer_nlp.study.runner.queue import Queue
 from metaformer_nlp.study.runner.runner import _Runner, run_study
-from metaformer_nlp.study.runner.sessions import Session, changes_of, file_and_folder, record_changes, sessions_of
+from metaformer_nlp.study.runner.sessions import (
+    Session,
+    changes_named,
+    changes_of,
+    file_and_folder,
+    record_changes,
+    sessions_of,
+)
 
 Make = Callable[[dict[str, Any]], Study]
 OLD = {"started": "2026-01-01", "seconds": 60, "command": "c", "parallel": 1, "cpu_count": 2, "interrupted": True}
@@ -93,6 +100,31 @@ def test_judging_otherwise_after_results_is_written_down(
         (expected, 1),
         ({"seeds": [[0, 1, 2], [0]]}, 1),
     ]
+
+
+def test_what_an_arm_is_cannot_change_in_silence(study_data: dict[str, Any], make_study: Make, tmp_path: Path) -> None:
+    """Its family of comparisons, and which of its finished cells are looked at."""
+    before = make_study(study_data)
+    write_json(tmp_path / "study.json", {"study": study_to_mapping(before)})
+    write_outcome(tmp_path, before.cells()[0], None, result={"metrics": {}})
+    study_data["arms"]["pooling"] |= {"kind": "variant", "of": "attention", "domains": ["text"], "seeds": [0]}
+    study_data["arms"]["no_residual"] |= {"domains": ["text"]}
+    changed = record_changes(tmp_path, make_study(study_data))
+    assert changed == {
+        "arms.no_residual.domains": [None, ["text"]],
+        "arms.pooling.kind": ["mixer", "variant"],
+        "arms.pooling.of": [None, "attention"],
+        "arms.pooling.domains": [None, ["text"]],
+        "arms.pooling.seeds": [None, [0]],
+    }
+
+
+def test_changes_of_studies_side_by_side_say_whose_they_are() -> None:
+    change, start = '{"changed": {"claim": [null, 1]}, "finished": 1, "time": "now"}', '{"started": "then"}'
+    named = changes_named([start, change, "torn"], "text")
+    assert (named[0], named[2]) == (start, "torn")
+    assert json.loads(named[1]) == {**json.loads(change), "study": "text"}
+    assert changes_named(named, "other") == named, "a merged report can be merged again"
 
 
 def test_the_runner_notes_changes_and_keeps_a_refused_study_out(

@@ -42,7 +42,7 @@ from metaformer_nlp.study.analysis.statistics.moderated import (
     seed_correlation,
 )
 from metaformer_nlp.study.analysis.statistics.pairs import Pair, Pairs, compare_pairs, every_pair
-from metaformer_nlp.study.analysis.statistics.power import Until, minimal_detectable_difference
+from metaformer_nlp.study.analysis.statistics.power import StoppingRule, minimal_detectable_difference
 from metaformer_nlp.study.analysis.statistics.ranks import rank_agreement
 from metaformer_nlp.study.analysis.statistics.scaling import (
     Envelope,
@@ -73,8 +73,8 @@ __all__ = [
     "Pairs",
     "Scaling",
     "SeedCorrelation",
+    "StoppingRule",
     "TakeOff",
-    "Until",
     "WithFailures",
     "answer",
     "compare_arms",

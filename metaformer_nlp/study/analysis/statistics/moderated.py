@@ -272,7 +272,7 @@ def compare_arms(
 ) -> dict[str, Comparison]:
     """Every other arm (of `arms`, if given) minus the reference, as one family of tests, with the family's variances.
 
-    An arm that has no run yet is counted, so that no word is lost when it comes in.
+    An arm that has no error yet, for lack of runs, is counted, so that no word is lost when they come in.
 
     Simulated (scripts/simulate_verdicts.py): where no arm differs, some arm is called different in at most 5 % of
     studies with equal spreads, in at most 9 % (3 seeds) and 7 % (5 seeds) with spreads ten-fold apart.
@@ -281,8 +281,8 @@ def compare_arms(
     contrasts = {arm: family.contrast({arm: 1.0, reference: -1.0}) for arm in others}
     tested = {arm: contrast for arm, contrast in contrasts.items() if contrast.error is not None}
     alpha = 1 - LEVEL
-    to_come = [1.0] * sum(not family.scores[arm] for arm in others)
-    number = len(tested) + len(to_come)
+    to_come = [1.0] * (len(others) - len(tested))
+    number = len(others)
     p_holm = dict(zip(tested, holm([contrast.p for contrast in tested.values()] + to_come), strict=False))
     p_equivalent: dict[str, float] = {}
     if margin is not None:

@@ -26,7 +26,7 @@ def minimal_detectable_difference(contrast: Contrast, comparisons: int = 1, powe
 
 
 @dataclass(frozen=True)
-class Until:
+class StoppingRule:
     """Add seeds one at a time until the interval's half-width is at most `half_width`, or there are `most` seeds.
 
     The width decides, never the difference itself. Still, stopping on it favours seeds that happen to lie close: plain
@@ -45,7 +45,7 @@ class Until:
         return contrast.n >= self.most or (contrast.n >= self.first and narrow)
 
 
-def until_error(until: Until, sd: float, level: float = WIDTH_LEVEL, studies: int = 20_000) -> float:
+def until_error(until: StoppingRule, sd: float, level: float = WIDTH_LEVEL, studies: int = 20_000) -> float:
     """How often, simulated, the final interval of a difference with `sd` a seed misses (paired t, fixed generator)."""
     rng = np.random.default_rng(0)
     values = sd * rng.normal(size=(studies, until.most))

@@ -9,13 +9,13 @@ import matplotlib as mpl
 
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.report.figures.cost import draw_cost
-from metaformer_nlp.study.report.figures.curves import axis_tasks, draw_curves, draw_distance
+from metaformer_nlp.study.report.figures.curves import draw_curves, draw_distance
 from metaformer_nlp.study.report.figures.first import draw_first
 from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.figures.scores import draw_scores
 from metaformer_nlp.study.report.figures.style import STYLE, Drawing, Picture, save
 from metaformer_nlp.study.report.figures.trend import draw_trend
-from metaformer_nlp.study.report.names import arm_titles
+from metaformer_nlp.study.report.names import arm_titles, axis_tasks, distance_pictures
 
 __all__ = ["DRAWN_WITH", "Picture", "draw_all"]
 
@@ -42,9 +42,9 @@ def drawings(analysis: Analysis) -> Iterator[tuple[str, Drawing | None]]:
         yield f"scores-{name}", draw_scores(domain, titles, looks, baseline)
         yield f"cost-{name}", draw_cost(domain, titles, looks, analysis.centre)
         yield f"curves-{name}", draw_curves(domain, titles, looks, baseline)
+        names = distance_pictures(domain)
         for ability, tasks in axis_tasks(domain).items():
-            key = f"distance-{name}{f'-{ability}' if ability else ''}"
-            yield key, draw_distance(domain, ability, tasks, titles, looks, baseline)
+            yield names[ability], draw_distance(domain, ability, tasks, titles, looks, baseline)
     axes = [trends.scale.axis for trends in analysis.trends]
     for number, trends in enumerate(analysis.trends):
         axis = trends.scale.axis

@@ -18,10 +18,10 @@ from metaformer_nlp.study.report.figures.style import (
     Drawing,
     brief,
     limits_of,
-    mean_of,
     metric_of,
     scaled,
     title_of,
+    value_of,
 )
 from metaformer_nlp.study.report.wording import picture_text
 from metaformer_nlp.study.words import count
@@ -43,7 +43,7 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
     cost the same. No point is moved: arms of one cost stand above each other."""
     arms = sorted(
         (arm for arm in domain.runs if arm.kind == "mixer" or (arm.kind == "architecture" and arm.of == centre)),
-        key=lambda arm: (-mean_of(arm.score), arm.name),
+        key=lambda arm: (-value_of(arm.score), arm.name),
     )
     cost = cost_that_differs(arms)
     if cost is None:
@@ -60,7 +60,7 @@ def draw_cost(domain: Domain, titles: Mapping[str, str], looks: Looks, centre: s
         if score.low is not None and score.high is not None:
             reach = np.clip([score.low, score.high], *limits)
             axes.plot([place, place], reach, color=look["color"], linewidth=1.6, alpha=0.8, zorder=2)
-        axes.plot([place], [mean_of(score)], linestyle="none", zorder=3, label=names[arm.name], **look)
+        axes.plot([place], [value_of(score)], linestyle="none", zorder=3, label=names[arm.name], **look)
     _log_axis(axes)
     axes.set_ylim(*limits)
     axes.set_ylabel(f"{metric_of(domain)}, points of 100")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from statistics import fmean
 from typing import Any
@@ -17,16 +16,15 @@ from metaformer_nlp.study.report.figures.style import (
     GREY,
     Drawing,
     extremes,
-    mean_of,
     scaled,
     small_multiples,
     title_of,
+    value_of,
 )
 from metaformer_nlp.study.report.wording import picture_text
 from metaformer_nlp.study.words import count
 
 Curve = Mapping[float, Estimate]  # in points, by place
-_POINT = re.compile(r"(.*?)[ _-]*(\d+(?:\.\d+)?)")
 
 
 def learning_curves(domain: Domain) -> dict[str, Curve]:
@@ -39,19 +37,6 @@ def learning_curves(domain: Domain) -> dict[str, Curve]:
         }
         for arm in domain.arms.values()
         if len(arm.curve) > 1
-    }
-
-
-def axis_tasks(domain: Domain) -> dict[str, dict[str, float]]:
-    """{ability: {task: distance}} of tasks whose names end in a number, as far as an ability has several distances."""
-    found: dict[str, dict[str, float]] = {}
-    for task in domain.task_chance if domain.axis else ():
-        if match := _POINT.fullmatch(task):
-            found.setdefault(match[1], {})[task] = float(match[2])
-    return {
-        ability: dict(sorted(tasks.items(), key=lambda item: item[1]))
-        for ability, tasks in found.items()
-        if len(tasks) > 1
     }
 
 
@@ -113,7 +98,7 @@ def _draw(
     Curves over distances (`ability` is not None) have marks, as there are few.
     """
     figure, panels = small_multiples(list(curves), titles, looks)
-    middle = [mean_of(point) for curve in curves.values() for point in curve.values()]
+    middle = [value_of(point) for curve in curves.values() for point in curve.values()]
     middle += [] if chance is None else [100 * chance]
     span = max(max(middle) - min(middle), 5.0)
     for axes, arm in zip(panels, curves, strict=True):
@@ -122,7 +107,7 @@ def _draw(
                 look: dict[str, Any] = {"color": "#000000", "linewidth": 1.1, "zorder": 3, "linestyle": (0, (4, 2))}
                 if other != baseline:
                     look = {"color": "#d4d4d4", "linewidth": 0.9, "zorder": 1}
-                axes.plot(list(curve), [mean_of(point) for point in curve.values()], **look)
+                axes.plot(list(curve), [value_of(point) for point in curve.values()], **look)
         own, places = looks[arm], list(curves[arm])
         means, low, high = zip(*(_band(point) for point in curves[arm].values()), strict=True)
         axes.fill_between(places, low, high, color=own["color"], alpha=0.25, lw=0)
@@ -137,8 +122,8 @@ def _draw(
     title = title_of(domain) + (f": {ability}" if ability else "")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
     lasts = {arm: max(curve) for arm, curve in curves.items()}
-    best, worst = extremes({arm: mean_of(curve[lasts[arm]]) for arm, curve in curves.items()})
-    ends = {arm: mean_of(curves[arm][lasts[arm]]) for arm in (best, worst)}
+    best, worst = extremes({arm: value_of(curve[lasts[arm]]) for arm, curve in curves.items()})
+    ends = {arm: value_of(curves[arm][lasts[arm]]) for arm in (best, worst)}
     alt = picture_text(
         "curves_alt",
         title=title,
@@ -152,10 +137,10 @@ def _draw(
         worst=titles[worst],
         least=ends[worst],
     )
-    return Drawing(figure, alt, picture_text("curves_caption"))
+    return Drawing(figure, alt, picture_text("curves_caption", chance=chance is not None))
 
 
 def _band(point: Estimate) -> tuple[float, float, float]:
     """The mean and the ends of its interval; where there is none, the mean itself."""
-    mean = mean_of(point)
+    mean = value_of(point)
     return mean, mean if point.low is None else point.low, mean if point.high is None else point.high

@@ -23,10 +23,10 @@ from metaformer_nlp.study.report.figures.style import (
     draw_estimate,
     drawn_within,
     limits_of,
-    mean_of,
     name_rows,
     scaled,
     title_of,
+    value_of,
 )
 from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.report.protocol import questions
@@ -105,7 +105,7 @@ class _Row:
         its = self._costs.values()
         self._arms = sorted(
             {arm for each in its for arm in each},
-            key=lambda arm: (fmean(mean_of(each[arm]) for each in its if arm in each), arm),
+            key=lambda arm: (fmean(value_of(each[arm]) for each in its if arm in each), arm),
         )
         self._names = [fill(labels[arm], _LONGEST) for arm in self._arms]
         wide = 42 // len(names)  # characters of a panel's title in one line
@@ -126,7 +126,7 @@ class _Row:
                     look = {**looks[arm], "markersize": 0.72 * looks[arm]["markersize"]}  # so that short intervals show
                     draw_estimate(axes, cost, place, look, self.limits)
                     at: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-                    axes.annotate(points(mean_of(cost) / 100), (1, place), (2, 0), va="center", size=8, **at)
+                    axes.annotate(points(value_of(cost) / 100), (1, place), (2, 0), va="center", size=8, **at)
             axes.axvline(0, color="#000000", linewidth=1.2, zorder=2)
             axes.set_xlim(*self.limits)
             _draw_wall(axes, _wall(domain, self._centre), self.limits)
@@ -148,12 +148,13 @@ def _caption(analysis: Analysis, costs: Costs, title: str, rows: Sequence[_Row])
         ends = [(cost.low, cost.high) for cost in costs[name].values()]
         cut |= any(a is not None and b is not None and (a < low or b > high) for a, b in ends)
     ends_of = [(_wall(analysis.domains[name], analysis.centre), its[1]) for name, its in limits.items()]
-    inside = [wall < end for wall, end in ends_of if wall is not None]
+    inside = [wall < end for wall, end in ends_of if wall is not None]  # or to the left: all of the panel is chance
     return picture_text(
         "first_caption",
         centre=title,
         kinds=sorted({arm.kind for arm in analysis.study.arms if arm.name in shown}),
         cut=cut,
+        single_runs=any(cost.low is None for its in costs.values() for cost in its.values()),
         chance_inside=any(inside),
         chance_outside=not all(inside),
         several_axes=len(set(limits.values())) > 1,
@@ -188,8 +189,8 @@ def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> N
         wall, max(wall, limits[1]) + 1, facecolor="#f0f0f0", hatch="////", linewidth=0, zorder=0.5, label="chance"
     )
     axes.axvline(wall, color=GREY, linewidth=1.5, zorder=2)
-    inside = limits[0] <= wall < limits[1]
-    part = (wall - limits[0]) / (limits[1] - limits[0])
+    inside = wall < limits[1]
+    part = max(0.0, wall - limits[0]) / (limits[1] - limits[0])
     axes.annotate(
         "chance" if inside else f"chance: {wall:.0f} \N{RIGHTWARDS ARROW}",
         (part if inside else 1, 1),
@@ -205,13 +206,13 @@ def _draw_wall(axes: Axes, wall: float | None, limits: tuple[float, float]) -> N
 
 def _seen(domain: Domain, costs: Mapping[str, Estimate], labels: Mapping[str, str], centre: str) -> dict[str, Any]:
     """The ends of a panel, for the words about it."""
-    order = sorted(costs, key=lambda arm: mean_of(costs[arm]))
+    order = sorted(costs, key=lambda arm: value_of(costs[arm]))
     return {
         "title": title_of(domain),
         "rows": len(order),
         "lowest": labels[order[-1]],
-        "most": mean_of(costs[order[-1]]),
+        "most": value_of(costs[order[-1]]),
         "highest": labels[order[0]],
-        "least": mean_of(costs[order[0]]),
+        "least": value_of(costs[order[0]]),
         "chance": _wall(domain, centre),
     }

@@ -62,7 +62,7 @@ def draw_scores(domain: Domain, titles: Mapping[str, str], looks: Looks, baselin
     return Drawing(
         figure,
         picture_text("scores_alt", label=domain.label, arms=len(domain.runs), ends=ends, lines=lines),
-        picture_text("scores_caption"),
+        picture_text("scores_caption", lines=len(lines), kinds={arm.kind for arm in arms}),
     )
 
 

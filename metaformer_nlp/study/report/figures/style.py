@@ -75,7 +75,7 @@ def scaled(estimate: Estimate, factor: float = 100.0) -> Estimate:
     return Estimate(value, estimate.n, None, low, high)
 
 
-def mean_of(estimate: Estimate) -> float:
+def value_of(estimate: Estimate) -> float:
     """The value of an estimate that has one."""
     assert estimate.value is not None
     return estimate.value
@@ -87,7 +87,7 @@ def limits_of(estimates: Iterable[Estimate], others: Iterable[float] = (), least
     `least` is the smallest span, so that noise does not fill the picture.
     """
     drawn = [estimate for estimate in estimates if estimate.value is not None]
-    inner = [*map(mean_of, drawn), *others]
+    inner = [*map(value_of, drawn), *others]
     low, high = min(inner), max(inner)
     span = max(high - low, least)
     low = min([low, *(max(one.low, low - 0.35 * span) for one in drawn if one.low is not None)])
@@ -110,7 +110,7 @@ def draw_estimate(axes: Axes, estimate: Estimate, place: float, look: Look, limi
         for end, mark, beyond in ((low, "<", estimate.low < low), (high, ">", estimate.high > high)):
             if beyond:
                 axes.plot([end], [place], mark, color=look["color"], markersize=7, zorder=3)
-    axes.plot([mean_of(estimate)], [place], linestyle="none", zorder=4, **look)
+    axes.plot([value_of(estimate)], [place], linestyle="none", zorder=4, **look)
 
 
 def name_rows(axes: Axes, labels: Sequence[str], **style: Any) -> None:

@@ -10,7 +10,7 @@ from metaformer_nlp.study.analysis.results import Analysis, Trends
 from metaformer_nlp.study.analysis.statistics import Estimate, Scaling
 from metaformer_nlp.study.analysis.statistics.moderated import Contrast
 from metaformer_nlp.study.report.figures.looks import Look, Looks
-from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, mean_of, small_multiples
+from metaformer_nlp.study.report.figures.style import Drawing, brief, limits_of, small_multiples, value_of
 from metaformer_nlp.study.report.names import arm_titles
 from metaformer_nlp.study.report.wording import picture_text
 from metaformer_nlp.study.words import ratio
@@ -67,7 +67,7 @@ def _draw_line(axes: Axes, line: Scaling, gaps: list[Estimate], look: Look, marg
         if gap.low is not None and gap.high is not None:
             axes.plot([budget, budget], [gap.low, gap.high], color=look["color"], linewidth=1.4, zorder=3)
     style = {**look, "markersize": 0.7 * look["markersize"]}
-    axes.plot(line.budgets, [mean_of(gap) for gap in gaps], linestyle="none", zorder=4, **style)
+    axes.plot(line.budgets, [value_of(gap) for gap in gaps], linestyle="none", zorder=4, **style)
     if line.slope.value is None or line.mean.value is None:
         return
     x = np.log2(line.budgets)
