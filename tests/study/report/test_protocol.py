@@ -101,11 +101,12 @@ def test_means_of_several_trials_and_the_rule_for_equals_are_told(told: Any) -> 
 
 def test_a_protocol_that_was_changed_and_a_runner_that_was_killed_are_told(told: Any) -> None:
     start = {"started": "2026-01-01T00:00:00.000+00:00", "executor": "slurm", "host": "node1", "parallel": 4}
-    change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3, "time": "2026-01-02"}
+    change = {"changed": {"claim": [None, {"arm": "pooling", "retains": 0.9}]}, "finished": 3}
+    change["time"] = "2026-01-02T03:04:05.678+00:00"
     command = "python scripts/run_study.py run a_name_of_its_own.yaml --folder 'my runs'"
     text = told(sessions=[{**start, "cpu_count": 2, "command": command}, change])
     assert "Started at 2026-01-01T00:00:00.000+00:00, with no end recorded" in text
-    assert "after 3 finished runs (2026-01-02), claim was changed from nothing to {" in text
+    assert "after 3 finished runs (2026-01-02 03:04 UTC), claim was changed from nothing to {" in text
     assert "All of this was decided in the study file before the first run." not in text
     assert "run a_name_of_its_own.yaml --folder 'my runs' --only images/pooling/seed-1" in text
     assert "All of this was decided in the study file before the first run." in told(

@@ -155,7 +155,7 @@ def test_plan_and_run_agree_from_the_command_line(
     ("command", "said"),
     [
         ("plan", ["default: runs/NAME", "docs/study_file.md has all keys", "Exit status 2"]),
-        ("run", ["timeout_min=60 cluster=local", "cifar10/pooling/seed-0", "of SLURM jobs 100"]),
+        ("run", ["timeout_min=60 cluster=local", "one_stage/pooling/seed-0", "of SLURM jobs 100"]),
         ("report", ["default: FOLDER/report", "docs/results/images docs/results/text --output runs/both"]),
     ],
 )
