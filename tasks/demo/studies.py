@@ -22,7 +22,7 @@ from metaformer_nlp.study.analysis.results import Analysis, Domain
 from metaformer_nlp.study.report.figures.curves import distance_curves, learning_curves
 from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.figures.scores import draw_scores
-from metaformer_nlp.study.report.figures.style import GREY, STYLE, value_of, metric_of, title_of
+from metaformer_nlp.study.report.figures.style import GREY, STYLE, metric_of, title_of, value_of
 from metaformer_nlp.study.report.names import arm_titles, axis_tasks
 from metaformer_nlp.study.report.render import page
 from metaformer_nlp.study.report.write import report_folder
