@@ -7,7 +7,15 @@ from functools import cached_property
 from math import fsum
 
 from metaformer_nlp.study.analysis.rows import Row
-from metaformer_nlp.study.analysis.statistics import LEVEL, Answer, Family, diverged, mean_interval, with_failures
+from metaformer_nlp.study.analysis.statistics import (
+    LEVEL,
+    Answer,
+    Family,
+    diverged,
+    mean_interval,
+    with_failures,
+    without_and_with,
+)
 from metaformer_nlp.study.protocol.study import SHARE, Domain, Study
 
 
@@ -62,12 +70,8 @@ class Facts:
         """Without the runs that diverged, and with those that have no score at chance; none where all went well."""
         if self.chance is None or not any(map(self.gone, self.arms)):
             return []
-        without = {
-            arm: {seed: score for seed, score in runs.items() if seed not in self.diverged[arm]}
-            for arm, runs in self.scores.items()
-        }
-        full = {arm: {**dict.fromkeys(self.absent[arm], self.chance), **runs} for arm, runs in self.scores.items()}
-        return [Family(scores, self.family.paired) for scores in (without, full)]
+        both = without_and_with(self.scores, {arm: self.gone(arm) for arm in self.arms}, self.chance)
+        return [Family(scores, self.family.paired) for scores in both]
 
     def judge(self, arms: Iterable[str], judge: Callable[[Family], Answer]) -> Answer:
         """The answer, which is yes or no only if it stands with and without the runs that failed or diverged."""
@@ -76,9 +80,7 @@ class Facts:
             return judge(self.family)
         if self.chance is None:
             return Answer("open", 1.0, 1.0, "runs are missing")
-        return with_failures(
-            lambda scores: judge(Family(scores, self.family.paired)), self.scores, gone, self.chance
-        ).answer
+        return with_failures(lambda scores: judge(Family(scores, self.family.paired)), self.scores, gone, self.chance)
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:

@@ -11,7 +11,6 @@ from metaformer_nlp.study.analysis.results import Domain, Ranks, Setting, Trends
 from metaformer_nlp.study.analysis.statistics import (
     LEVEL,
     Answer,
-    Estimate,
     Family,
     compose,
     envelope,
@@ -61,8 +60,7 @@ def ranks(domains: Domains) -> tuple[Ranks, ...]:
     for pair in combinations([domain for domain in domains.values() if domain.telling], 2):
         scores = [{arm.name: list(arm.seeds.values()) for arm in domain.runs if arm.kind == "mixer"} for domain in pair]
         if (its := rank_agreement(*scores)) is not None:
-            tau = Estimate(its["value"], its["n"], None, its["low"], its["high"], its["method"], its["note"])
-            found.append(Ranks((pair[0].name, pair[1].name), tau, its["p"], its["pairs"]))
+            found.append(Ranks((pair[0].name, pair[1].name), its.tau, its.p, its.pairs))
     return tuple(found)
 
 

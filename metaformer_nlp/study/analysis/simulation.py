@@ -170,7 +170,7 @@ def _failures() -> Iterator[World]:
                     left = {seed: score for seed, score in scores["pooling"].items() if not failed[seed]}
                     seen = {**scores, "pooling": left}
                     judged = with_failures(lambda runs: _gain(runs).answer, seen, missing, chance)
-                    found.append(judged.answer.word == "yes")
+                    found.append(judged.word == "yes")
             return found
 
         return World(
@@ -313,7 +313,7 @@ def _others() -> Iterator[World]:
         found = []
         for one, other in zip(first.tolist(), second.tolist(), strict=True):
             result = rank_agreement(dict(zip("abcde", one, strict=True)), dict(zip("abcde", other, strict=True)))
-            found.append(result is not None and result["high"] >= 1 - 1e-9)
+            found.append(result is not None and result.tau.high is not None and result.tau.high >= 1 - 1e-9)
         return found
 
     def settings(count: int) -> Callable[[np.random.Generator, int], Hits]:

@@ -101,7 +101,7 @@ def test_one_noisy_arm_no_longer_hides_the_order_of_the_others() -> None:
     rng = np.random.default_rng(0)
     scores = {str(arm): (5 * arm + (20 if arm == 4 else 0.1) * rng.normal(size=5)).tolist() for arm in range(5)}
     found = rank_agreement(scores, scores)
-    assert found["pairs"]["same"] == 6
-    assert "Games and Howell" in found["method"]
+    assert found.pairs["same"] == 6
+    assert "Games and Howell" in found.tau.method
     same = {arm: [float(arm)] * 3 for arm in "123"}
-    assert rank_agreement(same, same)["pairs"]["unknown"] == 3, "runs without spread tell no order"
+    assert rank_agreement(same, same).pairs["unknown"] == 3, "runs without spread tell no order"

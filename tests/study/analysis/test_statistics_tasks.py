@@ -88,8 +88,8 @@ def test_the_interval_of_rank_agreement_covers(order: str, noise: float) -> None
         truth = stats.kendalltau(first, second).statistic
         found = rank_agreement(lists(runs[0]), lists(runs[1]))
         assert found is not None
-        hits.append(found["low"] - 1e-9 <= truth <= found["high"] + 1e-9)
-        widths.append(found["high"] - found["low"])
+        hits.append(found.tau.low - 1e-9 <= truth <= found.tau.high + 1e-9)
+        widths.append(found.tau.high - found.tau.low)
         if noise > 0.1 and order == "same":
             drawn = [run[:, rng.integers(0, 3, (200, 3))].mean(axis=2).T for run in runs]
             one, two = np.triu_indices(7, 1)
@@ -111,7 +111,7 @@ def test_orders_that_are_all_but_equal_are_called_unknown() -> None:
             lists(clear[:, None] + 0.1 * rng.normal(size=(6, 3))), lists(close[:, None] + 0.1 * rng.normal(size=(6, 3)))
         )
         assert found is not None
-        hits.append(found["high"] >= 1)
+        hits.append(found.tau.high >= 1)
     assert np.mean(hits) >= 0.95
 
 
@@ -120,15 +120,15 @@ def test_rank_agreement_of_known_orders() -> None:
     second = {"d": [0.9, 0.91], "c": [0.7, 0.71], "b": [0.8, 0.81], "a": [0.1, 0.11]}
     found = rank_agreement(first, second)
     assert found is not None
-    assert (found["arms"], found["n"]) == (["a", "b", "c", "d"], 4)
-    assert found["value"] == pytest.approx(4 / 6)
-    assert found["p"] == pytest.approx(8 / 24), "of 24 orders, 4 have at most one swap, and 4 at most one less than all"
-    assert found["pairs"] == {"same": 5, "opposite": 1, "unknown": 0}
-    assert (found["low"], found["high"]) == (pytest.approx(4 / 6), pytest.approx(4 / 6))
+    assert found.tau.n == 4, "the arms of both"
+    assert found.tau.value == pytest.approx(4 / 6)
+    assert found.p == pytest.approx(8 / 24), "of 24 orders, 4 have at most one swap, and 4 at most one less than all"
+    assert found.pairs == {"same": 5, "opposite": 1, "unknown": 0}
+    assert (found.tau.low, found.tau.high) == (pytest.approx(4 / 6), pytest.approx(4 / 6))
     single = rank_agreement({name: its[:1] for name, its in first.items()}, second)
     assert single is not None
-    assert (single["value"], single["low"]) == (pytest.approx(4 / 6), None), "one run an arm: no interval"
+    assert (single.tau.value, single.tau.low) == (pytest.approx(4 / 6), None), "one run an arm: no interval"
     tied = rank_agreement(first, {name: [0.5, 0.5] for name in "abcd"})
     assert tied is not None
-    assert (tied["value"], tied["low"]) == (None, None)
+    assert (tied.tau.value, tied.tau.low) == (None, None)
     assert rank_agreement({"a": [1.0], "b": [2.0]}, second) is None

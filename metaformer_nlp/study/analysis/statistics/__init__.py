@@ -26,10 +26,10 @@ from metaformer_nlp.study.analysis.statistics.estimates import (
 )
 from metaformer_nlp.study.analysis.statistics.failures import (
     FailureRate,
-    WithFailures,
     diverged,
     failure_rate,
     with_failures,
+    without_and_with,
 )
 from metaformer_nlp.study.analysis.statistics.gain import Gain, share_of_gain
 from metaformer_nlp.study.analysis.statistics.items import over_items
@@ -75,7 +75,6 @@ __all__ = [
     "SeedCorrelation",
     "StoppingRule",
     "TakeOff",
-    "WithFailures",
     "answer",
     "compare_arms",
     "compare_pairs",
@@ -101,4 +100,5 @@ __all__ = [
     "take_off",
     "transform",
     "with_failures",
+    "without_and_with",
 ]

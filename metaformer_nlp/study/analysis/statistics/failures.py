@@ -36,36 +36,34 @@ def failure_rate(failed: int, runs: int, level: float = LEVEL) -> FailureRate:
     return FailureRate(failed, runs, low, high)
 
 
-@dataclass(frozen=True)
-class WithFailures:
-    """The answer without the failed runs, with them, and what may be said."""
-
-    without: Answer
-    including: Answer
-    answer: Answer
+def without_and_with(
+    scores: Scores, failed: Mapping[str, Collection[int]], chance: float
+) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+    """The scores without the failed runs (arm -> seeds), and with them, at `chance` where they have no score."""
+    without = {
+        arm: {seed: score for seed, score in runs.items() if seed not in failed.get(arm, ())}
+        for arm, runs in scores.items()
+    }
+    return without, {arm: {**dict.fromkeys(failed.get(arm, ()), chance), **runs} for arm, runs in scores.items()}
 
 
 def with_failures(
     judge: Callable[[Scores], Answer], scores: Scores, failed: Mapping[str, Collection[int]], chance: float
-) -> WithFailures:
+) -> Answer:
     """Judge twice: without the failed runs (arm -> seeds), and with them, at `chance` where they have no score.
 
     A word is given where both give it, so that it is wrong at most as often as in either.
     """
-    failed = {arm: set(seeds) for arm, seeds in failed.items() if seeds}
-    finished = {
-        arm: {seed: score for seed, score in runs.items() if seed not in failed.get(arm, ())}
-        for arm, runs in scores.items()
-    }
-    left = judge(finished)
-    if not failed:
-        return WithFailures(left, left, left)
-    full = judge({arm: {**dict.fromkeys(failed.get(arm, ()), chance), **runs} for arm, runs in scores.items()})
+    without, including = without_and_with(scores, failed, chance)
+    left = judge(without)
+    if not any(failed.values()):
+        return left
+    full = judge(including)
     p_yes, p_no = max(left.p_yes, full.p_yes), max(left.p_no, full.p_no)
     if left.word == full.word:
-        return WithFailures(left, full, Answer(left.word, p_yes, p_no, left.note))
+        return Answer(left.word, p_yes, p_no, left.note)
     note = f"{left.word} without the runs that failed, diverged or are missing, {full.word} with them"
-    return WithFailures(left, full, Answer("open", p_yes, p_no, note))
+    return Answer("open", p_yes, p_no, note)
 
 
 def diverged(runs: Mapping[int, float], chance: float, spread: float) -> tuple[int, ...]:

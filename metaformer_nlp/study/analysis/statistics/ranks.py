@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
-from metaformer_nlp.study.analysis.statistics.estimates import LEVEL
+from metaformer_nlp.study.analysis.statistics.estimates import LEVEL, Estimate
 
 MIN_ARMS = 3
 _DEGREES = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 40.0)
 METHOD = "Kendall's tau-b; interval from Games and Howell's simultaneous comparisons in each domain"
 
-
 Scores = Mapping[str, Sequence[float]]  # arm -> scores of its runs
 
 
-def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class RankAgreement:
+    """Kendall's tau of two orders, and how many pairs of arms are known to be in the same or the opposite order."""
+
+    tau: Estimate  # `n` counts arms
+    p: float | None
+    pairs: Mapping[str, int] | None  # same, opposite, unknown
+
+
+def rank_agreement(first: Scores, second: Scores) -> RankAgreement | None:
     """Kendall's tau-b between the mean scores of the arms that both domains have.
 
     ``p`` tests whether the orders have nothing to do with one another (exact without ties; Kendall, Biometrika 30,
@@ -32,7 +40,7 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     of arms have a known order. A pair with a known order in both counts as same or opposite, and the rest might all be
     the one or all the other: that gives the ends. It is wide, up to [-1, 1], where arms are close.
 
-    None with fewer than `MIN_ARMS` common arms; ``value`` is None where a domain has one score for all.
+    None with fewer than `MIN_ARMS` common arms; tau has no value where a domain has one score for all.
     """
     arms = [arm for arm in first if arm in second and len(first[arm]) and len(second[arm])]
     if len(arms) < MIN_ARMS:
@@ -43,25 +51,17 @@ def rank_agreement(first: Scores, second: Scores) -> dict[str, Any] | None:
     result = stats.kendalltau(*means)
     known = not math.isnan(result.statistic)
     orders = [_games_howell([scores[arm] for arm in arms]) for scores in (first, second)]
-    found: dict[str, Any] = {
-        "arms": arms,
-        "n": len(arms),
-        "value": float(result.statistic) if known else None,
-        "p": float(result.pvalue) if known else None,
-        "low": None,
-        "high": None,
-        "pairs": None,
-        "method": METHOD,
-        "note": f"{len(arms)} arms, which were chosen and not drawn: other arms might agree otherwise",
-    }
-    if orders[0] is None or orders[1] is None or not known:
-        return found
+    note = f"{len(arms)} arms, which were chosen and not drawn: other arms might agree otherwise"
+    tau = Estimate(float(result.statistic) if known else None, len(arms), None, None, None, METHOD, note)
+    p = float(result.pvalue) if known else None
+    if tau.value is None or orders[0] is None or orders[1] is None:
+        return RankAgreement(tau, p, None)
     both = orders[0] * orders[1]
     pairs = {"same": int((both > 0).sum()), "opposite": int((both < 0).sum()), "unknown": int((both == 0).sum())}
     middle = pairs["same"] - pairs["opposite"]
     low, high = (middle - pairs["unknown"]) / len(both), (middle + pairs["unknown"]) / len(both)
     # Where scores are tied, tau-b divides by the untied pairs only.
-    return found | {"pairs": pairs, "low": min(low, found["value"]), "high": max(high, found["value"])}
+    return RankAgreement(replace(tau, low=min(low, tau.value), high=max(high, tau.value)), p, pairs)
 
 
 def _games_howell(scores: Sequence[Sequence[float]]) -> np.ndarray | None:
