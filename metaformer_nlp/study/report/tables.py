@@ -284,16 +284,41 @@ class Tables:
         return self.table(["change", "arm", "points lost", "shown"], rows)
 
     def trends(self, trends: Trends) -> Markup:
-        """The slope and the last doubling of every arm's gap."""
+        """The slope and the last doubling of each gap, and by how much a line through the others misses the last."""
         labels = self.analysis.labels()
-        head = ["arm", "budgets", "gap, mean", "a doubling", "p (Holm)", "last doubling", "curvature", "word"]
+        head = ["arm", "budgets", "gap, mean", "a doubling", "p (Holm)", "last doubling", "curvature"]
+        head += ["last, minus the line of the others", "word"]
         rows = []
         for name, line in trends.lines.items():
             contrasts = line.mean, line.slope, line.last, line.curvature
             mean, slope, last, curvature = (ratio(contrast.estimate(), signed=True) for contrast in contrasts)
+            beyond = trends.beyond.get(name)
+            missed = ratio(Estimate(beyond.missed_last if beyond else None, 0), signed=True)
             row = [labels[name], str(len(line.budgets)), mean, slope, p_value(line.p_holm), last, curvature]
-            rows.append([*row, f"{line.trend} ({line.note})" if line.note else line.trend])
+            rows.append([*row, missed, f"{line.trend} ({line.note})" if line.note else line.trend])
         return self.table(head, rows)
+
+    def by_budget(self, trends: Trends) -> Markup | str:
+        """What the baseline adds to the control at each budget, and the share of it that each mixer keeps."""
+        labels, study = self.analysis.labels(), self.analysis.study
+        domains = [self.analysis.domains[name] for name in trends.scale.domains]
+        gains = {domain.name: domain.mixing for domain in domains if domain.mixing and domain.mixing.value is not None}
+        shares = {
+            domain.name: {
+                arm.name: arm.share for arm in domain.arms.values() if arm.share and arm.share.value is not None
+            }
+            for domain in domains
+        }
+        arms = [name for name in labels if name != study.baseline and any(name in its for its in shares.values())]
+        if not study.control or not gains or not arms:
+            return ""
+        rows = []
+        for name, gain in gains.items():
+            its = [shares[name].get(arm) for arm in arms]
+            kept = [percent(share.value, share.interval) if share else "–" for share in its]
+            rows.append([self.analysis.domains[name].label, interval(gain, signed=True), *kept])
+        adds = f"{labels[study.baseline]} adds to {labels[study.control]}"
+        return self.table(["budget", adds, *(f"{labels[name]} keeps" for name in arms)], rows)
 
     def take_offs(self) -> Markup | str:
         """When the runs of each arm leave all that the control scored."""

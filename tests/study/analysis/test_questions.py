@@ -13,6 +13,8 @@ from metaformer_nlp.study.analysis.analyse import analyse
 from metaformer_nlp.study.analysis.results import Analysis
 from metaformer_nlp.study.protocol.study import Study
 from metaformer_nlp.study.report.render import conclusion, markdown
+from metaformer_nlp.study.report.tables import Tables
+from metaformer_nlp.study.report.wording import table
 from tests.study.simulated import MIXERS, PARTS, Truth, planted_rows, small_study_data, without_result, words
 
 Make = Callable[[dict[str, Any]], Study]
@@ -311,6 +313,10 @@ def test_the_gap_closes_widens_or_stays_as_the_budget_grows(plant: Any) -> None:
     assert found.first == ("huge",), "the largest budget speaks for the scale"
     assert set(found.question("claim").domains) == {"huge"}
     assert "With more tokens (huge) the gap of pooling to attention closes." in conclusion(found)
+    head, _, *rows = str(Tables(found, table).by_budget(trends)).splitlines()
+    assert head == "| budget | attention adds to identity | pooling keeps | conv keeps | fourier keeps |"
+    assert [row.split(" | ")[0] for row in rows] == [f"| {name}" for name in sizes]
+    assert rows[0] != rows[-1]
     vague = plant(truth, domains=sizes, noise=0.08, scale=scale).trends[0]
     assert vague.lines["fourier"].trend == "open"
 

@@ -120,8 +120,6 @@ def test_the_envelope_holds_the_line_and_the_power_law_and_ends_after_two_doubli
     assert drawn.budgets[-1] == pytest.approx(32.0)
     assert drawn.low[-1] < -0.2 < 0.025 < drawn.high[-1] + 0.01, "the line falls below zero, the power law does not"
     assert drawn.missed_last == pytest.approx(0.1 - np.polyval(np.polyfit(range(3), (0.8, 0.4, 0.2), 1), 3))
-    with pytest.raises(ValueError, match="at most 2"):
-        envelope(found, 3.0)
     assert envelope(line([1.0] * 4, [-2.0, -2.0, 0.4, 0.5], floor=0.3)) is None
 
 

@@ -181,19 +181,17 @@ class Envelope:
     missed_last: float | None  # observed minus predicted gap at the largest budget, from the others
 
 
-def envelope(line: Scaling, doublings: float = FARTHEST) -> Envelope | None:
+def envelope(line: Scaling) -> Envelope | None:
     """Hull of the straight line's interval and, where all gaps lie on one side, of a gap that shrinks by a constant
-    factor a doubling (a power law). Never for a verdict. At most two doublings; None with fewer than three budgets.
+    factor a doubling (a power law).
 
-    ValueError for more doublings.
+    Never for a verdict, and no farther than `FARTHEST`. None with fewer than three budgets.
     """
-    if doublings > FARTHEST:
-        raise ValueError(f"doublings is {doublings}; at most {FARTHEST:g}, since nothing is known further out.")
     if len(line.budgets) < MIN_BUDGETS or any(not gap.error for gap in line.gaps):
         return None
     x, gaps = np.log2(line.budgets), np.array([gap.value for gap in line.gaps])
     errors, half = np.array([gap.error for gap in line.gaps]), special.stdtrit(line.slope.df, (1 + LEVEL) / 2)
-    beyond = x[-1] + np.linspace(0, doublings, 9)
+    beyond = x[-1] + np.linspace(0, FARTHEST, 9)
     low, high = _band(x, gaps, errors, beyond, half)
     if (gaps > 0).all() or (gaps < 0).all():
         ends = np.sign(gaps[0]) * np.exp(_band(x, np.log(np.abs(gaps)), errors / np.abs(gaps), beyond, half))
