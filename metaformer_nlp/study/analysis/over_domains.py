@@ -123,8 +123,9 @@ def trends(study: Study, scale: Scale, domains: Domains) -> Trends | None:
 
     A word stands where it holds without the runs that diverged, and with those that have no score at chance.
     """
-    its = {budget: domains[name] for name, budget in scale.domains.items() if domains[name].chance is not None}
-    if not any(study.baseline in [arm.name for arm in domain.runs] for domain in its.values()):
+    ran = {name: budget for name, budget in scale.domains.items() if domains[name].arms[study.baseline].seeds}
+    its = {budget: domains[name] for name, budget in ran.items() if domains[name].chance is not None}
+    if not its:
         return None
     chance = fsum(domain.chance or 0.0 for domain in its.values()) / len(its)
 
@@ -149,7 +150,7 @@ def trends(study: Study, scale: Scale, domains: Domains) -> Trends | None:
             for name, line in lines.items()
         }
     beyond = {name: drawn for name, line in lines.items() if (drawn := envelope(line)) is not None}
-    return Trends(scale, margin, lines, beyond)
+    return Trends(scale, margin, lines, beyond, tuple(name for name in scale.domains if name not in ran))
 
 
 def _in_logits(

@@ -184,6 +184,7 @@ class Trends:
     margin: float | None  # a doubling, in the unit of the fit (logits, or logarithms of a loss)
     lines: Mapping[str, Scaling]
     beyond: Mapping[str, Envelope]
+    waiting: tuple[str, ...] = ()  # domains in which the baseline has not run yet
 
     @property
     def largest(self) -> str:

@@ -65,7 +65,7 @@ def test_a_bent_gap_shows_in_the_curvature() -> None:
 
 def test_budgets_where_an_arm_is_not_above_the_floor_take_no_part() -> None:
     found = line([1.0] * 4, [-2.0, 0.4, 0.5, 0.6], floor=0.3)
-    assert (found.budgets, found.note) == ((2.0, 4.0, 8.0), "1 budgets take no part")
+    assert (found.budgets, found.note) == ((2.0, 4.0, 8.0), "1 budget takes no part")
     nothing = line([1.0] * 4, [-2.0] * 4, floor=0.3)
     assert (nothing.budgets, nothing.slope.value, nothing.trend) == ((), None, "open")
 

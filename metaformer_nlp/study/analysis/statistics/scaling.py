@@ -148,7 +148,8 @@ def _line(arm: str, cells: _Cells, baseline: str, floor: float | None) -> Scalin
     if len(part) >= MIN_BUDGETS:
         curvature = over_budgets(np.linalg.pinv(np.vander(x, 3))[0])
     left = len(cells.runs) - len(part)
-    return Scaling(arm, part, gaps, slope, mean, last, curvature, note=f"{left} budgets take no part" if left else "")
+    note = f"{left} {'budget takes' if left == 1 else 'budgets take'} no part" if left else ""
+    return Scaling(arm, part, gaps, slope, mean, last, curvature, note=note)
 
 
 def _judge(line: Scaling, p_holm: float | None, p_steady: float | None) -> Scaling:
