@@ -119,7 +119,7 @@ def _run(
     if not queue.waiting:
         queue.settle()
         _write_study(folder, study)
-        print(f"All {cells_and_trials(queue.wanted)} are finished.")
+        print(f"Nothing is left to run: {cells_and_trials(queue.wanted)} finished.")
         return _summary(queue, interrupted=False)
     wanted = [queue.cells[key] for key in queue.wanted]
     with ExitStack() as stack:

@@ -39,7 +39,7 @@ def test_trials_are_no_cells(
     ]
     assert summary.text.startswith("2 cells and 4 trials finished, 0 failed")
     run_study(study, tmp_path, from_dict, executor="inline")
-    assert "All 2 cells and 4 trials are finished." in capsys.readouterr().out
+    assert "Nothing is left to run: 2 cells and 4 trials finished." in capsys.readouterr().out
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
     monkeypatch.setenv("TERM", "xterm")
     cells = [*study.trials(), *study.cells()]

@@ -367,7 +367,7 @@ def test_seeds_are_added_and_a_later_start_comes_to_the_same(
     assert "With 3 seeds an interval is too wide (until): going on with seed 3." in capsys.readouterr().out
     assert starts(folder, f"vision/no_residual/seed-{seeds[-1]}") == 1
     assert run() == seeds
-    assert f"All {16 // 2 * len(seeds)} cells are finished." in capsys.readouterr().out
+    assert f"Nothing is left to run: {16 // 2 * len(seeds)} cells finished." in capsys.readouterr().out
     assert not [line for line in (folder / "sessions.jsonl").read_text().splitlines() if "changed" in line]
     (folder / f"cells/text/pooling/seed-{seeds[-1]}/outcome.json").unlink()  # as after a kill
     assert run() == seeds
