@@ -5,6 +5,7 @@ python scripts/predict.py street.jpg pictures/ --model runs/ade20k/poolformer_s1
 python scripts/predict.py --pictures dog.jpg,cat.jpg --model poolformer_s12=poolformer_s12.pth.tar --top 3
 """
 
+import json
 import sys
 from itertools import takewhile
 
@@ -13,5 +14,5 @@ from tasks.prediction.options import PredictionConfig
 
 if __name__ == "__main__":
     if pictures := list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:])):
-        sys.argv[1 : 1 + len(pictures)] = ["--pictures", ",".join(pictures)]
+        sys.argv[1 : 1 + len(pictures)] = ["--pictures", json.dumps(pictures)]  # a comma may be part of a name
     main(PredictionConfig, "tasks.prediction.prediction:run", __doc__)

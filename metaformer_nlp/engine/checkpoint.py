@@ -4,7 +4,7 @@ A checkpoint is a folder `step-00001200` with `model.safetensors`, `optimizer.sa
 weights are averaged, `state.json` and, written last, `manifest.json`: the size and sha256 of each other file. It is
 written under a temporary name, flushed to the disk, renamed, and only then are older ones removed. A folder without a
 matching manifest is no checkpoint, whatever else is in it, so that a kill at any moment leaves the previous one in
-force. Nothing is pickled.
+force. Nothing is pickled. `evaluated.json` is added later where the step is evaluated after it was saved.
 """
 
 import errno
@@ -31,11 +31,12 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from metaformer_nlp.engine.average import WeightAverage
-from metaformer_nlp.engine.files import TEMPORARY, sync, write_text
+from metaformer_nlp.engine.files import TEMPORARY, replace_text, sync, write_text
 
 FORMAT = 1
 MODEL, OPTIMIZER, STATE, MANIFEST = "model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"
 AVERAGE = "average.safetensors"
+EVALUATED = "evaluated.json"
 _NAME = re.compile(r"step-(\d{8,})")
 
 
@@ -236,9 +237,17 @@ def newest_whole(root: Path) -> tuple[Path | None, list[str]]:
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The JSON state of a verified checkpoint."""
+    """The JSON state of a verified checkpoint, with the progress after an evaluation that was noted later."""
     state: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    with suppress(OSError, ValueError, TypeError):  # without it the step is evaluated again
+        state["progress"] = dict(json.loads((folder / EVALUATED).read_text(encoding="utf-8")))
     return state
+
+
+def note_evaluation(root: Path, step: int, progress: dict[str, Any]) -> None:
+    """Add to the checkpoint of `step` that this step has been evaluated; without room for it, it is evaluated again."""
+    with suppress(OSError):
+        replace_text(root / f"step-{step:08d}" / EVALUATED, json.dumps(progress))
 
 
 def read_snapshot(folder: Path) -> Snapshot:

@@ -232,7 +232,7 @@ class RunConfig:
     """Newest checkpoints to keep. 0: one while training, none once the run has finished."""
     keep_best: str | None = None
     """Metric, such as validation/accuracy, whose best evaluation's checkpoint is kept as well; at the end its model is
-    in the folder model-best. Higher is better, but not if the name ends with "loss".
+    in the folder model-best. Higher is better, but not if the name ends with "loss" or "perplexity".
     """
     ema_decay: float | None = None
     """Decay rate of an exponential moving average of the weights, such as 0.9999; evaluation and the saved model use

@@ -71,6 +71,8 @@ def _train(work: Run, batches: Iterator[Batch], stop: StopRequest) -> None:
         while True:
             # What is due at a step is done before the next one: a resumed run does first what it was stopped before.
             if not stopping and to_evaluate():
+                if length.done(progress):
+                    work.save()  # what was learned outlives whatever the last evaluation meets
                 stopping = work.evaluate(stop)
             if stopping or due(config.save_every) or progress.best_step == progress.step:
                 work.save()

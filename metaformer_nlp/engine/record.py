@@ -18,6 +18,7 @@ import csv
 import fcntl
 import io
 import json
+import math
 import os
 import platform
 import shutil
@@ -216,7 +217,9 @@ class RunFolder:
             if "fingerprint" in result:  # not in results of early versions
                 now = {"fingerprint": fingerprint()}
                 check_same({"fingerprint": result["fingerprint"]}, now, self.path, "other data or another start")
-            return result
+            # What is no number is null in the file, as JSON has no word for it.
+            metrics = {name: math.nan if value is None else value for name, value in result["metrics"].items()}
+            return {**result, "metrics": metrics}
         return None
 
     def start(self, progress: Progress, description: str, resumed_from: str | None) -> None:

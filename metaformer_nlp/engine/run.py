@@ -33,6 +33,8 @@ from metaformer_nlp.engine.step import StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
 from metaformer_nlp.errors import NonFiniteLossError
 
+LOWER_IS_BETTER = ("loss", "perplexity")  # ends of metrics' names
+
 
 def shown(metrics: dict[str, float]) -> str:
     """Metrics as a line to read: `validation/loss 0.1234, validation/accuracy 0.9800`."""
@@ -77,7 +79,9 @@ class Run:
         )
         self.eval_steps = steps_at(run.eval_at, self.tokens_per_step, self.length.total)
         fitted = {"fitted": {"batch_size": self.layout.batch_size}} if run.fit_batch else {}
-        self.identity = plain({**config, **fitted, "fingerprint": task.fingerprint()})
+        self.fingerprint = task.fingerprint()
+        together = {"samples_mixed_together": self.layout.micro_batch_size} if task.mixes_samples() else {}
+        self.identity = plain({**config, **fitted, "fingerprint": {**self.fingerprint, **together}})
         self.samples = MicroBatches(
             len(task.train_data), run.seed, self.layout, accelerator.process_index, run.augmentation_repeats
         )
@@ -97,7 +101,7 @@ class Run:
         self.step = TrainingStep(task, self.model, self.optimizer, accelerator, self.samples, optim.clip_grad_norm)
         self.progress = Progress()
         self.clock = Clock()
-        self._saved = 0
+        self._saved = self._noted = 0  # steps
 
     def resume(self) -> None:
         """Go on from the newest whole checkpoint, if there is any, and begin to record."""
@@ -113,7 +117,7 @@ class Run:
             if self.accelerator.scaler is not None:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
-            self._saved = self.progress.step
+            self._saved, self._noted = self.progress.step, self.progress.evaluated
             self.clock.resume(self.progress)
         cut, progress = self.layout, self.progress
         description = (
@@ -208,9 +212,13 @@ class Run:
         return False
 
     def save(self) -> None:
-        """Write a checkpoint of this step, unless it is there already."""
+        """Write a checkpoint of this step; where it is there already, note an evaluation that came later."""
         progress = self.progress
+        stored = {**vars(progress), "seconds": self.clock.seconds()}
         if progress.step == self._saved:
+            if progress.evaluated == progress.step != self._noted:
+                on_first(self.accelerator, lambda: self._note_evaluation(stored))
+                self._noted = progress.step
             return
         snapshot = checkpoint.take_snapshot(self.model, self.optimizer.optimizer, self.average)
         scaler = self.accelerator.scaler
@@ -218,7 +226,7 @@ class Run:
             "identity": self.identity,
             "world_size": self.layout.world_size,
             "scaler": None if scaler is None else scaler.state_dict(),
-            "progress": {**vars(progress), "seconds": self.clock.seconds()},
+            "progress": stored,
         }
 
         def write() -> None:
@@ -229,7 +237,11 @@ class Run:
             )
 
         on_first(self.accelerator, write)
-        self._saved = progress.step
+        self._saved, self._noted = progress.step, progress.evaluated
+
+    def _note_evaluation(self, progress: dict[str, Any]) -> None:
+        self.folder.sync_log()
+        checkpoint.note_evaluation(self.folder.checkpoints, self.progress.step, progress)
 
     def finish(self) -> dict[str, Any]:
         """Save the models and the result; the result, the same on all processes."""
@@ -255,7 +267,7 @@ class Run:
             "train_seconds": progress.train_seconds,
             **({"tokens_per_second": speed} if self.tokens_per_step else {}),
             "world_size": self.layout.world_size,
-            "fingerprint": self.identity["fingerprint"],
+            "fingerprint": self.fingerprint,
         }
         weights = {"model": checkpoint.take_model(self.model, self.average)}
 
@@ -294,7 +306,7 @@ class Run:
         if name not in metrics:
             raise ValueError(f"run.keep_best is {name!r}, which is not evaluated; use one of {', '.join(metrics)}")
         value, best = metrics[name], progress.best_value
-        better = best is None or (value < best if name.endswith("loss") else value > best)
+        better = best is None or (value < best if name.endswith(LOWER_IS_BETTER) else value > best)
         if better and math.isfinite(value):
             progress.best_step, progress.best_value = progress.step, value
 

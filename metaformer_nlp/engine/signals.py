@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType, TracebackType
@@ -67,9 +68,15 @@ def _accelerate_launcher() -> int | None:
         words = psutil.Process(parent).cmdline()
     except psutil.Error:
         return None
-    return (
-        parent if any("accelerate" in os.path.basename(word) or "accelerate." in word for word in words[:3]) else None
-    )
+    return parent if _launches(words) else None
+
+
+def _launches(words: Sequence[str]) -> bool:
+    """Whether this is the command line of accelerate's launcher, as a command or as a module: no other program whose
+    name holds that word, such as a script of the user's, from which a run goes on in the background."""
+    command = {"accelerate", "accelerate-launch"} & {os.path.basename(word) for word in words[:2]}
+    module = words[2] if len(words) > 2 and words[1] == "-m" else ""
+    return bool(command) or module.partition(".")[0] == "accelerate"
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,11 @@ class Task(EvaluationTask):
         """Optional: the metrics of a split, by which run.keep_best is checked before the training."""
         return None
 
+    def mixes_samples(self) -> bool:
+        """Optional: whether samples of one micro-batch are mixed, so that a run goes on with micro-batches of the same
+        size only."""
+        return False
+
     def layer_depths(self, model: nn.Module) -> dict[str, int] | None:
         """Optional: depth of each parameter by its name, from 0 (stem) to the largest (head), for optim.layer_decay."""
         return None

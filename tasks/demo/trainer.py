@@ -123,9 +123,11 @@ def command(run: ShortRun, folder: Path, mixer: str) -> list[str]:
 
 
 def _stand(folder: Path, run: ShortRun) -> Stand:
-    """By the last line of metrics.jsonl that tells of training."""
+    """By the last line of metrics.jsonl that tells of training; one of several tasks' runs lies in its own folder."""
+    files = [file for place in ("", "*/") for file in folder.glob(f"{place}metrics.jsonl")]
     try:
-        lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        newest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+        lines = newest.read_text(encoding="utf-8").splitlines() if newest else []
     except OSError:  # not there yet
         lines = []
     for text in reversed(lines):

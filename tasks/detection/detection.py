@@ -48,6 +48,9 @@ class Scoring(EvaluationTask):
         """``box_ap`` and the eleven others, and with masks ``mask_ap`` and so on; shares of one."""
         found = results(results_, self.source.image_ids, self.source.category_ids)
         scores: dict[str, float] = {}
+        if self.folder is not None:
+            for kind in PREFIXES.keys() - found.keys():  # of an earlier evaluation
+                (self.folder / f"{split}.{kind}.json").unlink(missing_ok=True)
         for kind, rows in found.items():
             if self.folder is not None:
                 (self.folder / f"{split}.{kind}.json").write_text(json.dumps(rows), encoding="utf-8")

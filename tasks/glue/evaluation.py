@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from metaformer_nlp.config.names import split_names
 from metaformer_nlp.errors import reading
 from tasks.glue.table import averages, glue_table, read_runs, render, seed_folders, show, write_csv
 from tasks.glue.tasks import GLUE
@@ -36,7 +37,7 @@ def run(config: Config) -> list[Any]:
     Raises:
         ValueError: no runs, folders that are not finished, or a submission that breaks the server's rules.
     """
-    given = config.runs.split(",") if isinstance(config.runs, str) else config.runs
+    given = split_names(config.runs)
     if not any(given):
         raise ValueError("runs is empty: name folders of finished runs of scripts/finetune_glue.py")
     folders = [folder for name in given for folder in seed_folders(name)]
@@ -71,8 +72,12 @@ def _median_models(folders: list[Path], metrics: list[dict[str, float]]) -> dict
     """Task -> the saved model of the run whose score is the (lower) median; the best one would flatter."""
     models = {}
     for task in GLUE:
-        key = f"validation/{task}/score"
-        ranked = sorted((found[key], folder) for found, folder in zip(metrics, folders, strict=True) if key in found)
+        ranked = sorted(
+            (found[key], folder)
+            for found, folder in zip(metrics, folders, strict=True)
+            for key in (f"validation/{task}/score", f"held_out/{task}/score")
+            if key in found
+        )
         if ranked:
             models[task] = Path(ranked[(len(ranked) - 1) // 2][1]) / task / "model"
     return models

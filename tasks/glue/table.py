@@ -162,7 +162,7 @@ def read_runs(folders: Sequence[str | Path]) -> list[dict[str, float]]:
             raise ValueError(f"{file} is missing: give folders of finished runs of scripts/finetune_glue.py")
         with reading(file, "the result of a run", ValueError, KeyError, TypeError):
             metrics = json.loads(file.read_text(encoding="utf-8"))["metrics"]
-        if "validation/average" not in metrics:
+        if not {"validation/average", "held_out/average"} & metrics.keys():
             raise ValueError(f"{file} is no result of scripts/finetune_glue.py: it has no validation/average")
         runs.append(metrics)
     return runs
@@ -178,7 +178,7 @@ def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
     order = [*GLUE, *sorted(tasks - GLUE.keys(), key=lambda name: (name.endswith(FROM_MNLI), name))]
     for name in sorted(tasks, key=order.index):
         task = task_of(name)
-        for split in task.evaluation:
+        for split in dict.fromkeys(split for run in runs for split in _splits(run, name)):
             for metric in task.metrics:
                 key, constant_key = f"{split}/{name}/{metric}", f"{_constant(split)}/{name}/{metric}"
                 found = [run[key] for run in runs if key in run]
@@ -186,6 +186,11 @@ def glue_table(runs: Sequence[Mapping[str, float]]) -> list[Line]:
                 constant = next((run[constant_key] for run in runs if constant_key in run), float("nan"))
                 lines.append(Line(name, split, metric, len(found), *summary(found), constant))
     return lines
+
+
+def _splits(run: Mapping[str, float], name: str) -> Sequence[str]:
+    """Where a run measured a task: on its evaluation sets, or on rows held out of training."""
+    return ("held_out",) if f"held_out/{name}/score" in run else tuple(task_of(name).evaluation)
 
 
 def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
@@ -196,6 +201,7 @@ def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
     lines = []
     common = set.intersection(*({key.split("/")[1] for key in run if key.endswith("/score")} for run in runs))
     here = sorted(name for name in common if name != "WNLI" and not name.endswith(FROM_MNLI))
+    held_out = ", rows held out" if any(key.startswith("held_out/") for run in runs for key in run) else ""
     partial = [(f"{len(here)} tasks here, no WNLI", here, False)] if len(here) > 1 and set(here) != set(EIGHT) else []
     for title, tasks, mnli_twice in (
         *partial,
@@ -208,7 +214,7 @@ def averages(runs: Sequence[Mapping[str, float]]) -> list[Line]:
         constants = [value for run in runs if (value := _average(run, tasks, mnli_twice, constant=True)) is not None]
         if values:
             constant = float(np.mean(constants)) if constants else float("nan")
-            lines.append(Line("average", title, "score", len(values), *summary(values), constant))
+            lines.append(Line("average", f"{title}{held_out}", "score", len(values), *summary(values), constant))
     return lines
 
 
@@ -216,7 +222,7 @@ def _average(run: Mapping[str, float], tasks: Sequence[str], mnli_twice: bool, *
     """Of what was reached, or of the most frequent answer; None where one of the numbers is missing."""
     numbers: list[float] = []
     for name in tasks:
-        keys = [f"{_constant(split) if constant else split}/{name}/score" for split in task_of(name).evaluation]
+        keys = [f"{_constant(split) if constant else split}/{name}/score" for split in _splits(run, name)]
         if any(key not in run for key in keys):
             return None
         scores = [run[key] for key in keys]
@@ -243,7 +249,8 @@ def render(lines: Sequence[Line]) -> Table:
         interval = "" if np.isnan(line.low) else f"{100 * line.low:.1f} to {100 * line.high:.1f}"
         average = line.task == "average"
         table.add_row(
-            line.split if average else line.task, "" if average else task_of(line.task).evaluation[line.split],
+            line.split if average else line.task,
+            "" if average else task_of(line.task).evaluation.get(line.split, "rows held out"),
             _SHORT.get(line.metric, line.metric), str(line.seeds), f"{100 * line.median:.1f}",
             f"{100 * line.mean:.1f}", interval, f"{100 * line.constant:.1f}",
         )  # fmt: skip

@@ -159,6 +159,10 @@ class GlueFinetuning(Task):
         loss = self._sum_of_losses(logits, labels).double()
         return {"loss": loss, "predictions": predictions, "labels": labels, "rows": batch["rows"]}
 
+    def metric_names(self) -> list[str]:
+        """What ``summarize`` gives."""
+        return ["loss", *dict.fromkeys((*self.task.metrics, "score"))]
+
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """GLUE's metrics of the task, their mean ``score``, and the mean ``loss``."""
         predictions, labels = _in_order(results)

@@ -170,6 +170,9 @@ class ImageClassification(Task):
         if isinstance(model.config, MetaFormerVisionConfig):  # that of timm's models is in their configuration
             image_processor(model.config, apply_exif=self.config.data.apply_exif).save_pretrained(folder)
 
+    def mixes_samples(self) -> bool:
+        return self.config.mix.on
+
     def fingerprint(self) -> dict[str, Any]:
         """Identity of the data, part by part, and of the micro-batch where images of one are mixed."""
         identity = {part: fingerprint(source) for part, source in self._sources.items()}

@@ -70,9 +70,8 @@ class MaskedImageModeling(Task):
         self._transform = train_transform(height, config.data.augment, crop)
         masks = height // masking.patch_size, masking.ratio
         self.train_data: Dataset = MaskedImages(train, self._transform, *masks)
-        self.eval_data: Mapping[str, Dataset] = {
-            "validation": MaskedImages(validation, EvalTransform(height, crop), *masks)
-        }
+        split = "validation" if config.data.held_out is None else "held_out"
+        self.eval_data: Mapping[str, Dataset] = {split: MaskedImages(validation, EvalTransform(height, crop), *masks)}
 
     def collate(self, samples: list[tuple[Prepared, Tensor]]) -> dict[str, Tensor]:
         """``{"pixel_values": (B, 3, S, S), "bool_masked_pos": (B, G, G)}``."""
@@ -100,6 +99,10 @@ class MaskedImageModeling(Task):
         """The same sum and count."""
         total, count = self.loss(model, batch)
         return {"loss": total.double(), "count": count}
+
+    def metric_names(self) -> list[str]:
+        """What ``summarize`` gives."""
+        return ["loss"]
 
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """``loss``: mean absolute error of a hidden pixel's channel, in standard deviations of ImageNet's pixels."""

@@ -57,16 +57,26 @@ def run(config: Config) -> None:
         raise ValueError(
             f"pictures: several are called {twice[0]}, and their results would be; predict on one at a time"
         )
-    predict, folder = predictor(config), Path(config.output)
+    folder = Path(config.output)
+    written = [file for path in pictures for file in written_files(folder, path)]
+    if lost := sorted({path.resolve() for path in pictures} & {file.resolve() for file in written}):
+        raise ValueError(f"output {folder}: {lost[0]} is one of the pictures and would be lost; give another output")
+    predict = predictor(config)
     folder.mkdir(parents=True, exist_ok=True)
     for path in pictures:
         found = predict(load_rgb(path))
-        found.drawn.save(folder / f"{path.stem}.png")
+        drawn, listed, labels = written_files(folder, path)
+        found.drawn.save(drawn)
         if found.labels is not None:
-            Image.fromarray(found.labels).save(folder / f"{path.stem}.labels.png")
+            Image.fromarray(found.labels).save(labels)
         text = json.dumps({"picture": str(path), "model": config.model, **found.written}, indent=1)
-        (folder / f"{path.stem}.json").write_text(text + "\n", encoding="utf-8")
-        print(f"{path}: {folder / path.stem}.png and .json")
+        listed.write_text(text + "\n", encoding="utf-8")
+        print(f"{path}: {drawn} and .json")
+
+
+def written_files(folder: Path, picture: Path) -> tuple[Path, Path, Path]:
+    """Where a picture's drawing, its list and the label map of a segmenter are written."""
+    return tuple(folder / f"{picture.stem}{end}" for end in (".png", ".json", ".labels.png"))  # type: ignore[return-value]
 
 
 def predictor(config: Config) -> Predict:

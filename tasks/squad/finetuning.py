@@ -140,6 +140,11 @@ class Squad(Task):
         loss = _sum_of_losses(starts, ends, batch["labels"]).double()
         return {"loss": loss, **best_spans(starts, ends, batch, self.config.data.max_answer_length)}
 
+    def metric_names(self) -> list[str]:
+        """What ``summarize`` gives, but for thresholds, of which neither more nor less is better."""
+        parts = ("", "has_answer_", "no_answer_", "best_") if self.has_unanswerable else ("",)
+        return ["loss", *(f"{part}{name}" for part in parts for name in ("exact_match", "f1"))]
+
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """``exact_match`` and ``f1``, shares of the questions, and the mean ``loss`` of the windows.
 

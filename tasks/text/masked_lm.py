@@ -142,6 +142,11 @@ class MaskedLM(Task):
             "mask_count": hidden.sum(),
         }
 
+    def metric_names(self) -> list[str]:
+        """What ``summarize`` gives."""
+        means = [f"{of}{name}" for of in ("", "mask_") for name in ("loss", "accuracy", "context_free_accuracy")]
+        return [*means, "masked_perplexity"]
+
     def summarize(self, split: str, results: list[dict[str, Tensor]]) -> dict[str, float]:
         """Per masked token: ``loss``, ``accuracy``, ``context_free_accuracy``, and ``masked_perplexity``, which is e to
         the loss: not the pseudo-perplexity of scripts/evaluate_text.py, in which each token is hidden by itself.

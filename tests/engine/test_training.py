@@ -1,7 +1,10 @@
 """What a run leaves behind, and the ways it can be run."""
 
 import json
+import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +12,9 @@ from safetensors.torch import load_file
 
 from metaformer_nlp.engine import checkpoint
 from metaformer_nlp.engine.order import KeyedSamples, key_at, model_seed, seed_torch
+from metaformer_nlp.engine.record import Progress
+from metaformer_nlp.engine.run import Run
+from metaformer_nlp.engine.signals import _launches
 from tests.engine import toy
 from tests.engine.harness import at_step, contents, die, launch, lines, steps_kept, train_alone
 
@@ -86,6 +92,60 @@ def test_it_learns(tmp_path: Path) -> None:
     after = toy.train(tmp_path / "after", steps=150, dropout=0.0)
     assert after["metrics"]["validation/loss"] < 0.3 * before["metrics"]["validation/loss"]
     assert not (tmp_path / "before" / "checkpoints").exists()
+
+
+def test_a_last_evaluation_that_fails_does_not_cost_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(*_: Any) -> Any:
+        raise OSError("an image of the validation part cannot be read")
+
+    toy.train(tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.ToyTask, "evaluate_batch", unreadable)
+        with pytest.raises(OSError, match="cannot be read"):
+            toy.train(tmp_path / "run")
+    trained = list[int]()
+    toy.train(tmp_path / "run", seen=trained)
+    assert trained == [], "all steps were saved"
+    assert contents(tmp_path / "run")["model"] == contents(tmp_path / "whole")["model"]
+
+
+def test_a_finished_run_whose_metric_is_no_number_is_returned_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(toy.ToyTask, "summarize", lambda *_: {"loss": math.nan, "small": 0.5})
+    first = toy.train(tmp_path)
+    again = toy.train(tmp_path)
+    assert math.isnan(again["metrics"]["validation/loss"])
+    assert again["metrics"]["validation/small"] == first["metrics"]["validation/small"]
+    assert "validation/loss nan" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "best"), [("perplexity", 3), ("loss", 3), ("accuracy", 1)])
+def test_less_is_better_of_a_loss_and_of_a_perplexity(name: str, best: int) -> None:
+    run = SimpleNamespace(config=SimpleNamespace(keep_best=f"validation/{name}"), progress=Progress())
+    for step, value in enumerate((300.0, 200.0, 100.0), start=1):
+        run.progress.step = step
+        Run._note_best(run, {f"validation/{name}": value})  # type: ignore[arg-type]
+    assert run.progress.best_step == best
+
+
+@pytest.mark.parametrize(
+    ("words", "launches"),
+    [
+        (["/env/bin/python", "/env/bin/accelerate", "launch", "train.py"], True),
+        (["accelerate-launch", "train.py"], True),
+        (["python", "-m", "accelerate.commands.launch", "train.py"], True),
+        (["bash", "/home/me/run_accelerate.sh"], False),
+        (["bash", "./accelerate.run.sh"], False),
+        (["bash", "-c", "cd accelerate.d; python train.py"], False),
+        ([], False),
+    ],
+)
+def test_only_accelerates_own_launcher_is_taken_for_it(words: list[str], launches: bool) -> None:
+    """A run whose launcher has died saves and stops; one that was started from a script goes on without it."""
+    assert _launches(words) == launches
 
 
 def test_readers_seeds_and_micro_batches_do_what_they_say(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.demo.trainer import MIXERS, RUNS, ShortRun, Trainer, command
+from tasks.demo.trainer import MIXERS, RUNS, ShortRun, Trainer, _stand, command
 from tasks.demo.training import train
 
 LINES = '{"step": 1, "loss": 2.5, "lr": 0.1}\n{"step": 2, "validation/loss": 2.0}\n'
@@ -53,6 +53,14 @@ def test_progress_is_what_the_engine_writes(pretended: Trainer) -> None:
     (pretended.run_folder("digits", "pooling") / "go").touch()
     assert list(stands)[-1].step == list(joined)[-1].step == RUNS["digits"].steps
     assert pretended.running() == []
+
+
+def test_progress_of_a_task_among_several_is_found(tmp_path: Path) -> None:
+    """Fine-tuning writes into a folder for each task."""
+    (tmp_path / "order").mkdir()
+    (tmp_path / "order/metrics.jsonl").write_text('{"step": 300, "loss": 0.5, "lr": 0.1}\n')
+    assert _stand(tmp_path, RUNS["digits"]).step == 300
+    assert _stand(tmp_path / "order", RUNS["digits"]).loss == 0.5
 
 
 def test_a_stop_ends_the_process_and_the_page_says_so(pretended: Trainer) -> None:

@@ -15,7 +15,8 @@ import torch
 from metaformer_nlp.config.command_line import from_dict, parse
 from tasks.detection import evaluation
 from tasks.detection.data import DetectionData, SceneObjects, load_sources, mirrored
-from tasks.detection.detection import ObjectDetection, cost, run
+from tasks.detection.detection import ObjectDetection, Scoring, cost, run
+from tasks.detection.metric import records
 from tasks.detection.options import DetectionConfig, DetectorConfig, EvaluationConfig
 from tasks.images.readers.scenes import SceneConfig
 from tests.engine import toy
@@ -160,6 +161,17 @@ def test_a_saved_detector_gives_the_scores_of_its_run_and_of_pycocotools(trained
         expected = by_hand(truth, file, kind)
         assert [value for name, value in scores.items() if name.startswith(prefix)] == pytest.approx(expected, abs=1e-9)
     assert sorted(path.name for path in (trained / "found/pictures").iterdir()) == ["10.png", "20.png"]
+
+
+def test_files_of_an_earlier_evaluation_do_not_outlive_it(tmp_path: Path) -> None:
+    """The masks of one detector would be laid over the boxes of another."""
+    source = load_sources(config("unused").data, False)[1]
+    scoring = Scoring(source, "validation", tmp_path)
+    (tmp_path / "validation.segm.json").write_text("[]")
+    empty = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
+    found = [records(torch.tensor([index]), [empty]) for index in range(len(source))]
+    scoring.summarize("validation", found)
+    assert [path.name for path in tmp_path.iterdir()] == ["validation.bbox.json"]
 
 
 def test_a_detector_of_other_classes_is_refused(trained: Path) -> None:

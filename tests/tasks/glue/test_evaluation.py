@@ -105,6 +105,21 @@ def test_lines_summarise_seeds() -> None:
     assert accuracy.seeds == 4
 
 
+def test_rows_held_out_of_training_have_a_table_of_their_own(tmp_path: Path) -> None:
+    def held_out(score: float) -> dict[str, float]:
+        found = metrics({"CoLA": score, "MRPC": 0.8})
+        return {key.replace("validation/", "held_out/"): value for key, value in found.items()}
+
+    folders = [tmp_path / str(number) for number in range(2)]
+    for folder, score in zip(folders, (0.2, 0.4), strict=True):
+        folder.mkdir()
+        (folder / "result.json").write_text(json.dumps({"metrics": held_out(score)}))
+    lines = run(from_dict(Config, {"runs": ", ".join(map(str, folders))}))  # with a blank after the comma
+    cola, *_, average = lines
+    assert (cola.split, cola.seeds, cola.mean) == ("held_out", 2, pytest.approx(0.3))
+    assert (average.split, average.mean) == ("2 tasks here, no WNLI, rows held out", pytest.approx(0.55))
+
+
 @pytest.fixture
 def submission(tmp_path: Path) -> Path:
     """All constants: no model is needed for a file that keeps the rules."""

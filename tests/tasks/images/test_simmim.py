@@ -117,6 +117,10 @@ def test_masks_are_functions_of_their_sample() -> None:
     assert not torch.equal(held_out.sample(3, None)[1], held_out.sample(4, None)[1])
 
 
+def test_rows_held_out_of_training_are_called_so() -> None:
+    assert list(MaskedImageModeling(config(**{"data.held_out": 0.2})).eval_data) == ["held_out"]
+
+
 def test_from_pre_training_to_a_classifier(tmp_path: Path) -> None:
     result = run(config(tmp_path / "run"))
     assert set(result["metrics"]) == {"validation/loss"}

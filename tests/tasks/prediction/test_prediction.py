@@ -102,3 +102,22 @@ def test_pictures_stand_before_the_options(picture: Path, tmp_path: Path) -> Non
     ]
     subprocess.run(command, cwd=ROOT, check=True)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"one.png", "one.json"}
+
+
+def test_a_picture_is_never_written_over(picture: Path, tmp_path: Path) -> None:
+    create_model("poolformer_nano", image_size=32, num_labels=3).save_pretrained(tmp_path / "model")
+    own = picture.with_suffix(".png")
+    Image.open(picture).save(own)
+    picture.unlink()
+    before = own.read_bytes()
+    with pytest.raises(ValueError, match=r"one\.png is one of the pictures"):
+        predicted(own, tmp_path / "model", output=str(own.parent))
+    assert own.read_bytes() == before
+
+
+def test_a_comma_may_be_part_of_a_name(picture: Path, tmp_path: Path) -> None:
+    create_model("poolformer_nano", image_size=32, num_labels=3).save_pretrained(tmp_path / "model")
+    named = picture.rename(picture.with_name("one, two.jpg"))
+    command = [sys.executable, "scripts/predict.py", named, "--model", tmp_path / "model", "--output", tmp_path / "out"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert (tmp_path / "out/one, two.png").exists()
