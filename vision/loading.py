@@ -24,6 +24,7 @@ from vision.weights import StateDict, convert_state_dict, detect_source, fill, r
 logger = logging.getLogger(__name__)
 
 HEAD = "classifier."
+SAVED_AS = ("model.safetensors", "pytorch_model.bin")  # by save_pretrained
 PUBLISHED: dict[str, Container[str]] = {
     "transformers": poolformer_rows(),
     "timm": {*poolformer_rows(), *(row for row in baseline_rows() if row.startswith(("poolformer", "conv", "ca")))},
@@ -81,14 +82,14 @@ def load_model(
     if labels is None:
         if not (num_labels or overrides.get("id2label")):
             raise ValueError(f"{path} holds a trunk without a classifier: say num_labels, and it gets a new one")
-        weights = {key: tensor for key, tensor in weights.items() if key.startswith("metaformer.")}
+        weights = {key: tensor for key, tensor in weights.items() if key.startswith(("metaformer.", "norm."))}
     if stored is None:
         config = create_config(name or found_name(path, weights), **{"num_labels": labels, **overrides})
     else:
         config = changed_config(stored, overrides)
     model = build_model(config)
     assert isinstance(model, MetaFormerVisionForImageClassification)
-    new = () if labels else ("norm.",)
+    new = () if any(key.startswith("norm.") for key in weights) else ("norm.",)
     if labels and labels != model.num_labels and num_labels is None and keep_head:
         logger.warning("%s: its head of %d classes is replaced by a new one of %d", path, labels, model.num_labels)
     if labels != model.num_labels or not keep_head:
@@ -128,11 +129,12 @@ def model_folder(path: Path) -> Path:
 
 
 def stored_config(path: Path) -> PreTrainedConfig | None:
-    """The configuration beside saved weights, or None for a weight file alone.
+    """The configuration of a saved folder, or beside a file as `save_pretrained` calls it; None for other files.
 
     Raises:
         ValueError: the folder is of a model that is none of those known here.
     """
+    path = path.parent if path.name in SAVED_AS else path
     file = path / "config.json"
     if not file.is_file():
         return None
@@ -150,9 +152,15 @@ def changed_config(config: PreTrainedConfig, overrides: Mapping[str, Any]) -> Me
     """Our configuration of a saved model, with `overrides` on top; transformers' PoolFormer is put in our words."""
     fields = config.to_diff_dict() if isinstance(config, MetaFormerVisionConfig) else _of_poolformer(config)
     labels = {"id2label", "label2id", "num_labels"}
-    if overrides.keys() & labels and len(overrides.get("id2label") or ()) != config.num_labels:
+    if _number_asked(overrides) not in (None, config.num_labels):
         fields = {key: value for key, value in fields.items() if key not in labels}
     return MetaFormerVisionConfig.from_dict({**fields, **overrides})
+
+
+def _number_asked(overrides: Mapping[str, Any]) -> int | None:
+    """How many classes `overrides` name or number; None where they say nothing of classes."""
+    named = overrides.get("id2label") or overrides.get("label2id")
+    return len(named) if named else overrides.get("num_labels")
 
 
 def _of_poolformer(config: PreTrainedConfig) -> dict[str, Any]:
@@ -227,7 +235,7 @@ def _load_timm(
     classifier = create_timm_config(name).pretrained_cfg["classifier"]
     heads = tuple(f"{head}." for head in ((classifier,) if isinstance(classifier, str) else classifier))
     asked = bool(overrides.keys() & {"num_labels", "id2label"})
-    if asked:
+    if asked and (overrides.get("id2label") or _number_asked(overrides) != len(options.get("id2label") or ())):
         options = {key: value for key, value in options.items() if key not in ("id2label", "label2id")}
     elif labels := head_labels(weights, heads):
         options.setdefault("num_labels", labels)

@@ -308,7 +308,12 @@ class MetaFormerVisionForImageClassification(MetaFormerVisionPreTrainedModel):
         """
         outputs = self.metaformer(pixel_values, output_hidden_states=output_hidden_states, return_dict=True)
         logits = self.classifier(self.dropout(self.pool(outputs.last_hidden_state)))
-        loss = None if labels is None else self.loss_function(labels, logits, self.config, **kwargs)
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+            number = kwargs.get("num_items_in_batch")
+            if number is not None and self.config.problem_type != "single_label_classification":
+                loss = loss * labels.numel() / number  # a mean over this part of the batch alone
         return ImageClassifierOutputWithNoAttention(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
 
 

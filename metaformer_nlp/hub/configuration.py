@@ -91,8 +91,13 @@ class CheckedConfig(PreTrainedConfig):
                 config_dict.get("transformers_version"),
                 transformers.__version__,
             )
+        for key in cls._unknown(kwargs):
+            if known := nearest(key, cls._known(), cutoff=0.75):  # others are for whoever opens the model
+                raise ValueError(f"unknown key {key!r} for {cls.__name__}.{known}")
         made = super().from_dict({key: config_dict[key] for key in config_dict if key not in foreign}, **kwargs)
         config = made[0] if isinstance(made, tuple) else made  # with return_unused_kwargs it is a pair
+        if kwargs:
+            config.check()  # what is given here was set after the first check
         for key in foreign:
             setattr(config, key, config_dict[key])
         return made

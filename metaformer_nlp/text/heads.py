@@ -35,6 +35,7 @@ from metaformer_nlp.text.modeling import (
 
 #: Label that a loss does not count.
 IGNORE = -100
+PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
 # Logit of a span that begins or ends in padding: no probability is left of it, and half precision can hold it.
 IMPOSSIBLE = -1e4
 
@@ -45,7 +46,7 @@ class MetaFormerTextLMHead(nn.Module):
     def __init__(self, config: MetaFormerTextConfig) -> None:
         super().__init__()
         self.dense = Linear(config.hidden_size, config.hidden_size)
-        self.act = build_activation(config.hidden_act)
+        self.act = build_activation(config.hidden_act, overwrite=True)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.decoder = Linear(config.hidden_size, config.vocab_size)
 
@@ -88,6 +89,7 @@ class MetaFormerTextForMaskedLM(MetaFormerTextPreTrainedModel):
         """(B, L) -> logits (B, L, V); labels (B, L) are token ids, -100 where nothing is to be predicted."""
         outputs = self.encoder(
             input_ids,
+            return_dict=True,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
             position_ids=position_ids,
@@ -141,6 +143,7 @@ class MetaFormerTextForSequenceClassification(MetaFormerTextPreTrainedModel):
         """
         outputs = self.encoder(
             input_ids,
+            return_dict=True,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
             position_ids=position_ids,
@@ -184,6 +187,7 @@ class MetaFormerTextForTokenClassification(MetaFormerTextPreTrainedModel):
         """(B, L) -> logits (B, L, K); labels (B, L) are classes, -100 where there is none."""
         outputs = self.encoder(
             input_ids,
+            return_dict=True,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
             position_ids=position_ids,
@@ -225,6 +229,7 @@ class MetaFormerTextForQuestionAnswering(MetaFormerTextPreTrainedModel):
         """(B, L) -> start and end logits (B, L); positions (B,) outside 0 .. L - 1 do not count."""
         outputs = self.encoder(
             input_ids,
+            return_dict=True,
             attention_mask=attention_mask,
             token_type_ids=token_type_ids,
             position_ids=position_ids,
@@ -279,6 +284,7 @@ class MetaFormerTextForMultipleChoice(MetaFormerTextPreTrainedModel):
         masks = [_flat(attention_mask), _flat(segment_ids)]
         outputs = self.encoder(
             _flat(input_ids),
+            return_dict=True,
             attention_mask=masks[0],
             token_type_ids=_flat(token_type_ids),
             position_ids=_flat(position_ids),
@@ -334,6 +340,8 @@ def _sequence_loss(logits: Tensor, labels: Tensor, problem: str | None, num_item
     logits, targets = logits.float().flatten(), labels.float().flatten()
     if logits.shape != targets.shape:
         raise ValueError(f"{problem} with {len(logits)} logits and {len(targets)} labels; there must be one for each")
+    if problem not in PROBLEMS:
+        raise ValueError(f"problem_type is {problem!r}; it is one of {', '.join(PROBLEMS)}, or None")
     if problem == "regression":
         total = F.mse_loss(logits, targets, reduction="sum")
     else:

@@ -86,6 +86,7 @@ class MetaFormerTextModel(MetaFormerTextPreTrainedModel):
     _keys_to_ignore_on_load_unexpected = [r"^lm_head\.", r"^classifier\.", r"^qa_outputs\."]  # noqa: RUF012
 
     def __init__(self, config: MetaFormerTextConfig) -> None:
+        config.check()  # once more: fields can be set after a configuration was made
         super().__init__(config)
         self.embeddings = MetaFormerTextEmbeddings(config)
         rates = drop_path_rates(config.drop_path_rate, config.num_hidden_layers)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from metaformer_nlp.core import MIXERS, MetaFormerBlock, TokenMixer, build_mixer, register_mixer
+from metaformer_nlp.core import MIXERS, MetaFormerBlock, TokenMixer, build_activation, build_mixer, register_mixer
 from metaformer_nlp.core.mixers.base import TokenMixer as Base
 from metaformer_nlp.core.segments import positions_in_segment
 
@@ -279,3 +279,36 @@ def test_a_mixer_of_ones_own_gets_the_ids(swap: type[TokenMixer]) -> None:
     block = MetaFormerBlock(DIM, build_mixer("swap_neighbours", DIM, (LENGTH,)), hidden_dim=24, norm="layer_norm")
     assert torch.isfinite(block(torch.randn(1, 4, DIM), torch.tensor([[1, 1, 0, 0]]))).all()
     assert block.token_mixer.macs((4,)) == 0
+
+
+def test_counting_changes_nothing_and_takes_any_dtype() -> None:
+    class Normed(TokenMixer):
+        ranks = (2,)
+
+        def __init__(self, dim: int, token_shape: tuple[int, ...]) -> None:
+            super().__init__(dim, token_shape)
+            self.norm, self.linear = nn.BatchNorm1d(dim), nn.Linear(dim, dim)
+
+        def forward(self, x: torch.Tensor, segment_ids: Any = None) -> torch.Tensor:
+            return self.linear(self.norm(x.flatten(0, 2)).view_as(x))
+
+    mixer = Normed(4, (2, 2))
+    before = {name: x.clone() for name, x in mixer.state_dict().items()}
+    assert mixer.macs((2, 2)) == 4 * 16
+    assert all(torch.equal(x, before[name]) for name, x in mixer.state_dict().items())
+    assert mixer.training
+    assert mixer.bfloat16().macs((2, 2)) == 4 * 16
+
+
+def test_an_activation_leaves_its_input_alone() -> None:
+    x = torch.randn(5)
+    before = x.clone()
+    with torch.no_grad():
+        build_activation("gelu")(x)
+    assert torch.equal(x, before)
+
+
+def test_fourier_is_counted_without_memory() -> None:
+    with torch.device("meta"):
+        mixer = build_mixer("fourier", 8, (4, 4), {})
+        assert mixer(torch.zeros(1, 4, 4, 8)).shape == (1, 4, 4, 8)

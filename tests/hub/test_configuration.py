@@ -85,3 +85,12 @@ def test_what_transformers_itself_writes_is_known(
     with caplog.at_level(logging.WARNING, "metaformer_nlp.hub.configuration"):
         AutoConfig.from_pretrained(saved(kind, tmp_path, **keys), num_labels=3, attn_implementation="eager")
     assert not caplog.records
+
+
+def test_what_is_given_on_opening_is_checked_like_the_rest(tmp_path: Path) -> None:
+    MetaFormerTextConfig(vocab_size=50).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"unknown key 'pool_sze'.*Did you mean 'pool_size'"):
+        MetaFormerTextConfig.from_pretrained(tmp_path, pool_sze=7)
+    with pytest.raises(ValueError, match=r"unmixed_token_id=4 .*norm='group_norm'"):
+        MetaFormerTextConfig.from_pretrained(tmp_path, norm="group_norm", unmixed_token_id=4)
+    assert MetaFormerTextConfig.from_pretrained(tmp_path, pool_size=7).pool_size == 7

@@ -138,3 +138,17 @@ def test_outputs_as_transformers_gives_them(ids: torch.Tensor, text_config: Any)
     plain = model(ids, return_dict=False)
     assert isinstance(plain, tuple)
     assert torch.equal(plain[0], output.logits)
+
+
+def test_a_configuration_that_asks_for_tuples_is_obeyed(ids: torch.Tensor, text_config: Any) -> None:
+    config = text_config()
+    config.return_dict = False
+    outputs = MetaFormerTextForMaskedLM(config)(ids)
+    assert isinstance(outputs, tuple)
+    assert outputs[0].shape == (*ids.shape, config.vocab_size)
+
+
+def test_a_misspelt_kind_of_problem_is_refused(ids: torch.Tensor, text_config: Any) -> None:
+    model = MetaFormerTextForSequenceClassification(text_config(num_labels=1, problem_type="regresion"))
+    with pytest.raises(ValueError, match="problem_type is 'regresion'; it is one of regression, single"):
+        model(ids, labels=torch.zeros(len(ids)))

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from metaformer_nlp.core import mixer_specs
+from vision.configuration import MetaFormerVisionConfig
 from vision.dense.configuration import MetaFormerVisionDetectionConfig, MetaFormerVisionSegmentationConfig
 from vision.dense.detection import MetaFormerVisionForObjectDetection
 from vision.dense.pyramid import MetaFormerTrunk, TimmTrunk
 from vision.dense.segmentation import MetaFormerVisionForSemanticSegmentation
-from vision.loading import model_folder, resized_positions
+from vision.loading import model_folder, resized_positions, stored_config
 from vision.weights import StateDict, convert_state_dict, fill, listed, read_state_dict, renamed
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,30 @@ def load_checkpoint(model: DenseModel, path: str | Path) -> None:
         load_trunk(model, folder)
 
 
+def _refuse_another_model(path: Path, trunk: MetaFormerVisionConfig) -> None:
+    """ValueError where the saved model has other mixers, norms or activations than the trunk.
+
+    The tensors may fit all the same, as mixers without parameters have none.
+    """
+    stored = stored_config(path)
+    if not isinstance(stored, MetaFormerVisionConfig):
+        return
+
+    def of(config: MetaFormerVisionConfig, field: str) -> str:
+        value = getattr(config, field)
+        return json.dumps(mixer_specs(value, len(config.depths), unit="stage") if field == "token_mixer" else value)
+
+    fields = ["token_mixer", "norm", "norm_eps", "hidden_act", "use_residual", "use_channel_mlp"]
+    fields += ["pool_size"] if "pooling" in stored.used_mixers() else []
+    differing = [
+        f"{field} {getattr(stored, field)!r} there and {getattr(trunk, field)!r} here"
+        for field in fields
+        if of(stored, field) != of(trunk, field)
+    ]
+    if differing:
+        raise ValueError(f"{path} is of another model than the trunk: {listed(differing)}; give the trunk the same")
+
+
 def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     """Start the trunk of a new model with a classifier's weights; say and return which of its tensors stay new.
 
@@ -96,6 +122,7 @@ def load_trunk(model: DenseModel, path: str | Path) -> list[str]:
     if isinstance(trunk, TimmTrunk):
         weights = _of_timm(trunk, weights)
     else:
+        _refuse_another_model(path, trunk.config)
         weights, new = convert_state_dict(weights), ("hidden_states_norms.",)
         weights = resized_positions({key: x for key, x in weights.items() if key.startswith("metaformer.")}, trunk)
     fill(trunk, weights, path, new=new)

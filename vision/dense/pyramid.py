@@ -60,9 +60,13 @@ class TimmTrunk(nn.Module):
         self.frozen_stages = frozen_stages
         if frozen_stages:
             last = [name for name, stride in zip(info.module_name(), info.reduction(), strict=True) if stride >= FINEST]
+            names = [name for name, _ in self.body.named_children()]
+            stages = [name for stage in last if (name := stage.replace(".", "_")) in names]
+            if frozen_stages > len(stages):
+                raise ValueError(f"frozen_stages {frozen_stages}: {architecture} has {len(stages)} stages to freeze")
             for name, module in self.body.named_children():
                 module.requires_grad_(False)
-                if name == last[frozen_stages - 1].replace(".", "_"):
+                if name == stages[frozen_stages - 1]:
                     break
 
     def train(self, mode: bool = True) -> "TimmTrunk":
@@ -76,7 +80,9 @@ class TimmTrunk(nn.Module):
     def forward(self, pixel_values: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> one (B, C, h, w) a map, the finest first."""
         maps = self.body(pixel_values)
-        return [maps[index] for index in self.chosen]
+        chosen = [maps[index] for index in self.chosen]
+        channels_last = getattr(self.body, "output_fmt", "NCHW") == "NHWC"
+        return [x.permute(0, 3, 1, 2) for x in chosen] if channels_last else chosen
 
 
 class ExtraLevels(ExtraFPNBlock):

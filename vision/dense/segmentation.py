@@ -77,6 +77,8 @@ class MetaFormerVisionForSemanticSegmentation(DensePreTrainedModel):
     def pyramid(self) -> FeaturePyramid:
         return self.backbone
 
+    accepts_loss_kwargs = False  # transformers' Trainer divides the loss by the number of accumulated batches
+
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> SemanticSegmenterOutput:
         """Run the segmenter.

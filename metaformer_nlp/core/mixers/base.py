@@ -63,8 +63,15 @@ class TokenMixer(SegmentAware):
 
     def macs(self, token_shape: TokenShape) -> int:
         """Multiply-accumulates for one sample of ``token_shape`` tokens; counted by torch unless overridden."""
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self(torch.zeros(1, *token_shape, self.dim, device=next(self.parameters(), torch.empty(0)).device))
+        like = next(self.parameters(), torch.empty(0))
+        modes = {module: module.training for module in self.modules()}
+        self.eval()  # so that nothing that is measured in training, as by a batch norm, changes
+        try:
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                self(torch.zeros(1, *token_shape, self.dim, device=like.device, dtype=like.dtype))
+        finally:
+            for module, training in modes.items():
+                module.training = training
         return counter.get_total_flops() // 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Fourier(TokenMixer):
 
     def forward(self, x: Tensor, segment_ids: Any = None) -> Tensor:
         segments = self.prepared(segment_ids)
-        with torch.autocast(x.device.type, enabled=False):
+        with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
             if segments is None:
                 return torch.fft.fftn(x.float(), dim=tuple(range(1, x.ndim)), norm="ortho").real.to(x.dtype)
             cosines, sines = segments

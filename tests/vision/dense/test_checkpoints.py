@@ -267,3 +267,20 @@ def test_either_may_be_imported_first(first: str, tmp_path: Path) -> None:
     assert done.stdout.split() == ["MetaFormerVisionForSemanticSegmentation", "MetaFormerVisionDetectionConfig"], (
         done.stderr[-2000:]
     )
+
+
+def test_a_trunk_takes_no_weights_of_another_mixer(tmp_path: Path) -> None:
+    create_model("poolformer_nano", token_mixer="shift", num_labels=3).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="token_mixer 'shift' there and 'pooling' here"):
+        load_trunk(create_segmenter("poolformer_nano", num_labels=3), tmp_path)
+    load_trunk(create_segmenter("poolformer_nano", num_labels=3, trunk_options={"token_mixer": "shift"}), tmp_path)
+
+
+def test_timms_trunks_freeze_what_is_asked_and_give_channels_first() -> None:
+    with pytest.raises(ValueError, match="efficientnet_b0 has 0 stages to freeze"):
+        create_segmenter("timm/efficientnet_b0", num_labels=3, frozen_stages=1)
+    with pytest.raises(ValueError, match="resnet18 has 4 stages to freeze"):
+        create_segmenter("timm/resnet18", num_labels=3, frozen_stages=5)
+    model = create_segmenter("timm/swin_tiny_patch4_window7_224", num_labels=3).eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, 224, 224)).logits.shape == (1, 3, 56, 56)
