@@ -167,16 +167,19 @@ class Tables:
         if not any(_one_model(a.study.domain(domain.name), a.study.domain(name)) for name in trends.scale.domains):
             return "–"
         lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
-        said = [f"{labels[name or '']}: {trends.lines[name or ''].trend}" for name in lines]
-        shares = [
-            arm.share.value
+        words = {name: trends.lines[name or ""].trend for name in lines}
+        said = [
+            f"{labels[name or '']}: {'no trend is shown' if word == 'open' else word}" for name, word in words.items()
+        ]
+        shares = {
+            domain.label: arm.share.value
             for domain in map(a.domains.__getitem__, trends.scale.domains)
             if (mixing := domain.answers.get("mixing")) and mixing.word == "yes"
             if (arm := domain.arms.get(a.centre)) and arm.share
-        ]
+        }
         if len(shares) > 1 and said:
-            first, last = percent(shares[0]), percent(shares[-1])
-            said.append(f"{labels[a.centre]} keeps {first} of the gain at the smallest budget, {last} at the largest")
+            first, *_, last = (f"{percent(share)} ({label})" for label, share in shares.items())
+            said.append(f"{labels[a.centre]} keeps {first} to {last} of the gain")
         return "; ".join(said) or "–"
 
     def _size(self, domain: Domain) -> str:
