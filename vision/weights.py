@@ -5,6 +5,7 @@ one; only names differ, 1x1 convolutions [O, I, 1, 1] are linear layers [O, I] h
 [1, C, h, w] are [h, w, C].
 """
 
+import json
 import pickle
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from metaformer_nlp.errors import reading
 
 StateDict = dict[str, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
@@ -88,14 +91,16 @@ def detect_source(state_dict: Mapping[str, Any]) -> str:
 
 
 def unwrap(loaded: Any) -> StateDict:
-    """The state dict itself, whether the file held it bare, under `state_dict` or `model`, or with DDP's `module.`."""
+    """The state dict itself, whether the file held it bare, under `state_dict` or `model`, or with the `module.` of DDP
+    or the `_orig_mod.` of torch.compile before its names.
+    """
     for key in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
             loaded = loaded[key]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(x, Tensor) for x in loaded.values()):
         held = sorted(map(str, loaded))[:8] if isinstance(loaded, Mapping) else type(loaded).__name__
         raise ValueError(f"no state dict: wanted tensors by name, bare or under 'state_dict' or 'model'; found {held}")
-    return {str(name).removeprefix("module."): tensor for name, tensor in loaded.items()}
+    return {re.sub(r"^(module\.|_orig_mod\.)+", "", str(name)): tensor for name, tensor in loaded.items()}
 
 
 def sail_sg_stages(state_dict: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -174,7 +179,8 @@ def convert_state_dict(state_dict: Mapping[str, Any], source: str | None = None)
 
 
 def read_state_dict(path: str | Path) -> StateDict:
-    """The tensors by name of a weight file, or of a folder with `model.safetensors` or `pytorch_model.bin`, on the CPU.
+    """The tensors by name of a weight file, or of a folder with `model.safetensors`, its shards or `pytorch_model.bin`,
+    on the CPU.
 
     Pickles are read by torch with `weights_only`: code in them is refused, never run, and there is no other way in.
 
@@ -186,6 +192,8 @@ def read_state_dict(path: str | Path) -> StateDict:
     if path.is_dir() and not file.is_file() and (path / "pytorch_model.bin").is_file():
         file = path / "pytorch_model.bin"
     if not file.is_file():
+        if (index := path / "model.safetensors.index.json").is_file():
+            return _read_shards(index)
         if path.is_dir():
             raise ValueError(
                 f"folder {path} holds no model: neither model.safetensors nor pytorch_model.bin, nor model/"
@@ -208,6 +216,18 @@ def read_state_dict(path: str | Path) -> StateDict:
         ) from error
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def _read_shards(index: Path) -> StateDict:
+    """The tensors of all files that an index of save_pretrained names, which lie beside it."""
+    with reading(index, "the index of a model's shards", json.JSONDecodeError, KeyError, AttributeError, TypeError):
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    tensors: dict[str, Tensor] = {}
+    for name in names:
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{index} names {name!r}, which is no file of tensors beside it")
+        tensors |= read_state_dict(index.with_name(name))
+    return tensors
 
 
 def load_weights(model: Model, path: str | Path, source: str | None = None, *, keep_head: bool = True) -> Model:

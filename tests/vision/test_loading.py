@@ -283,3 +283,17 @@ def test_a_model_without_a_head_keeps_its_norm(tmp_path: Path) -> None:
     again = load_model(tmp_path / "trunk.pt", "poolformer_nano", num_labels=5).state_dict()
     assert all(torch.equal(again[key], x) for key, x in weights.items())
     assert any(key.startswith("norm.") for key in weights)
+
+
+def test_shards_and_compiled_models_open(tmp_path: Path) -> None:
+    model = redrawn(create_model("poolformer_nano", num_labels=2))
+    model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    assert not (tmp_path / "shards/model.safetensors").exists()
+    assert_same_weights(load_model(tmp_path / "shards").state_dict(), model.state_dict())
+    index = tmp_path / "shards/model.safetensors.index.json"
+    first = min(path.name for path in index.parent.glob("*.safetensors"))
+    index.write_text(index.read_text().replace(first, f"../{first}"))
+    with pytest.raises(ValueError, match="no file of tensors beside it"):
+        load_model(tmp_path / "shards")
+    torch.save({f"_orig_mod.{name}": x for name, x in model.state_dict().items()}, tmp_path / "compiled.pt")
+    assert_same_weights(load_model(tmp_path / "compiled.pt", "poolformer_nano").state_dict(), model.state_dict())
