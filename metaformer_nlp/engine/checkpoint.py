@@ -119,6 +119,10 @@ def restore_snapshot(
 # ---- folders (the first process only) ----
 
 
+def _folder(root: Path, step: int) -> Path:
+    return root / f"step-{step:08d}"
+
+
 def write_checkpoint(
     root: Path, step: int, snapshot: Snapshot, state: dict[str, Any], keep: int, spare: int | None = None
 ) -> Path:
@@ -127,7 +131,7 @@ def write_checkpoint(
 
     `state` holds JSON values. OSError names the path and says that the older checkpoints are untouched.
     """
-    final = root / f"step-{step:08d}"
+    final = _folder(root, step)
     temporary = root / f"{TEMPORARY}{final.name}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -247,7 +251,7 @@ def read_state(folder: Path) -> dict[str, Any]:
 def note_evaluation(root: Path, step: int, progress: dict[str, Any]) -> None:
     """Add to the checkpoint of `step` that this step has been evaluated; without room for it, it is evaluated again."""
     with suppress(OSError):
-        replace_text(root / f"step-{step:08d}" / EVALUATED, json.dumps(progress))
+        replace_text(_folder(root, step) / EVALUATED, json.dumps(progress))
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -262,7 +266,7 @@ def read_snapshot(folder: Path) -> Snapshot:
 
 def best_model(root: Path, step: int) -> dict[str, Tensor]:
     """The model of the checkpoint of `step`, averaged if it was; CheckpointError if that is not whole."""
-    folder = root / f"step-{step:08d}"
+    folder = _folder(root, step)
     verify(folder)
     snapshot = read_snapshot(folder)
     return snapshot.average or snapshot.model

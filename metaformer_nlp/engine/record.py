@@ -37,6 +37,8 @@ from metaformer_nlp.engine.files import TEMPORARY, read_object, replace_text, sy
 from metaformer_nlp.engine.items import Items, write_items
 from metaformer_nlp.errors import RunFolderBusyError
 
+LOWER_IS_BETTER = ("loss", "perplexity")  # ends of metrics' names
+
 # These decide how a run is computed and kept; they may differ when it is resumed. What comes out is the same, but for
 # the micro-batch where something looks at it as a whole: batch norm, which is let pass, and the mixing of images, whose
 # task puts the micro-batch into its fingerprint and so binds it.

@@ -25,15 +25,13 @@ from metaformer_nlp.engine.length import Length
 from metaformer_nlp.engine.optimizer import build_optimizer
 from metaformer_nlp.engine.order import KeyedSamples, MicroBatches, model_seed, seed_torch
 from metaformer_nlp.engine.processes import compile_model, describe, on_first, read_batches, track
-from metaformer_nlp.engine.record import Progress, RunFolder, check_same, plain
+from metaformer_nlp.engine.record import LOWER_IS_BETTER, Progress, RunFolder, check_same, plain
 from metaformer_nlp.engine.scaling import scale
 from metaformer_nlp.engine.schedule import steps_at
 from metaformer_nlp.engine.signals import ReaderStart, StopRequest
 from metaformer_nlp.engine.step import StepResult, TrainingStep
 from metaformer_nlp.engine.task import Batch, Task
 from metaformer_nlp.errors import NonFiniteLossError
-
-LOWER_IS_BETTER = ("loss", "perplexity")  # ends of metrics' names
 
 
 def shown(metrics: dict[str, float]) -> str:

@@ -66,6 +66,7 @@ class MetaFormerVisionForSemanticSegmentation(DensePreTrainedModel):
     config: MetaFormerVisionSegmentationConfig
     config_class = MetaFormerVisionSegmentationConfig
     main_input_name = "pixel_values"
+    accepts_loss_kwargs = False  # transformers' Trainer divides the loss by the number of accumulated batches
 
     def __init__(self, config: MetaFormerVisionSegmentationConfig) -> None:
         super().__init__(config)
@@ -76,8 +77,6 @@ class MetaFormerVisionForSemanticSegmentation(DensePreTrainedModel):
     @property
     def pyramid(self) -> FeaturePyramid:
         return self.backbone
-
-    accepts_loss_kwargs = False  # transformers' Trainer divides the loss by the number of accumulated batches
 
     @can_return_tuple
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None, **kwargs: Any) -> SemanticSegmenterOutput:

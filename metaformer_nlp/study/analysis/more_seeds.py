@@ -26,10 +26,8 @@ def with_further_seeds(study: Study, folder: Path) -> Study:
         found = [_differences(study, folder, domain, chosen) for domain in study.domains]
         if any(differences is None for differences in found):
             break
-        contrasts = [
-            Family({arm: runs}).contrast(
-                {arm: 1.0}
-            )  # paired by seed, with its own variance: as `StoppingRule` was simulated
+        contrasts = [  # paired by seed, each with its own variance: as `StoppingRule` was simulated
+            Family({arm: runs}).contrast({arm: 1.0})
             for differences in found
             for arm, runs in (differences or {}).items()
         ]

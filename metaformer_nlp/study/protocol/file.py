@@ -20,6 +20,7 @@ from metaformer_nlp.config.names import flatten, nearest
 from metaformer_nlp.config.numbers import is_finite, number
 from metaformer_nlp.config.recipes import read_recipe, recipe_path
 from metaformer_nlp.config.yaml_text import read_text, read_yaml
+from metaformer_nlp.engine.record import LOWER_IS_BETTER
 from metaformer_nlp.study.protocol.checks import check_study
 from metaformer_nlp.study.protocol.study import (
     AXES,
@@ -51,7 +52,7 @@ _USUAL = {"trials": 1, "tie": 0.0, "widen": 0, "beat_control": False}  # of tune
 _MOST_SEEDS = 20  # of a study that adds them: up to here the error that it spends is known
 _WIDEST = 4  # values beyond an end
 _UNEVEN = 1.25  # by how much the ratios of neighbours may differ: 1, 3, 10 are evenly spaced, 1, 2, 10 are not
-_LESS_IS_BETTER = re.compile(r"(loss|perplexity|error|error_rate)$")
+_LESS_IS_BETTER = re.compile(rf"({'|'.join(LOWER_IS_BETTER)}|error|error_rate)$")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from metaformer_nlp.study.protocol.study import Tune
 from metaformer_nlp.study.report.names import row_names
 from metaformer_nlp.study.runner.budgets import kept_budgets
 from metaformer_nlp.study.runner.sessions import changes_of, file_and_folder, sessions_of
-from metaformer_nlp.study.runner.tuning import end_of, grid_order, slack, tie_rule, tuned_on_scores
+from metaformer_nlp.study.runner.tuning import end_of, grid_order, sign, slack, tie_rule, tuned_on_scores
 from metaformer_nlp.study.words import deviation, listed, points, setting
 
 
@@ -160,7 +160,6 @@ def _tuned(analysis: Analysis, domain: Domain, tune: Tune) -> Tuned:
 
 def _no_better(control: str | None, tune: Tune, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """The arms whose best value is not better than the control's by more than the tie."""
-    sign = -1.0 if tune.metric.endswith("loss") else 1.0
     best: dict[str, float] = {}
     for name in dict.fromkeys(trial["arm"] for trial in trials):
         scores: dict[str, list[float | None]] = {}
@@ -169,7 +168,7 @@ def _no_better(control: str | None, tune: Tune, trials: Sequence[Mapping[str, An
                 scores.setdefault(setting(trial["value"]), []).append(trial["score"])
         means = [fsum(each) / len(each) for each in scores.values() if None not in each]  # type: ignore[arg-type]
         if means:  # of the values all of whose trials have ended well, as `choose` has it
-            best[name] = max(sign * mean for mean in means)
+            best[name] = max(sign(tune) * mean for mean in means)
     if control not in best:
         return []
     return [name for name, of in best.items() if name != control and of - best[control] <= slack(tune)]

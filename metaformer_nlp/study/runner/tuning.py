@@ -92,7 +92,7 @@ def choose(tune: Tune, outcomes: Sequence[Sequence[Mapping[str, Any]]]) -> Choic
     numbers, it is the first in the file.
     """
     means = tuple(_mean(tune.metric, of_value) for of_value in outcomes)
-    scores = {number: _sign(tune) * mean for number, mean in enumerate(means) if mean is not None}
+    scores = {number: sign(tune) * mean for number, mean in enumerate(means) if mean is not None}
     if not scores:
         return None
     equal = [number for number, score in scores.items() if score >= max(scores.values()) - slack(tune)]
@@ -130,7 +130,7 @@ def are_numbers(values: Sequence[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _sign(tune: Tune) -> int:
+def sign(tune: Tune) -> int:
     return -1 if tune.metric.endswith("loss") else 1
 
 
@@ -296,7 +296,7 @@ class Tuning:
         if control.choice is None:  # all its trials failed: nothing to compare with
             return choice
         best, self._best_of_control = (_best(self._tune, its.means) for its in (choice, control.choice))
-        if _sign(self._tune) * (best - self._best_of_control) > slack(self._tune):
+        if sign(self._tune) * (best - self._best_of_control) > slack(self._tune):
             return choice
         why = f"no value: the best, {best:.6g}, does not beat {arm.name}'s, {self._best_of_control:.6g}"
         return Choice(None, choice.means, why + (f", by more than {self._tune.tie:g}" if self._tune.tie else ""))
@@ -314,4 +314,4 @@ class Tuning:
 
 
 def _best(tune: Tune, means: Sequence[float | None]) -> float:
-    return max((mean for mean in means if mean is not None), key=lambda mean: _sign(tune) * mean)
+    return max((mean for mean in means if mean is not None), key=lambda mean: sign(tune) * mean)
