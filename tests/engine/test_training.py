@@ -308,3 +308,20 @@ def test_the_engine_knows_nothing_of_ours() -> None:
     for path in folder.glob("*.py"):
         assert not [word for word in (*wrong, "pickle.", "torch.load", "torch.save") if word in path.read_text()], path
         assert len(path.read_text().splitlines()) <= (150 if path.name == "loop.py" else 400)
+
+
+@pytest.mark.parametrize("mixes", [True, False])
+def test_where_samples_are_mixed_a_run_goes_on_with_the_same_micro_batches_only(
+    mixes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy.ToyTask, "mixes_samples", lambda _: mixes)
+    options: dict[str, Any] = {"steps": 4, "save_every": 2, "norm": False, "dropout": 0.0}
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.ToyTask, "evaluate_batch", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            toy.train(tmp_path, **options)
+    if mixes:
+        with pytest.raises(ValueError, match="samples_mixed_together: 12 -> 6"):
+            toy.train(tmp_path, micro_batch_size=6, **options)
+    assert toy.train(tmp_path, micro_batch_size=None if mixes else 6, **options)["train"]["steps"] == 4
+    assert toy.train(tmp_path, micro_batch_size=3, **options)["train"]["steps"] == 4, "a finished run is returned"

@@ -120,3 +120,10 @@ def test_dropout_inside_the_mlp_is_off_but_in_files_of_earlier_versions(tmp_path
     assert rates(AutoConfig.from_pretrained(tmp_path, hidden_dropout_prob=0.3)) == (0.3, 0.3)
     earlier.save_pretrained(tmp_path)  # what it means stays when it is saved again
     assert rates(AutoConfig.from_pretrained(tmp_path)) == (0.1, 0.1)
+
+
+def test_fields_that_were_set_later_are_checked_by_the_model(text_config: Any) -> None:
+    config = text_config(unmixed_token_id=4)
+    config.norm = "group_norm"
+    with pytest.raises(ValueError, match=r"unmixed_token_id=4 .*norm='group_norm'"):
+        MetaFormerTextModel(config)

@@ -341,3 +341,21 @@ def test_bfloat16() -> None:
     out = model(torch.randn(2, 3, 32, 32, dtype=torch.bfloat16), labels=torch.tensor([0, 1]))
     assert out.logits.dtype == torch.bfloat16
     assert out.loss.isfinite()
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression", "single_label_classification"])
+def test_parts_of_a_batch_add_up_to_its_loss(problem: str) -> None:
+    """As transformers' Trainer accumulates: each part is told the number of labels of the whole batch."""
+    model = create_model("poolformer_nano", num_labels=1 if problem == "regression" else 3, problem_type=problem).eval()
+    labels = {
+        "multi_label_classification": torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 0]]),
+        "regression": torch.tensor([0.5, -1.0, 2.0, 0.0]),
+        "single_label_classification": torch.tensor([0, 2, 1, 1]),
+    }[problem]
+    images = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        whole = model(images, labels=labels).loss
+        parts = [
+            model(images[i : i + 1], labels=labels[i : i + 1], num_items_in_batch=labels.numel()).loss for i in range(4)
+        ]
+    torch.testing.assert_close(sum(parts), whole)

@@ -406,3 +406,17 @@ def test_arms_that_have_not_run_are_no_best_mixer(plant: Any) -> None:
 
 def first_screen(analysis: Analysis) -> list[str]:
     return str(markdown(analysis, {})).partition("<details>")[0].splitlines()
+
+
+def test_runs_that_failed_are_not_called_runs_to_come(plant: Any) -> None:
+    def failed(rows: Any) -> Any:
+        return without_result(rows, "no_norm", range(5), "failed")
+
+    row = next(line for line in first_screen(plant(DEAR, alter=failed)) if "than the mixer, each taken out" in line)
+    assert "1 more have no finished run" in row
+
+
+def test_a_single_seed_has_no_talk_of_intervals(plant: Any) -> None:
+    text = str(markdown(plant(DEAR, seeds=1), {}))
+    assert "One seed an arm: there are no intervals, and nothing is shown." in text
+    assert "Student's factor" not in text

@@ -529,3 +529,14 @@ def test_names_that_cannot_be_files_are_refused(
     study_data["baseline"] = arms[0]
     with pytest.raises(ValueError, match=message):
         study_from_mapping(study_data, "file")
+
+
+def test_seeds_are_added_for_nothing_where_no_mixer_is_looked_at(study_data: dict[str, Any]) -> None:
+    study_data["seeds"] = [0, 1, 2]
+    study_data["until"] = {"half_width": 0.1, "most": 5}
+    study_data.pop("claim", None)
+    for name, arm in study_data["arms"].items():
+        if name != study_data["baseline"]:
+            arm["seeds"] = [0, 1, 2]
+    with pytest.raises(ValueError, match="beside the baseline there is none; name a claim"):
+        study_from_mapping(study_data, "file")

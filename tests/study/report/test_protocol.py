@@ -159,3 +159,31 @@ def test_arms_that_no_trial_brings_above_no_mixing_are_named(make_study: Make) -
     table = text.partition("### Tuned in vision")[2].partition("### Settings")[0]
     assert "| conv |" in table
     assert "fourier" not in table, "it has neither run nor been tried"
+
+
+def test_a_head_of_comments_in_a_document_of_its_own_is_no_study(make_study: Make) -> None:
+    study = make_study(large_study_data(2))
+    analysis = analyse(study, simulated_rows(study), text=f"# how it came about\n---\n{study.text}")
+    assert [name for name, *_ in protocol.questions(analysis)] == ["simulated"]
+    assert protocol.command_of(analysis, analysis.cells[0]).endswith("--only images/attention/seed-0")
+
+
+def test_a_setting_that_no_trial_chose_is_at_no_end(make_study: Make) -> None:
+    """Where no value beats the control, the setting stays as it was, which may be a value of the grid."""
+    data = large_study_data(2)
+    study = replace(make_study({**data, "domains": {"images": data["domains"]["images"]}}), control="identity")
+    (domain,) = study.domains
+    assert domain.tune is not None
+    trials = [
+        {"domain": "images", "arm": arm, "value": value, "status": "finished", "score": 0.5}
+        for arm in SKILLS
+        for value in domain.tune.values
+    ]
+
+    def at_an_end(beat_control: bool) -> list[str]:
+        tune = replace(domain.tune, beat_control=beat_control)  # type: ignore[type-var]
+        asked = replace(study, domains=(replace(domain, tune=tune),))
+        return protocol.tuned(analyse(asked, simulated_rows(asked), trials))[0].outermost
+
+    assert {"attention", "identity"} <= set(at_an_end(False))
+    assert at_an_end(True) == ["identity"]

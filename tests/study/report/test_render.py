@@ -21,7 +21,7 @@ from metaformer_nlp.study.report.figures.looks import arm_looks
 from metaformer_nlp.study.report.render import ASKED, LONGEST, conclusion, markdown, page, rules_text
 from metaformer_nlp.study.report.tables import Tables
 from metaformer_nlp.study.report.wording import table
-from metaformer_nlp.study.words import count, interval, listed, p_value, percent, points, ratio
+from metaformer_nlp.study.words import count, exact_percent, interval, listed, p_value, percent, points, ratio
 from tests.study.simulated import (
     MIXERS,
     PARTS,
@@ -86,6 +86,7 @@ def test_numbers_are_written_for_people() -> None:
     assert interval(Its(0.5)) == "50.0"
     assert percent(0.5, (-0.05, float("inf"))) == "50\N{NO-BREAK SPACE}% [\N{MINUS SIGN}5,\N{NO-BREAK SPACE}…]"
     assert percent(None) == "–"
+    assert exact_percent(0.975) == "97.5\N{NO-BREAK SPACE}%"
     assert ratio(Its(-0.001, -0.5, 1.0)) == "0.00 [\N{MINUS SIGN}0.50,\N{NO-BREAK SPACE}1.00]"
     assert (count(999), count(1_234_000), count(None)) == ("999", "1.23\N{NO-BREAK SPACE}M", "–")
     assert (p_value(0.0312), p_value(0.0001), p_value(None)) == ("0.031", "<\N{NO-BREAK SPACE}0.001", "–")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
-from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
+from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, Trainer, TrainingArguments, pipeline
 
 from tests.vision.dense.small import segmenter
 from vision.dense import label_map, pixel_losses
@@ -75,3 +75,8 @@ def test_transformers_tools_open_and_use_a_saved_folder(tmp_path: Path) -> None:
     assert torch.equal(found, label_map(output.logits[0], (75, 100)))
     parts = pipeline("image-segmentation", model=opened, image_processor=processor)(picture)
     assert {part["label"] for part in parts} == {model.config.id2label[label] for label in found.unique().tolist()}
+
+
+def test_the_trainer_divides_the_loss_of_accumulated_batches(tmp_path: Path) -> None:
+    trainer = Trainer(segmenter(), TrainingArguments(str(tmp_path), report_to=[]))
+    assert not trainer.model_accepts_loss_kwargs
