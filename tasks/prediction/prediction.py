@@ -76,7 +76,8 @@ def run(config: Config) -> None:
 
 def written_files(folder: Path, picture: Path) -> tuple[Path, Path, Path]:
     """Where a picture's drawing, its list and the label map of a segmenter are written."""
-    return tuple(folder / f"{picture.stem}{end}" for end in (".png", ".json", ".labels.png"))  # type: ignore[return-value]
+    name = picture.stem
+    return folder / f"{name}.png", folder / f"{name}.json", folder / f"{name}.labels.png"
 
 
 def predictor(config: Config) -> Predict:

@@ -37,17 +37,10 @@ def with_further_seeds(study: Study, folder: Path) -> Study:
     return study
 
 
-def looked_at(study: Study) -> list[str]:
-    """The arms whose difference from the baseline must be narrow: the claim's, else every mixer with all seeds."""
-    if study.claim:
-        return [study.claim.arm]
-    return [arm.name for arm in study.arms if arm.kind == "mixer" and not arm.seeds and arm.name != study.baseline]
-
-
 def _differences(study: Study, folder: Path, domain: Domain, chosen: Chosen) -> dict[str, dict[int, float]] | None:
     """arm -> seed -> its score minus the baseline's; None if a run of these is not finished."""
     here = {arm.name for arm in study.arms_of(domain.name)}
-    arms = [study.baseline, *(arm for arm in looked_at(study) if arm in here)]
+    arms = [study.baseline, *(arm for arm in study.looked_at() if arm in here)]
     scores: dict[str, dict[int, float]] = {arm: {} for arm in arms}
     for cell in study.cells(chosen):
         if cell.domain == domain.name and cell.arm in scores:

@@ -13,7 +13,6 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from metaformer_nlp.study.analysis.more_seeds import looked_at
 from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.preview.domains import INDENT, Domains, Entries, pairs, widths, written
 from metaformer_nlp.study.protocol.study import Arm, Cell, KnownAnswer, Scale, Study
@@ -154,7 +153,7 @@ class _Overview:
             return ""
         return (
             f"; then one more at a time, {until.most} at most, until the {100 * WIDTH_LEVEL:g} % interval of "
-            f"{self.study.baseline}'s difference from {listed(looked_at(self.study))} reaches at most "
+            f"{self.study.baseline}'s difference from {listed(self.study.looked_at())} reaches at most "
             f"{until.half_width:g} to each side in every domain. The width decides, never the difference"
         )
 

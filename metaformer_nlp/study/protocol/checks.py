@@ -140,8 +140,7 @@ def _check_until(study: Study, where: str) -> None:
             raise ValueError(
                 f"{where}: until looks at {name!r}, which must run with all seeds; take arms.{name}.seeds out."
             )
-    others = [arm for arm in study.arms if arm.kind == "mixer" and not arm.seeds and arm.name != study.baseline]
-    if not study.claim and not others:
+    if not study.looked_at():
         raise ValueError(
             f"{where}: until looks at the mixers that run with all seeds, and beside the baseline there is none; "
             "name a claim, or take the 'seeds' of a mixer out."

@@ -238,6 +238,13 @@ class Study:
         """The arms that run in `domain`, in the order of the file."""
         return tuple(arm for arm in self.arms if arm.runs_in(domain))
 
+    def looked_at(self) -> list[str]:
+        """The arms whose difference from the baseline ``until`` wants narrow: the claim's, else every mixer with all
+        seeds."""
+        if self.claim:
+            return [self.claim.arm]
+        return [arm.name for arm in self.arms if arm.kind == "mixer" and not arm.seeds and arm.name != self.baseline]
+
     def cells(self, chosen: Mapping[tuple[str, str], Any] = MappingProxyType({})) -> list[Cell]:
         """Every cell, seed by seed: a study that stops half way is still balanced over arms and domains.
 

@@ -167,19 +167,16 @@ class Tables:
         if not any(_one_model(a.study.domain(domain.name), a.study.domain(name)) for name in trends.scale.domains):
             return "–"
         lines = [name for name in dict.fromkeys((a.centre, a.study.control)) if name in trends.lines]
-        words = {name: trends.lines[name or ""].trend for name in lines}
-        said = [
-            f"{labels[name or '']}: {'no trend is shown' if word == 'open' else word}" for name, word in words.items()
-        ]
-        shares = {
-            domain.label: arm.share.value
+        words = {labels[name or ""]: trends.lines[name or ""].trend for name in lines}
+        said = [f"{label}: {'no trend is shown' if word == 'open' else word}" for label, word in words.items()]
+        shares = [
+            f"{percent(arm.share.value)} ({domain.label})"
             for domain in map(a.domains.__getitem__, trends.scale.domains)
             if (mixing := domain.answers.get("mixing")) and mixing.word == "yes"
-            if (arm := domain.arms.get(a.centre)) and arm.share
-        }
+            if (arm := domain.arms.get(a.centre)) and arm.share and arm.share.value is not None
+        ]
         if len(shares) > 1 and said:
-            first, *_, last = (f"{percent(share)} ({label})" for label, share in shares.items())
-            said.append(f"{labels[a.centre]} keeps {first} to {last} of the gain")
+            said.append(f"{labels[a.centre]} keeps {shares[0]} to {shares[-1]} of the gain")
         return "; ".join(said) or "–"
 
     def _size(self, domain: Domain) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from metaformer_nlp.study.analysis.more_seeds import looked_at, with_further_seeds
+from metaformer_nlp.study.analysis.more_seeds import with_further_seeds
 from metaformer_nlp.study.analysis.statistics.power import WIDTH_LEVEL
 from metaformer_nlp.study.protocol.file import study_from_mapping
 from metaformer_nlp.study.protocol.study import Study
@@ -76,11 +76,11 @@ def test_where_a_run_failed_nothing_is_added(data: dict[str, Any], tmp_path: Pat
 
 
 def test_what_is_looked_at(data: dict[str, Any]) -> None:
-    assert looked_at(study_from_mapping(data, "file")) == ["pooling"]
+    assert study_from_mapping(data, "file").looked_at() == ["pooling"]
     data["claim"] = None
-    assert looked_at(study_from_mapping(data, "file")) == ["pooling", "identity"]
+    assert study_from_mapping(data, "file").looked_at() == ["pooling", "identity"]
     data["arms"]["identity"]["seeds"] = [0, 1]
-    assert looked_at(study_from_mapping(data, "file")) == ["pooling"]
+    assert study_from_mapping(data, "file").looked_at() == ["pooling"]
 
 
 def test_without_until_nothing_is_added(data: dict[str, Any], tmp_path: Path) -> None:

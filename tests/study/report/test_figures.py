@@ -25,10 +25,10 @@ from metaformer_nlp.study.protocol.study import Arm, Study
 from metaformer_nlp.study.report.figures import STYLE, draw_all, drawings
 from metaformer_nlp.study.report.figures.cost import cost_that_differs, draw_cost
 from metaformer_nlp.study.report.figures.curves import draw_curves, draw_distance, learning_curves
-from metaformer_nlp.study.report.figures.first import _draw_wall, costs_of, draw_first
+from metaformer_nlp.study.report.figures.first import costs_of, draw_first
 from metaformer_nlp.study.report.figures.looks import APART, MIXERS, PARTS, arm_looks, known_name
 from metaformer_nlp.study.report.figures.style import Drawing, limits_of, value_of
-from metaformer_nlp.study.report.names import arm_titles, axis_tasks, distance_pictures
+from metaformer_nlp.study.report.names import arm_titles, axis_tasks
 from tests.study.simulated import (
     DISTANCES,
     SKILLS,
@@ -430,34 +430,3 @@ def _cielab(linear: np.ndarray) -> np.ndarray:
     t = (_XYZ @ np.clip(linear, 0, 1)) / _XYZ.sum(axis=1)
     f = np.where(t > 216 / 24389, np.cbrt(t), (24389 / 27 * t + 16) / 116)
     return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-def test_where_the_whole_panel_is_chance_no_arrow_points_away() -> None:
-    axes = Figure().add_subplot()
-    axes.set_xlim(-0.2, 2.3)
-    _draw_wall(axes, -1.5, (-0.2, 2.3))
-    (note,) = (text for text in axes.texts if text.get_text())
-    assert note.get_text() == "chance"
-    _draw_wall(axes, 5.0, (-0.2, 2.3))
-    assert axes.texts[-1].get_text().startswith("chance: 5")
-
-
-def test_a_domain_shows_its_own_distances_alone(analysis: Analysis) -> None:
-    """Not those of a domain whose name begins with its own."""
-    probe = analysis.domains["probe"]
-    names = {name: distance_pictures(replace(probe, name=name)) for name in ("order", "order-long")}
-    assert names["order"] == {"match": "distance-order-match"}
-    assert not set(names["order"].values()) & set(names["order-long"].values())
-
-
-def test_captions_explain_what_is_drawn(make: MakeStudy) -> None:
-    """A single run has no bar, and a study without variants no half filled mark."""
-    study = make(small_study_data(1))
-    pictures = drawn(analyse(study, planted_rows(study, dict.fromkeys((arm.name for arm in study.arms), 0.6))))
-    assert "A mark without a bar has no interval" in pictures["first"].caption
-    assert "half filled marks are variants" in pictures["scores-vision"].caption
-    mixers = small_study_data(3)
-    mixers["arms"] = {name: arm for name, arm in mixers["arms"].items() if arm["kind"] == "mixer"}
-    study = make(mixers)
-    pictures = drawn(analyse(study, planted_rows(study, dict.fromkeys(mixers["arms"], 0.6))))
-    assert pictures["scores-vision"].caption.endswith("Filled marks are token mixers.")
